@@ -1,0 +1,5 @@
+//! Homomorphic operations of the private-inference service.
+
+pub mod error;
+
+pub use error::{Error, Result};
