@@ -1,0 +1,1 @@
+//! The client's side: keys, encryption, requests, decryption.

@@ -1,0 +1,1 @@
+//! The HTTP service: keys in, ciphertexts in, ciphertexts out.
