@@ -1,5 +1,7 @@
 //! Homomorphic operations of the private-inference service.
 
+pub mod arith;
+pub mod ckks;
 pub mod error;
 
 pub use error::{Error, Result};

@@ -1,0 +1,11 @@
+//! Arithmetic modulo word-size primes: reduction, prime search, transforms, basis conversion, sampling.
+
+
+pub mod modulus;
+
+pub mod primes;
+
+
+
+pub use modulus::Modulus;
+

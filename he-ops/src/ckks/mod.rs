@@ -1,0 +1,5 @@
+//! CKKS: encoding, ciphertexts, evaluation.
+
+pub mod pattern;
+
+pub use pattern::Pattern;
