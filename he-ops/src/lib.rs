@@ -3,5 +3,7 @@
 pub mod arith;
 pub mod ckks;
 pub mod error;
+pub mod rlwe;
+pub mod graph;
 
 pub use error::{Error, Result};
