@@ -2,10 +2,12 @@
 
 
 pub mod modulus;
+pub mod ntt;
 
 pub mod primes;
 
 
 
 pub use modulus::Modulus;
+pub use ntt::NttTable;
 

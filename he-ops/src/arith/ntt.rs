@@ -1,0 +1,142 @@
+//! The negacyclic number-theoretic transform of one prime: an adapter over `concrete-ntt`.
+//!
+//! Evaluation order: entry i of a transformed polynomial is its value at psi^(2*brv(i)+1), brv the bit reversal of
+//! log2(N) bits. [`NttTable::new`] checks that the library keeps to it, because [`crate::ring::automorphism`] and the
+//! subring encoder rely on it.
+
+use super::modulus::Modulus;
+use super::primes::primitive_root;
+use crate::{Error, Result};
+use concrete_ntt::prime64::Plan;
+
+/// Transform tables of one prime.
+pub struct NttTable {
+    modulus: Modulus,
+    plan: Plan,
+    psi: u64,
+    n_inv: u64,
+}
+
+impl std::fmt::Debug for NttTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NttTable(q = {}, N = {})", self.modulus.value(), self.plan.ntt_size())
+    }
+}
+
+/// The low `bits` bits of `i`, reversed.
+#[must_use]
+pub fn bit_reverse(i: usize, bits: u32) -> usize {
+    if bits == 0 { 0 } else { i.reverse_bits() >> (usize::BITS - bits) }
+}
+
+impl NttTable {
+    /// Tables for X^N + 1 modulo a prime q = 1 mod 2N.
+    ///
+    /// # Errors
+    /// [`Error::Params`] when q has no 2N-th root of unity, or the library's order is not the documented one.
+    pub fn new(log_n: u32, modulus: Modulus) -> Result<Self> {
+        let n = 1usize << log_n;
+        let q = modulus.value();
+        let refuse = |reason: String| Error::Params { reason };
+        if primitive_root(&modulus, log_n).is_none() {
+            return Err(refuse(format!("{q} is not 1 mod 2^{}: no transform of size 2^{log_n}", log_n + 1)));
+        }
+        let plan = Plan::try_new(n, q).ok_or_else(|| refuse(format!("no transform of size {n} modulo {q}")))?;
+        // Transform X: entry i is the point itself.
+        let mut points = vec![0u64; n];
+        if let Some(x) = points.get_mut(1) {
+            *x = 1;
+        }
+        plan.fwd(&mut points);
+        let psi = points.first().copied().unwrap_or(0);
+        for i in [1, 2, 3, n / 2, n - 1] {
+            let want = modulus.pow(psi, 2 * bit_reverse(i, log_n) as u64 + 1);
+            if points.get(i) != Some(&want) {
+                return Err(refuse(format!("transform modulo {q} is not in bit-reversed order at {i}")));
+            }
+        }
+        let n_inv = modulus.inv(n as u64).ok_or_else(|| refuse(format!("{n} has no inverse modulo {q}")))?;
+        Ok(Self { modulus, plan, psi, n_inv })
+    }
+
+    /// The prime.
+    #[must_use]
+    pub fn modulus(&self) -> &Modulus {
+        &self.modulus
+    }
+
+    /// The 2N-th root of unity of the evaluation order.
+    #[must_use]
+    pub fn psi(&self) -> u64 {
+        self.psi
+    }
+
+    /// N^-1 mod q, the factor that [`Self::inverse_unnormalized`] leaves out.
+    #[must_use]
+    pub fn n_inv(&self) -> u64 {
+        self.n_inv
+    }
+
+    /// Coefficients to values, in place; entries below q in and out.
+    pub fn forward(&self, limb: &mut [u64]) {
+        self.plan.fwd(limb);
+    }
+
+    /// Values to N times the coefficients, in place; entries below q in and out.
+    pub fn inverse_unnormalized(&self, limb: &mut [u64]) {
+        self.plan.inv(limb);
+    }
+
+    /// Values to coefficients, in place; entries below q in and out.
+    pub fn inverse(&self, limb: &mut [u64]) {
+        self.plan.inv(limb);
+        self.plan.normalize(limb);
+    }
+
+    /// acc += a * b pointwise; entries below q.
+    pub fn mul_accumulate(&self, acc: &mut [u64], a: &[u64], b: &[u64]) {
+        self.plan.mul_accumulate(acc, a, b);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arith::primes::{nearest_ntt_prime, ntt_prime_below};
+
+    /// Values by Horner at every point, the definition.
+    #[test]
+    fn forward_evaluates_at_odd_powers_of_psi_and_inverse_undoes_it() {
+        for (log_n, bits) in [(6, 30), (8, 35), (10, 50)] {
+            let n = 1usize << log_n;
+            let q = Modulus::new(nearest_ntt_prime((1u64 << (bits - 1)) as f64, log_n, &[]).unwrap()).unwrap();
+            let table = NttTable::new(log_n, q).unwrap();
+            let poly: Vec<u64> = (0..n as u64).map(|i| q.reduce(i * i * 77_777_777 + 5 * i + 3)).collect();
+            let mut values = poly.clone();
+            table.forward(&mut values);
+            for (i, &value) in values.iter().enumerate() {
+                let x = q.pow(table.psi(), 2 * bit_reverse(i, log_n) as u64 + 1);
+                let want = poly.iter().rev().fold(0, |acc, &c| q.add(q.mul(acc, x), c));
+                assert_eq!(value, want);
+            }
+            let mut back = values.clone();
+            table.inverse(&mut back);
+            assert_eq!(back, poly);
+            table.inverse_unnormalized(&mut values);
+            let scaled: Vec<u64> = values.iter().map(|&v| q.mul(v, table.n_inv())).collect();
+            assert_eq!(scaled, poly);
+        }
+    }
+
+    #[test]
+    fn real_size_round_trip() {
+        let q = Modulus::new(ntt_prime_below(48, 15, &[]).unwrap()).unwrap();
+        let table = NttTable::new(15, q).unwrap();
+        let poly: Vec<u64> = (0..1u64 << 15).map(|i| q.reduce(i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        let mut x = poly.clone();
+        table.forward(&mut x);
+        assert_ne!(x, poly);
+        table.inverse(&mut x);
+        assert_eq!(x, poly);
+    }
+}

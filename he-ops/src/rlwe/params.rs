@@ -1,0 +1,456 @@
+//! Parameter sets: a literal that can be written down, and the checked, immutable value made from it.
+
+use super::security::{SECRET_DISTRIBUTION, SecurityReport, TABLE_SOURCE, max_log_qp};
+use crate::arith::modulus::MAX_MODULUS_BITS;
+use crate::arith::primes::{nearest_ntt_prime, ntt_prime_below};
+use crate::arith::{Modulus, NttTable};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Standard deviation of the encryption and key noise, per coefficient.
+pub const ERROR_STD_DEV: f64 = 3.2;
+
+/// The only form of a parameter set that is written to disk or sent. Primes follow from it deterministically.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParamsLiteral {
+    /// log2 of the ring degree N.
+    pub log_n: u32,
+    /// Bits of the ciphertext primes q_0..q_L; the first is the bottom one, which is never rescaled away.
+    pub log_q: Vec<u32>,
+    /// Bits of the special primes p_0.. of key switching.
+    pub log_p: Vec<u32>,
+    /// log2 of the scale of a fresh ciphertext.
+    pub log_scale: u32,
+}
+
+impl ParamsLiteral {
+    /// A leveled set of `depth` rescalings of `log_scale` bits above a bottom prime of `log_scale + 12` bits (so that
+    /// results up to 2^11 fit), with special primes up to the security bound, but no more than one digit needs.
+    #[must_use]
+    pub fn leveled(log_n: u32, depth: usize, log_scale: u32) -> Self {
+        let mut log_q = vec![(log_scale + 12).min(MAX_MODULUS_BITS)];
+        log_q.extend(std::iter::repeat_n(log_scale, depth));
+        let total: u32 = log_q.iter().sum();
+        // One spare bit: ciphertext primes may lie slightly above their power of two.
+        let room = max_log_qp(log_n).map_or(total + 1, |b| (b as u32).saturating_sub(total + 1));
+        let wanted = room.min(total + 1);
+        let count = wanted.div_ceil(MAX_MODULUS_BITS).max(1);
+        Self { log_n, log_q, log_p: vec![(wanted / count).max(log_n + 2); count as usize], log_scale }
+    }
+}
+
+/// How a key-switch key of one level decomposes: hybrid RNS gadget (ePrint 2019/688).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gadget {
+    /// Special primes in use: the first `specials` of the list.
+    pub specials: usize,
+    /// Ciphertext primes in one digit.
+    pub digit_limbs: usize,
+    /// Digits of a ciphertext at this level.
+    pub digits: usize,
+}
+
+struct Inner {
+    literal: ParamsLiteral,
+    q: Vec<NttTable>,
+    p: Vec<NttTable>,
+    scales: Vec<f64>,
+    gadgets: Vec<Gadget>,
+    digest: [u8; 32],
+    report: SecurityReport,
+}
+
+/// A checked parameter set: shared, immutable, cheap to clone.
+#[derive(Clone)]
+pub struct Params(Arc<Inner>);
+
+impl std::fmt::Debug for Params {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Params({})", self.0.report)
+    }
+}
+
+impl PartialEq for Params {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.digest == other.0.digest
+    }
+}
+
+impl Params {
+    /// The one door: finds the primes, chooses the gadget of every level, and holds log2(QP) of every key against the
+    /// 128-bit table.
+    ///
+    /// # Errors
+    /// [`Error::Params`] for an unusable literal, [`Error::Insecure`] above the bound or outside the table.
+    pub fn new(literal: &ParamsLiteral) -> Result<Self> {
+        let params = Self::build(literal)?;
+        let report = &params.0.report;
+        if report.secure_128 {
+            return Ok(params);
+        }
+        Err(Error::Insecure {
+            log_n: literal.log_n,
+            level: params.max_level(),
+            found: report.log_qp,
+            bound: report.log_qp_bound.unwrap_or(0.0),
+        })
+    }
+
+    /// A set that is not held against the table. For tests on small rings only; [`Params::is_secure`] says false and
+    /// the server refuses it.
+    ///
+    /// # Errors
+    /// [`Error::Params`] for an unusable literal.
+    #[allow(non_snake_case)]
+    pub fn new_INSECURE(literal: &ParamsLiteral) -> Result<Self> {
+        Self::build(literal)
+    }
+
+    fn build(literal: &ParamsLiteral) -> Result<Self> {
+        check_literal(literal)?;
+        let log_n = literal.log_n;
+        let mut taken: Vec<u64> = Vec::new();
+        // Special primes first: they must be the widest of their size.
+        let mut p = Vec::with_capacity(literal.log_p.len());
+        for &bits in &literal.log_p {
+            let value = ntt_prime_below(bits, log_n, &taken)?;
+            taken.push(value);
+            p.push(table(log_n, value)?);
+        }
+        let (q, scales) = ciphertext_primes(literal, &mut taken)?;
+        let bound = max_log_qp(log_n);
+        let gadgets = (0..q.len()).map(|level| choose_gadget(&q, &p, level, bound)).collect::<Result<Vec<_>>>()?;
+        let log_q: f64 = q.iter().map(|t| t.modulus().log2()).sum();
+        let log_qp = gadgets.iter().enumerate().map(|(level, g)| log_qp_at(&q, &p, level, g.specials)).fold(0.0, f64::max);
+        let report = SecurityReport {
+            log_n,
+            log_q,
+            log_qp,
+            log_qp_bound: bound,
+            secret: SECRET_DISTRIBUTION.into(),
+            source: TABLE_SOURCE.into(),
+            secure_128: bound.is_some_and(|b| log_qp <= b),
+        };
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"ckks-params-v1");
+        hasher.update(&log_n.to_le_bytes());
+        hasher.update(&literal.log_scale.to_le_bytes());
+        for list in [&q, &p] {
+            hasher.update(&(list.len() as u64).to_le_bytes());
+            for t in list {
+                hasher.update(&t.modulus().value().to_le_bytes());
+            }
+        }
+        let digest = *hasher.finalize().as_bytes();
+        Ok(Self(Arc::new(Inner { literal: literal.clone(), q, p, scales, gadgets, digest, report })))
+    }
+
+    /// What it was made from.
+    #[must_use]
+    pub fn literal(&self) -> &ParamsLiteral {
+        &self.0.literal
+    }
+
+    /// log2 of the ring degree.
+    #[must_use]
+    pub fn log_n(&self) -> u32 {
+        self.0.literal.log_n
+    }
+
+    /// Ring degree N.
+    #[must_use]
+    pub fn degree(&self) -> usize {
+        1 << self.0.literal.log_n
+    }
+
+    /// Complex slots, N/2.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.degree() / 2
+    }
+
+    /// Level of a fresh ciphertext; level l has the l + 1 primes q_0..q_l.
+    #[must_use]
+    pub fn max_level(&self) -> usize {
+        self.0.q.len() - 1
+    }
+
+    /// log2 Q at the highest level.
+    #[must_use]
+    pub fn log_q(&self) -> f64 {
+        self.0.report.log_q
+    }
+
+    /// Largest log2(QP) of any key-switch key.
+    #[must_use]
+    pub fn log_qp(&self) -> f64 {
+        self.0.report.log_qp
+    }
+
+    /// The 128-bit bound on log2(QP), if the table has this degree.
+    #[must_use]
+    pub fn log_qp_bound(&self) -> Option<f64> {
+        self.0.report.log_qp_bound
+    }
+
+    /// True when every key is within the 128-bit bound.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.0.report.secure_128
+    }
+
+    /// The figures behind [`Self::is_secure`].
+    #[must_use]
+    pub fn security(&self) -> &SecurityReport {
+        &self.0.report
+    }
+
+    /// blake3 of the ring degree, the scale and all primes.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        self.0.digest
+    }
+
+    /// The canonical scale of a level: 2^log_scale at the top, S_(l-1) = S_l^2 / q_l below. Every product of two values
+    /// of canonical scale is canonical again after its rescale (ePrint 2020/1118).
+    ///
+    /// # Errors
+    /// [`Error::Level`] above the highest level.
+    pub fn scale(&self, level: usize) -> Result<f64> {
+        self.0.scales.get(level).copied().ok_or(Error::Level {
+            op: "scale",
+            needed: self.max_level(),
+            found: level,
+        })
+    }
+
+    /// The primes q_0..q_level with their tables.
+    ///
+    /// # Errors
+    /// [`Error::Level`] above the highest level.
+    pub fn q_tables(&self, level: usize) -> Result<&[NttTable]> {
+        self.0.q.get(..=level).ok_or(Error::Level { op: "ciphertext primes", needed: self.max_level(), found: level })
+    }
+
+    /// The first `count` special primes with their tables.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there are fewer.
+    pub fn p_tables(&self, count: usize) -> Result<&[NttTable]> {
+        self.0.p.get(..count).ok_or(Error::Shape { what: "special primes", needed: count, found: self.0.p.len() })
+    }
+
+    /// The ciphertext primes, bottom first.
+    pub fn moduli(&self) -> impl ExactSizeIterator<Item = &Modulus> {
+        self.0.q.iter().map(NttTable::modulus)
+    }
+
+    /// The special primes.
+    pub fn special_moduli(&self) -> impl ExactSizeIterator<Item = &Modulus> {
+        self.0.p.iter().map(NttTable::modulus)
+    }
+
+    /// How keys of this level decompose: fewest digits that the bound allows, then fewest special primes.
+    ///
+    /// # Errors
+    /// [`Error::Level`] above the highest level.
+    pub fn gadget(&self, level: usize) -> Result<Gadget> {
+        self.0.gadgets.get(level).copied().ok_or(Error::Level {
+            op: "gadget",
+            needed: self.max_level(),
+            found: level,
+        })
+    }
+
+    /// Bits on the wire of one seeded key-switch key of this level: digits x N x log2(Q_l P), prime by prime.
+    ///
+    /// # Errors
+    /// [`Error::Level`] above the highest level.
+    pub fn key_switch_key_bits(&self, level: usize) -> Result<usize> {
+        let gadget = self.gadget(level)?;
+        let q = self.q_tables(level)?;
+        let p = self.p_tables(gadget.specials)?;
+        let bits: usize = q.iter().chain(p).map(|t| t.modulus().bits() as usize).sum();
+        Ok(gadget.digits * self.degree() * bits)
+    }
+
+    /// Element 5^k of the Galois group: rotation of the slots by k to the left.
+    #[must_use]
+    pub fn galois_element(&self, k: i64) -> u64 {
+        let slots = self.slots() as i64;
+        let mut e = k.rem_euclid(slots.max(1)) as u64;
+        let mask = 2 * self.degree() as u64 - 1;
+        let (mut acc, mut base) = (1u64, 5u64);
+        while e > 0 {
+            if e & 1 == 1 {
+                acc = acc.wrapping_mul(base) & mask;
+            }
+            base = base.wrapping_mul(base) & mask;
+            e >>= 1;
+        }
+        acc
+    }
+
+    /// Element -1 of the Galois group: complex conjugation of the slots.
+    #[must_use]
+    pub fn galois_element_conjugate(&self) -> u64 {
+        2 * self.degree() as u64 - 1
+    }
+
+    /// The rotation k in (-N/4, N/4] that a Galois element stands for; `None` for conjugations and for no element at
+    /// all.
+    #[must_use]
+    pub fn rotation_of(&self, element: u64) -> Option<i64> {
+        let slots = self.slots() as i64;
+        (0..slots).find(|&k| self.galois_element(k) == element).map(|k| if k > slots / 2 { k - slots } else { k })
+    }
+}
+
+fn check_literal(l: &ParamsLiteral) -> Result<()> {
+    let refuse = |reason: String| Err(Error::Params { reason });
+    if !(5..=17).contains(&l.log_n) {
+        return refuse(format!("ring degree 2^5 to 2^17 needed, 2^{} found", l.log_n));
+    }
+    if l.log_q.is_empty() || l.log_q.len() > 64 {
+        return refuse(format!("1 to 64 ciphertext primes needed, {} found", l.log_q.len()));
+    }
+    if l.log_p.is_empty() || l.log_p.len() > 32 {
+        return refuse(format!("1 to 32 special primes needed, {} found", l.log_p.len()));
+    }
+    if let Some(bits) =
+        l.log_q.iter().chain(&l.log_p).find(|&&b| b < l.log_n + 2 || b > MAX_MODULUS_BITS)
+    {
+        return refuse(format!(
+            "primes of {} to {MAX_MODULUS_BITS} bits needed for N = 2^{}, {bits} found",
+            l.log_n + 2,
+            l.log_n
+        ));
+    }
+    if l.log_scale == 0 || l.log_scale > MAX_MODULUS_BITS {
+        return refuse(format!("a scale of 1 to {MAX_MODULUS_BITS} bits needed, {} found", l.log_scale));
+    }
+    Ok(())
+}
+
+fn table(log_n: u32, value: u64) -> Result<NttTable> {
+    let modulus = Modulus::new(value).ok_or_else(|| Error::Params { reason: format!("{value} is no modulus") })?;
+    NttTable::new(log_n, modulus)
+}
+
+/// The ciphertext primes, bottom first, and the canonical scale of each level.
+///
+/// From the top down, each prime is the free one nearest to S_l^2 / 2^log_q, which steers the next scale back to the
+/// wanted size; otherwise small deviations would double at every level.
+fn ciphertext_primes(l: &ParamsLiteral, taken: &mut Vec<u64>) -> Result<(Vec<NttTable>, Vec<f64>)> {
+    let mut scale = f64::from(l.log_scale).exp2();
+    let mut q = Vec::with_capacity(l.log_q.len());
+    let mut scales = vec![scale];
+    for (i, &bits) in l.log_q.iter().enumerate().rev() {
+        let target = if i > 0 && bits == l.log_scale { scale * scale / f64::from(bits).exp2() } else { f64::from(bits).exp2() };
+        let value = if i == 0 { ntt_prime_below(bits, l.log_n, taken)? } else { nearest_ntt_prime(target, l.log_n, taken)? };
+        taken.push(value);
+        q.push(table(l.log_n, value)?);
+        if i > 0 {
+            scale = scale * scale / value as f64;
+            scales.push(scale);
+        }
+    }
+    q.reverse();
+    scales.reverse();
+    Ok((q, scales))
+}
+
+fn log_qp_at(q: &[NttTable], p: &[NttTable], level: usize, specials: usize) -> f64 {
+    let sum = |t: &[NttTable], n: usize| t.iter().take(n).map(|t| t.modulus().log2()).sum::<f64>();
+    sum(q, level + 1) + sum(p, specials)
+}
+
+/// Fewest digits, then fewest specials, such that QP is within the bound and the product of the specials covers every
+/// digit (up to one bit: the noise of the switch is proportional to digit / P).
+fn choose_gadget(q: &[NttTable], p: &[NttTable], level: usize, bound: Option<f64>) -> Result<Gadget> {
+    let limbs = level + 1;
+    for digits in 1..=limbs {
+        let digit_limbs = limbs.div_ceil(digits);
+        if limbs.div_ceil(digit_limbs) != digits {
+            continue;
+        }
+        let log_digit = q
+            .get(..limbs)
+            .unwrap_or_default()
+            .chunks(digit_limbs)
+            .map(|c| c.iter().map(|t| t.modulus().log2()).sum::<f64>())
+            .fold(0.0, f64::max);
+        for specials in 1..=p.len() {
+            let log_p = log_qp_at(&[], p, 0, specials);
+            let fits = bound.is_none_or(|b| log_qp_at(q, p, level, specials) <= b);
+            if log_p + 1.0 >= log_digit && fits {
+                return Ok(Gadget { specials, digit_limbs, digits });
+            }
+        }
+    }
+    Err(Error::Params {
+        reason: format!(
+            "no key-switch gadget fits at level {level}: {:.0} bits of Q leave no room for special primes under the bound {}",
+            log_qp_at(q, &[], level, 0),
+            bound.map_or("(none)".into(), |b| format!("{b:.0}"))
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_leveled_set_of_depth_11_is_secure_with_one_digit() {
+        let params = Params::new(&ParamsLiteral::leveled(15, 11, 35)).unwrap();
+        assert_eq!(params.max_level(), 11);
+        assert!(params.log_qp() <= 868.0 && params.log_qp() > 840.0, "{}", params.log_qp());
+        assert_eq!(params.gadget(11).unwrap().digits, 1);
+        assert!(params.gadget(0).unwrap().specials < params.gadget(11).unwrap().specials);
+        for level in 0..=11 {
+            assert!((params.scale(level).unwrap().log2() - 35.0).abs() < 0.001);
+        }
+        assert!(params.security().to_string().contains("128-bit secure"));
+        assert_ne!(params.digest(), Params::new(&ParamsLiteral::leveled(15, 10, 35)).unwrap().digest());
+    }
+
+    #[test]
+    fn insecure_and_unusable_literals_are_refused_with_numbers() {
+        let wide = ParamsLiteral { log_n: 13, log_q: vec![50; 5], log_p: vec![50], log_scale: 40 };
+        assert!(matches!(Params::new(&wide), Err(Error::Params { .. } | Error::Insecure { .. })));
+        let small = ParamsLiteral { log_n: 9, log_q: vec![40, 30], log_p: vec![40], log_scale: 30 };
+        assert!(matches!(Params::new(&small), Err(Error::Insecure { .. })));
+        assert!(!Params::new_INSECURE(&small).unwrap().is_secure());
+        for bad in [
+            ParamsLiteral { log_n: 40, ..small.clone() },
+            ParamsLiteral { log_q: vec![], ..small.clone() },
+            ParamsLiteral { log_p: vec![], ..small.clone() },
+            ParamsLiteral { log_q: vec![60], ..small.clone() },
+            ParamsLiteral { log_scale: 0, ..small.clone() },
+        ] {
+            assert!(Params::new_INSECURE(&bad).is_err());
+        }
+    }
+
+    #[test]
+    fn every_degree_of_the_table_has_a_secure_leveled_set() {
+        for (log_n, depth, log_scale) in [(13, 2, 35), (14, 5, 35), (15, 11, 35), (16, 20, 40)] {
+            let params = Params::new(&ParamsLiteral::leveled(log_n, depth, log_scale)).unwrap();
+            assert!(params.log_qp() <= max_log_qp(log_n).unwrap());
+        }
+    }
+
+    #[test]
+    fn galois_elements_form_the_cyclic_group_of_rotations() {
+        let l = ParamsLiteral { log_n: 6, log_q: vec![30], log_p: vec![30], log_scale: 25 };
+        let params = Params::new_INSECURE(&l).unwrap();
+        assert_eq!(params.galois_element(0), 1);
+        assert_eq!(params.galois_element(32), 1);
+        assert_eq!(params.galois_element(3) * params.galois_element(-3) % 128, 1);
+        assert_eq!(params.rotation_of(params.galois_element(-5)), Some(-5));
+        assert_eq!(params.rotation_of(params.galois_element_conjugate()), None);
+    }
+}
