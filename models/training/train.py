@@ -2,18 +2,22 @@
 
 import argparse
 import copy
+import hashlib
+import importlib.metadata
 import json
 import math
-import sys
-import time
-from dataclasses import asdict, dataclass, replace
+import platform
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+import baseline
+import card
 import data
+import export
 from data import CLS, PAD, SEP, SEQ_LEN, UNK
 from model import Classifier, Quadratic
 
@@ -44,6 +48,10 @@ class Config:
     fine_tune_lr: float = 3e-4
 
 
+POWER = Config(kind="power")
+SOFTMAX = Config(kind="softmax")
+
+
 class Corpus:
     """Tensors of every split, the word embeddings, and which words have a delta."""
 
@@ -64,6 +72,11 @@ class Corpus:
 
     def labels(self, name):
         return (self.ratings[name] > 0).long()
+
+    def calibration_ids(self):
+        """Train, neutral and dev sentences, and 2000 of random words."""
+        probes = self.probes(2000, torch.Generator().manual_seed(1))
+        return torch.cat([self.ids["train"], self.ids["neutral"], self.ids["dev"], probes])
 
     def probes(self, n, generator):
         """Sentences of random words and random lengths (0 to 30 words): inputs unlike the data."""
@@ -88,7 +101,7 @@ def range_penalty(seen, probe_seen, config):
     lo, hi = (math.log(v) for v in config.denominators)
     total = excess(seen["denominators"].log(), lo, hi)
     total = total + 0.5 * excess(probe_seen["denominators"].log(), lo, hi)
-    for name in ("pre_activations", "scores", "q", "k", "v"):
+    for name in ("pre_activations", "scores"):
         total = total + excess(seen[name], -config.limit, config.limit)
     return total
 
@@ -119,10 +132,9 @@ def observe(model, ids):
 
 
 def calibrate(model, corpus):
-    """Per-head denominator ranges on train + neutral + dev, widened by MARGIN at both ends."""
+    """Per-head denominator ranges on `calibration_ids`, widened by MARGIN at both ends."""
     model.attention.ranges = None
-    ids = torch.cat([corpus.ids[name] for name in ("train", "neutral", "dev")])
-    seen = observe(model, ids)["denominators"]
+    seen = observe(model, corpus.calibration_ids())["denominators"]
     return torch.stack([seen[:, 0] / MARGIN, seen[:, 1] * MARGIN], 1)
 
 
@@ -206,3 +218,137 @@ def make_polynomial(model, corpus, config, seed, log=False):
     model.embeddings.fold()
     model.attention.ranges = calibrate(model, corpus)
     return model
+
+
+def by_domain(model, corpus, name):
+    right = (predict(model, corpus.ids[name]).argmax(1) == corpus.labels(name)).double()
+    rows = corpus.sentences[name]
+    out = {}
+    for domain in data.DOMAINS:
+        index = torch.tensor([i for i, s in enumerate(rows) if s.domain == domain])
+        out[domain] = right[index].mean().item()
+    return out
+
+
+def evaluate(model, corpus):
+    return {
+        "dev": accuracy(model, corpus, "dev"),
+        "test": accuracy(model, corpus, "test"),
+        "test_by_domain": by_domain(model, corpus, "test"),
+    }
+
+
+def conditions(model, corpus):
+    """How far the denominators spread on test, and who leaves the calibrated range."""
+    ranges, exact = model.attention.ranges, export.with_division(model)
+    seen = observe(exact, corpus.ids["test"])["denominators"]
+
+    def outside(ids):
+        with torch.no_grad():
+            exact(ids)
+        d = exact.seen["denominators"]
+        lo, hi = (ranges[:, i, None, None] for i in (0, 1))
+        return {
+            "sentences": len(ids),
+            "below": int((d < lo).flatten(1).any(1).sum()),
+            "above": int((d > hi).flatten(1).any(1).sum()),
+        }
+
+    a, b = (predict(m, corpus.ids["test"]) for m in (exact, model))
+    return {
+        "calibrated_hi_over_lo": (ranges[:, 1] / ranges[:, 0]).tolist(),
+        "test_max_over_min": (seen[:, 1] / seen[:, 0]).tolist(),
+        "test_outside_range": outside(corpus.ids["test"]),
+        "random_words_outside_range": outside(corpus.probes(10_000, torch.Generator().manual_seed(0))),
+        "test_agreement_with_division": (a.argmax(1) == b.argmax(1)).double().mean().item(),
+        "test_max_logit_difference": (a - b).abs().max().item(),
+        "test_logits": [b.min().item(), b.max().item()],
+    }
+
+
+def summary(per_seed):
+    test, dev = (np.array([r[n] for r in per_seed]) for n in ("test", "dev"))
+    return {"mean_test": test.mean(), "std_test": test.std(ddof=1) if len(test) > 1 else 0.0,
+            "mean_dev": dev.mean(), "per_seed": per_seed}
+
+
+def cached(path, corpus, make):
+    """Reuse a model trained by an earlier run, if its file is still in the cache."""
+    if path.exists():
+        model = torch.load(path, weights_only=False)
+    else:
+        model = make()
+        model.embeddings.words, model.seen = None, {}  # large, and not trained
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(model, path)
+    model.embeddings.words = corpus.words
+    return model
+
+
+def main():
+    here = Path(__file__).resolve().parent
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", type=Path, default=here / ".cache", help="downloads and trained models")
+    parser.add_argument("--out", type=Path, default=here.parent / "sentiment")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    args = parser.parse_args()
+    corpus = Corpus(args.cache)
+    configs = {"softmax": SOFTMAX, "power": POWER}
+    tag = hashlib.sha256(repr(configs).encode()).hexdigest()[:8]
+    print({name: len(rows) for name, rows in corpus.sentences.items()}, flush=True)
+
+    rows = {"softmax": [], "exact_division": [], "polynomial": []}
+    models = {}
+    for seed in args.seeds:
+        runs = args.cache / f"runs-{tag}"
+        softmax = cached(runs / f"softmax-{seed}.pt", corpus, lambda: train(corpus, SOFTMAX, seed)[0])
+        softmax.embeddings.fold()
+        rows["softmax"].append({"seed": seed, **evaluate(softmax, corpus)})
+        exact = cached(runs / f"exact-{seed}.pt", corpus, lambda: train(corpus, POWER, seed)[0])
+        models[seed] = cached(
+            runs / f"polynomial-{seed}.pt", corpus,
+            lambda: make_polynomial(exact, corpus, POWER, seed),
+        )
+        exact.embeddings.fold()
+        rows["exact_division"].append({"seed": seed, **evaluate(exact, corpus)})
+        rows["polynomial"].append({"seed": seed, **evaluate(models[seed], corpus)})
+        for name, results in rows.items():
+            print(seed, name, "dev {dev:.4f} test {test:.4f}".format(**results[-1]), flush=True)
+
+    best = max(rows["polynomial"], key=lambda r: r["dev"])["seed"]
+    model = models[best].double()
+    calibration = observe(export.with_division(model), corpus.calibration_ids())
+    exported = export.export(model, corpus, calibration, args.out)
+    results = {
+        "labels": ["negative", "positive"],
+        "splits": {
+            name: {"total": len(s), **{d: sum(r.domain == d for r in s) for d in data.DOMAINS}}
+            for name, s in corpus.sentences.items()
+        },
+        "seeds": args.seeds,
+        "majority": baseline.majority(corpus),
+        **baseline.tfidf(corpus),
+        **{name: summary(r) for name, r in rows.items()},
+        "exported": {
+            "seed": best,
+            "selection": "highest dev accuracy of the polynomial model",
+            "server_parameters": exported.server_parameters(),
+            "division": evaluate(export.with_division(exported), corpus),
+            "polynomial": evaluate(exported, corpus),
+            **conditions(exported, corpus),
+        },
+        "encrypted": None,
+        "configs": {name: asdict(c) for name, c in configs.items()},
+        "versions": {
+            "python": platform.python_version(),
+            **{p: importlib.metadata.version(p)
+               for p in ("torch", "numpy", "scikit-learn", "safetensors", "tokenizers")},
+        },
+    }
+    export.write_json(args.out / "results.json", results)
+    card.write(results, json.loads((args.out / "config.json").read_text()), args.out)
+    print(json.dumps(results["exported"], indent=1))
+
+
+if __name__ == "__main__":
+    main()
