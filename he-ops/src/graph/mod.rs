@@ -1,10 +1,21 @@
 //! From circuits to a plan: a graph of primitive operations, and the passes that make it runnable.
 //!
 //! A circuit writes what it wants computed ([`Graph`]: sums, products, rotations, weights) and nothing about levels,
-//! scales, relinearisation or rescaling. `compile` adds those, chooses the parameters, and answers every question
+//! scales, relinearisation or rescaling. [`compile`] adds those, chooses the parameters, and answers every question
 //! that can be asked before running: depth, keys with the level each is used at, counts, memory ([`Plan`]).
+//!
+//! The passes, in order: check, drop dead code, relinearise lazily, rescale lazily, assign levels as low as possible,
+//! assign exact scales, collect keys, put rotations of one value together, free values after their last use.
 
 mod builder;
+mod compile;
+mod passes;
+mod plan;
+mod plan_text;
+mod summary;
 mod text;
 
 pub use builder::{Graph, Label, Node, NodeId, Op};
+pub use compile::{compile, compile_for};
+pub use plan::{Plan, Port, Step};
+pub use summary::{LevelCounts, PlanSummary};

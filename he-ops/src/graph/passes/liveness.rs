@@ -1,0 +1,39 @@
+//! When a value may be freed: after the last step that reads it.
+
+use crate::graph::{NodeId, Op};
+
+/// For each step, the values that no later step and no output reads. `ops` are the steps in order, with operands
+/// named by step.
+pub(in crate::graph) fn last_uses(ops: &[&Op], outputs: &[NodeId]) -> Vec<Vec<NodeId>> {
+    let mut last: Vec<Option<usize>> = vec![None; ops.len()];
+    for (step, op) in ops.iter().enumerate() {
+        for arg in op.args() {
+            if let Some(slot) = last.get_mut(arg.index()) {
+                *slot = Some(step);
+            }
+        }
+    }
+    let mut frees = vec![Vec::new(); ops.len()];
+    for (value, step) in last.into_iter().enumerate() {
+        let value = NodeId::new(value);
+        if let Some(list) = step.and_then(|step| frees.get_mut(step))
+            && !outputs.contains(&value)
+        {
+            list.push(value);
+        }
+    }
+    frees
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_go_after_their_last_reader_and_outputs_stay() {
+        let id = NodeId::new;
+        let ops = [Op::Input { name: "x".to_owned() }, Op::Rotate(id(0), 1), Op::Add(id(0), id(1)), Op::Negate(id(2))];
+        let ops: Vec<&Op> = ops.iter().collect();
+        assert_eq!(last_uses(&ops, &[id(2), id(3)]), [vec![], vec![], vec![id(0), id(1)], vec![]]);
+    }
+}

@@ -1,0 +1,70 @@
+//! Lazy relinearisation: a product has three parts until somebody needs two.
+
+use super::settle_lazily;
+use crate::graph::{Graph, Op};
+
+/// Inserts [`Op::Relinearize`] where products, rotations, conjugations, weighted sums and outputs need two parts.
+///
+/// A sum of products is relinearised once, unless its terms are needed with two parts anyway: then their sum is free.
+pub(in crate::graph) fn insert_relinearize(graph: &Graph) -> Graph {
+    settle_lazily(
+        graph,
+        |op| matches!(op, Op::Mul(..) | Op::Rotate(..) | Op::Conjugate(_) | Op::WeightedSum(_)),
+        |op| matches!(op, Op::Mul(..)),
+        Op::Relinearize,
+        true,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_of_products_is_relinearised_once() {
+        let mut g = Graph::new(8);
+        let (x, y) = (g.input("x"), g.input("y"));
+        let (xx, xy) = (g.square(x), g.mul(x, y));
+        let i_xy = g.mul_i(xy, 1);
+        let sum = g.add(xx, i_xy);
+        let turned = g.rotate(sum, 2);
+        g.output("out", turned);
+        let text = "\
+%0 = input x
+%1 = input y
+%2 = square %0
+%3 = mul %0 %1
+%4 = mul_i %3 power 1
+%5 = add %2 %4
+%6 = relinearize %5
+%7 = rotate %6 by 2
+output out = %7
+";
+        assert_eq!(insert_relinearize(&g).to_string(), text);
+    }
+
+    #[test]
+    fn a_sum_of_products_that_are_needed_anyway_costs_nothing() {
+        let mut g = Graph::new(8);
+        let (x, y) = (g.input("x"), g.input("y"));
+        let (xx, yy) = (g.square(x), g.square(y));
+        let both = g.mul(xx, yy);
+        let sum = g.add(xx, yy);
+        g.output("product", both);
+        g.output("sum", sum);
+        let text = "\
+%0 = input x
+%1 = input y
+%2 = square %0
+%3 = square %1
+%4 = relinearize %2
+%5 = relinearize %3
+%6 = mul %4 %5
+%7 = add %4 %5
+%8 = relinearize %6
+output product = %8
+output sum = %7
+";
+        assert_eq!(insert_relinearize(&g).to_string(), text);
+    }
+}

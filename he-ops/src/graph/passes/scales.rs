@@ -1,0 +1,142 @@
+//! Exact scales: one canonical scale per level, so that any two values of a level can be added.
+//!
+//! The canonical scales S_l are those of [`Params::scale`]: S_{l-1} = S_l^2 / q_l, which is what a product of two
+//! canonical values has after its rescale. A value made at a higher level than it is used at has a foreign scale:
+//! a weighted sum takes the ratio into the scale of its plaintexts, at no cost; anything else gets one [`Op::Align`],
+//! shared by all users at that level.
+
+use std::collections::BTreeMap;
+
+use super::rescale::pending;
+use crate::graph::{Graph, NodeId, Op};
+use crate::rlwe::Params;
+use crate::{Error, Result};
+
+/// A graph in which every operand has the level and the scale that its operation needs.
+#[derive(Debug, Clone)]
+pub(in crate::graph) struct Scaled {
+    pub graph: Graph,
+    /// Level of each result.
+    pub levels: Vec<usize>,
+    /// Scale of each result.
+    pub scales: Vec<f64>,
+    /// Scale at which the plaintext of a weighted sum or of an alignment is encoded; 1 elsewhere.
+    pub plain_scales: Vec<f64>,
+}
+
+impl Scaled {
+    fn push(&mut self, op: Op, label: usize, level: usize, scale: f64, plain_scale: f64) -> NodeId {
+        let id = self.graph.push_as(op, label);
+        if id.index() == self.levels.len() {
+            self.levels.push(level);
+            self.scales.push(scale);
+            self.plain_scales.push(plain_scale);
+        }
+        id
+    }
+
+    fn at(&self, id: NodeId) -> Result<(usize, f64, usize)> {
+        match (self.levels.get(id.index()), self.scales.get(id.index()), self.graph.nodes().get(id.index())) {
+            (Some(level), Some(scale), Some(node)) => Ok((*level, *scale, node.label)),
+            _ => Err(Error::Circuit { circuit: "assign_scales", reason: format!("{id} is not computed yet") }),
+        }
+    }
+}
+
+/// Inserts drops and alignments, splits weighted sums by the scale of their inputs, and computes every scale.
+///
+/// # Errors
+/// [`Error::Level`] when the parameters have fewer levels than the graph needs.
+pub(in crate::graph) fn assign_scales(graph: &Graph, levels: &[usize], params: &Params) -> Result<Scaled> {
+    let top = levels.iter().copied().max().unwrap_or(0);
+    if top > params.max_level() {
+        return Err(Error::Level { op: "compile", needed: top, found: params.max_level() });
+    }
+    let pending = pending(graph);
+    let mut out = Scaled { graph: graph.successor(), levels: vec![], scales: vec![], plain_scales: vec![] };
+    let mut map: Vec<NodeId> = Vec::with_capacity(levels.len());
+    for ((node, &level), &owes) in graph.nodes().iter().zip(levels).zip(&pending) {
+        let canonical = params.scale(level)?;
+        let product = canonical * canonical;
+        let moved = |id: NodeId| map.get(id.index()).copied().unwrap_or(id);
+        let id = match &node.op {
+            Op::WeightedSum(terms) => weighted_sum(&mut out, terms, moved, node.label, level, product)?,
+            Op::Rescale(a) => {
+                let above = params.scale(level + 1)?;
+                let operand = align(&mut out, moved(*a), level + 1, above * above, params)?;
+                out.push(Op::Rescale(operand), node.label, level, canonical, 1.0)
+            }
+            op => {
+                // A product has canonical operands; everything else has operands of its own scale.
+                let scale = if owes { product } else { canonical };
+                let needed = if matches!(op, Op::Mul(..)) { canonical } else { scale };
+                let mut operands = Vec::new();
+                for arg in op.args() {
+                    operands.push(align(&mut out, moved(arg), level, needed, params)?);
+                }
+                let mut next = operands.into_iter();
+                let op = op.map_args(|arg| next.next().unwrap_or(arg));
+                out.push(op, node.label, level, scale, 1.0)
+            }
+        };
+        map.push(id);
+    }
+    for (name, value) in graph.outputs() {
+        let value = map.get(value.index()).copied().unwrap_or(*value);
+        let (level, _, _) = out.at(value)?;
+        let value = if level == 0 { value } else { align(&mut out, value, 0, params.scale(0)?, params)? };
+        out.graph.output(name, value);
+    }
+    Ok(out)
+}
+
+/// `value` at exactly this level and scale.
+fn align(out: &mut Scaled, value: NodeId, level: usize, scale: f64, params: &Params) -> Result<NodeId> {
+    let (found_level, found_scale, label) = out.at(value)?;
+    if found_level == level {
+        return Ok(value);
+    }
+    if found_level < level {
+        return Err(Error::Level { op: "assign_scales", needed: level, found: found_level });
+    }
+    let above = params.moduli().nth(level + 1).map_or(1.0, |q| q.value() as f64);
+    Ok(out.push(Op::Align(value, level), label, level, scale, scale * above / found_scale))
+}
+
+/// One weighted sum per scale of the inputs, all with the same product scale, and their sum.
+fn weighted_sum(
+    out: &mut Scaled,
+    terms: &[(NodeId, crate::ckks::Pattern)],
+    moved: impl Fn(NodeId) -> NodeId,
+    label: usize,
+    level: usize,
+    product: f64,
+) -> Result<NodeId> {
+    // Keyed by the level at which the input was made, highest first; equal levels have equal scales.
+    let mut groups: BTreeMap<std::cmp::Reverse<usize>, Vec<_>> = BTreeMap::new();
+    for (id, pattern) in terms {
+        let id = moved(*id);
+        let (made_at, _, _) = out.at(id)?;
+        groups.entry(std::cmp::Reverse(made_at)).or_default().push((id, pattern.clone()));
+    }
+    let mut sum = None;
+    for terms in groups.into_values() {
+        let mut dropped = Vec::with_capacity(terms.len());
+        let mut plain_scale = 1.0;
+        for (id, pattern) in terms {
+            let (made_at, scale, made_label) = out.at(id)?;
+            plain_scale = product / scale;
+            let low = match made_at {
+                same if same == level => id,
+                _ => out.push(Op::DropLevel(id, level), made_label, level, scale, 1.0),
+            };
+            dropped.push((low, pattern));
+        }
+        let part = out.push(Op::WeightedSum(dropped), label, level, product, plain_scale);
+        sum = Some(match sum {
+            None => part,
+            Some(sum) => out.push(Op::Add(sum, part), label, level, product, 1.0),
+        });
+    }
+    sum.ok_or(Error::Circuit { circuit: "assign_scales", reason: "a weighted sum of nothing".to_owned() })
+}

@@ -1,0 +1,74 @@
+//! First pass: refuses what no later pass could make sense of, so that the others need not look again.
+
+use std::collections::BTreeSet;
+
+use crate::graph::{Graph, Op};
+use crate::{Error, Result};
+
+/// Checks sizes, operands and names.
+///
+/// # Errors
+/// [`Error::Circuit`] for a slot count that is not a power of two, an operand of another graph, an empty weighted
+/// sum, a pattern longer than the slots, no output, or two outputs of one name.
+pub(in crate::graph) fn validate(graph: &Graph) -> Result<()> {
+    let refuse = |reason: String| Err(Error::Circuit { circuit: "graph", reason });
+    if !graph.slots().is_power_of_two() {
+        return refuse(format!("a power of two of slots needed, {} found", graph.slots()));
+    }
+    for (index, node) in graph.nodes().iter().enumerate() {
+        if let Some(arg) = node.op.args().into_iter().find(|arg| arg.index() >= index) {
+            return refuse(format!("%{index} ({}) uses {arg}, which belongs to another graph", node.op.name()));
+        }
+        if matches!(&node.op, Op::WeightedSum(terms) if terms.is_empty()) {
+            return refuse(format!("%{index} is a weighted sum of nothing; give it at least one term"));
+        }
+        for pattern in node.op.patterns() {
+            if pattern.period() > graph.slots() {
+                return refuse(format!(
+                    "%{index} ({}) has a pattern of period {}, the graph has {} slots",
+                    node.op.name(),
+                    pattern.period(),
+                    graph.slots()
+                ));
+            }
+        }
+    }
+    if graph.outputs().is_empty() {
+        return refuse("no output; name at least one value with Graph::output".to_owned());
+    }
+    let mut names = BTreeSet::new();
+    for (name, value) in graph.outputs() {
+        if !names.insert(name) {
+            return refuse(format!("two outputs are called {name}"));
+        }
+        if graph.op(*value).is_none() {
+            return refuse(format!("output {name} is {value}, which belongs to another graph"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ckks::Pattern;
+
+    #[test]
+    fn bad_graphs_are_named() {
+        let mut g = Graph::new(8);
+        assert!(validate(&g).unwrap_err().to_string().contains("no output"));
+        let x = g.input("x");
+        let long = g.mul_plain(x, Pattern::real(vec![1.0; 16]).unwrap());
+        g.output("y", long);
+        assert!(validate(&g).unwrap_err().to_string().contains("period 16"));
+
+        let mut other = Graph::new(8);
+        let y = other.input("y");
+        other.output("sum", y);
+        other.output("sum", y);
+        assert!(validate(&other).unwrap_err().to_string().contains("two outputs"));
+        other.add(y, long);
+        let text = validate(&other).unwrap_err().to_string();
+        assert!(text.contains("another graph"), "{text}");
+    }
+}

@@ -1,0 +1,109 @@
+//! The compiled plan: steps in order with exact levels and scales, and everything that follows from them.
+
+use std::collections::BTreeMap;
+
+use super::builder::{Label, NodeId, Op};
+use super::summary::PlanSummary;
+use crate::Result;
+use crate::rlwe::Params;
+
+/// One step; its operands are named by the steps that computed them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// What is done.
+    pub op: Op,
+    /// Level of the operands (the highest, for an operation that lowers it); the own level for an input.
+    pub level_in: usize,
+    /// Level of the result.
+    pub level: usize,
+    /// Scale of the result.
+    pub scale: f64,
+    /// Scale at which the weights of a weighted sum, or the one of an alignment, are encoded; 1 elsewhere.
+    pub plain_scale: f64,
+    /// Hoisted group: steps that rotate the same value follow one another and share one decomposition.
+    pub group: Option<usize>,
+    /// Layer and category for the latency table.
+    pub label: Label,
+    /// Values that nobody reads after this step.
+    pub frees: Vec<NodeId>,
+}
+
+impl Step {
+    /// True for the operations that need an evaluation key.
+    pub fn is_key_switch(&self) -> bool {
+        matches!(self.op, Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_))
+    }
+}
+
+/// An input or an output of a plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Port {
+    /// Name given in the circuit.
+    pub name: String,
+    /// The step that provides the value.
+    pub value: NodeId,
+    /// Level at which it enters or leaves.
+    pub level: usize,
+    /// Scale at which it enters or leaves.
+    pub scale: f64,
+}
+
+/// A circuit made ready to run: made by [`compile`](super::compile), run by [`exec::run`](crate::exec::run), printed by
+/// `Display` as deterministic text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Name of the model or circuit.
+    pub name: String,
+    /// The parameters that it is compiled for.
+    pub params: Params,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+    /// What the client sends; all at one level.
+    pub inputs: Vec<Port>,
+    /// What the client gets; all at level 0.
+    pub outputs: Vec<Port>,
+    /// Highest level of a relinearisation, if there is one.
+    pub relin: Option<usize>,
+    /// Highest level of a conjugation, if there is one.
+    pub conjugation: Option<usize>,
+    /// Rotations with the highest level of each.
+    pub rotations: BTreeMap<i64, usize>,
+}
+
+impl Plan {
+    /// Levels from input to output.
+    pub fn depth(&self) -> usize {
+        self.inputs.iter().map(|port| port.level).max().unwrap_or(0)
+    }
+
+    /// Bytes on the wire of the seeded evaluation keys, frame headers not counted.
+    ///
+    /// # Errors
+    /// None for a plan made by the compiler.
+    pub fn key_bytes(&self) -> Result<u64> {
+        let levels = self.rotations.values().chain(&self.conjugation).chain(&self.relin);
+        levels.map(|level| Ok(self.params.key_switch_key_bits(*level)? as u64 / 8)).sum()
+    }
+
+    /// Counts, sizes and parameters of the plan, for manifests and for people.
+    ///
+    /// # Errors
+    /// None for a plan made by the compiler.
+    pub fn summary(&self) -> Result<PlanSummary> {
+        PlanSummary::of(self)
+    }
+
+    /// blake3 of the parameters, of the printed plan and of every weight: two plans of one digest compute the same.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.params.digest());
+        hasher.update(self.to_string().as_bytes());
+        for step in &self.steps {
+            hasher.update(&step.plain_scale.to_le_bytes());
+            for pattern in step.op.patterns() {
+                hasher.update(&pattern.canonical_bytes());
+            }
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
