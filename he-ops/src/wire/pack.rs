@@ -1,0 +1,163 @@
+//! Residues packed to the bits of their prime: 35-bit residues take 35 bits, not 64.
+//!
+//! Little endian, least significant bit first; each limb starts on a byte boundary. Eight residues of b bits take
+//! exactly b bytes, so the ring degrees in use (multiples of eight) leave no padding.
+
+use super::error::{Result, WireError};
+
+/// Widest residue that the packer takes: an unaligned 64-bit load covers it at every bit offset.
+pub const MAX_BITS: u32 = 57;
+
+/// Bytes of `n` packed residues of `bits` bits.
+///
+/// # Examples
+/// ```
+/// assert_eq!(he_ops::wire::packed_len(32768, 35), 32768 / 8 * 35);
+/// ```
+#[must_use]
+pub fn packed_len(n: usize, bits: u32) -> usize {
+    (n * bits as usize).div_ceil(8)
+}
+
+/// Appends the residues of one limb, each below 2^bits, to `out`.
+pub(super) fn pack_limb(limb: &[u64], bits: u32, out: &mut Vec<u8>) {
+    out.reserve(packed_len(limb.len(), bits));
+    let (mut acc, mut fill) = (0u128, 0u32);
+    for &value in limb {
+        acc |= u128::from(value) << fill;
+        fill += bits;
+        if fill >= 64 {
+            out.extend_from_slice(&(acc as u64).to_le_bytes());
+            acc >>= 64;
+            fill -= 64;
+        }
+    }
+    let tail = fill.div_ceil(8) as usize;
+    out.extend(acc.to_le_bytes().iter().take(tail));
+}
+
+/// Appends `n` residues read from `bytes` to `out`, each checked to be below `prime`.
+///
+/// `limb` only names the place in the error.
+///
+/// # Errors
+/// [`WireError::Field`] when `bytes` has another length than [`packed_len`], or when the padding bits are not zero;
+/// [`WireError::Residue`] for the first residue that is too large.
+pub(super) fn unpack_limb(
+    bytes: &[u8],
+    n: usize,
+    prime: u64,
+    bits: u32,
+    limb: usize,
+    out: &mut Vec<u64>,
+) -> Result<()> {
+    let needed = packed_len(n, bits);
+    if bytes.len() != needed || bits == 0 || bits > MAX_BITS {
+        return Err(WireError::Field {
+            what: "packed limb",
+            needed: format!("{needed} bytes of 1 to {MAX_BITS}-bit residues"),
+            found: format!("{} bytes of {bits}-bit residues", bytes.len()),
+        });
+    }
+    let start = out.len();
+    let mask = (1u64 << bits) - 1;
+    // Eight residues at a time from a zero-padded copy: every load below stays inside the buffer.
+    let mut window = [0u8; MAX_BITS as usize + 8];
+    let mut left = n;
+    for chunk in bytes.chunks(bits as usize) {
+        if let Some(head) = window.get_mut(..chunk.len()) {
+            head.copy_from_slice(chunk);
+        }
+        if let Some(tail) = window.get_mut(chunk.len()..) {
+            tail.fill(0);
+        }
+        let count = left.min(8);
+        for j in 0..count {
+            let bit = j * bits as usize;
+            out.push((load(&window, bit / 8) >> (bit % 8)) & mask);
+        }
+        left -= count;
+        if left == 0 && count * bits as usize % 8 != 0 {
+            let used = count * bits as usize;
+            if load(&window, used / 8) >> (used % 8) != 0 {
+                return Err(WireError::Field {
+                    what: "padding of a packed limb",
+                    needed: "zero".into(),
+                    found: "other bits".into(),
+                });
+            }
+        }
+    }
+    // One pass without early exit vectorises; the exact position is looked up only on failure.
+    let fresh = out.get(start..).unwrap_or_default();
+    let worst = fresh.iter().fold(0u64, |m, &v| m.max(v));
+    if worst >= prime {
+        let index = fresh.iter().position(|&v| v >= prime).unwrap_or(0);
+        let found = fresh.get(index).copied().unwrap_or(worst);
+        return Err(WireError::Residue {
+            limb,
+            index,
+            prime,
+            found,
+        });
+    }
+    Ok(())
+}
+
+fn load(window: &[u8], at: usize) -> u64 {
+    window
+        .get(at..at + 8)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u64::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn layout_is_little_endian_bits() {
+        let mut out = Vec::new();
+        pack_limb(&[1, 2, 3], 4, &mut out);
+        assert_eq!(out, [0x21, 0x03]);
+    }
+
+    #[test]
+    fn padding_must_be_zero() {
+        let mut out = Vec::new();
+        assert!(unpack_limb(&[0x21, 0x03], 3, 13, 4, 0, &mut out).is_ok());
+        out.clear();
+        assert!(unpack_limb(&[0x21, 0x13], 3, 13, 4, 0, &mut out).is_err());
+    }
+
+    #[test]
+    fn a_residue_equal_to_its_prime_is_named() {
+        let mut bytes = Vec::new();
+        pack_limb(&[0, 12, 13, 1, 0, 0, 0, 0], 4, &mut bytes);
+        let error = unpack_limb(&bytes, 8, 13, 4, 5, &mut Vec::new()).unwrap_err();
+        assert_eq!(
+            error,
+            WireError::Residue {
+                limb: 5,
+                index: 2,
+                prime: 13,
+                found: 13
+            }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn packing_is_reversible(bits in 2u32..=MAX_BITS, values in prop::collection::vec(any::<u64>(), 0..70)) {
+            let prime = (1u64 << bits) - 1;
+            let values: Vec<u64> = values.into_iter().map(|v| v % prime).collect();
+            let mut bytes = Vec::new();
+            pack_limb(&values, bits, &mut bytes);
+            prop_assert_eq!(bytes.len(), packed_len(values.len(), bits));
+            let mut back = Vec::new();
+            unpack_limb(&bytes, values.len(), prime, bits, 0, &mut back).unwrap();
+            prop_assert_eq!(back, values);
+        }
+    }
+}
