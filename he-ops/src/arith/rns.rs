@@ -1,0 +1,153 @@
+//! Basis conversion between residue number systems.
+
+use super::dot::{Output, dot};
+use super::{Modulus, NttTable};
+use crate::par;
+use crate::{Error, Result};
+
+/// Entries of one limb that a thread takes at a time: 16 limbs of this many words stay in L2.
+const BLOCK: usize = 2048;
+
+/// Conversion of a polynomial from the basis a_0..a_(n-1) (product A) to other primes.
+///
+/// Source limbs are y_k = x * (A/a_k)^-1 + a_k/2 mod a_k ([`Self::prepare`]); the target is
+/// sum_k (y_k - a_k/2) * (A/a_k) mod b_j, which is x + u A with |u| <= n/2: the centered form keeps the surplus u small
+/// and of mean zero (Halevi-Polyakov-Shoup, ePrint 2018/117, without the float correction).
+#[derive(Debug)]
+pub struct BasisConverter {
+    /// Per source prime: (A/a_k)^-1 mod a_k, times N^-1, in Montgomery form; and a_k/2 in Montgomery form.
+    source: Vec<(u64, u64)>,
+    /// Per target prime: A/a_k mod b_j in Montgomery form for every k, and -sum_k (a_k/2)(A/a_k).
+    target: Vec<(Vec<u64>, u64)>,
+    from: Vec<Modulus>,
+    to: Vec<Modulus>,
+}
+
+impl BasisConverter {
+    /// Precomputes the constants; about n^2 + n m modular products.
+    ///
+    /// # Errors
+    /// [`Error::Params`] when two source primes are equal.
+    pub fn new<'a>(from: impl IntoIterator<Item = &'a NttTable>, to: impl IntoIterator<Item = &'a NttTable>) -> Result<Self> {
+        let from: Vec<&NttTable> = from.into_iter().collect();
+        let to: Vec<Modulus> = to.into_iter().map(|t| *t.modulus()).collect();
+        // prod_{i != k} a_i mod m.
+        let hat = |k: usize, m: &Modulus| {
+            from.iter()
+                .enumerate()
+                .filter(|(i, _)| *i != k)
+                .fold(m.reduce(1), |acc, (_, t)| m.mul(acc, m.reduce(t.modulus().value())))
+        };
+        let mut source = Vec::with_capacity(from.len());
+        for (k, table) in from.iter().enumerate() {
+            let a = table.modulus();
+            let inv = a.inv(hat(k, a)).ok_or_else(|| Error::Params {
+                reason: format!("prime {} stands twice in a basis", a.value()),
+            })?;
+            source.push((a.to_mont52(a.mul(inv, table.n_inv())), a.to_mont52(a.value() / 2)));
+        }
+        let target = to
+            .iter()
+            .map(|b| {
+                let hats: Vec<u64> = (0..from.len()).map(|k| hat(k, b)).collect();
+                let shift = from.iter().zip(&hats).fold(0, |acc, (t, &h)| {
+                    b.add(acc, b.mul(b.reduce(t.modulus().value() / 2), h))
+                });
+                (hats.iter().map(|&h| b.to_mont52(h)).collect(), b.to_mont52(b.neg(shift)))
+            })
+            .collect();
+        Ok(Self { source, target, from: from.iter().map(|t| *t.modulus()).collect(), to })
+    }
+
+    /// Source limb k (unnormalised inverse transform) to y_k, in place.
+    pub fn prepare(&self, k: usize, limb: &mut [u64]) {
+        if let (Some(&(factor, half)), Some(modulus)) = (self.source.get(k), self.from.get(k)) {
+            let len = limb.len();
+            let mut scratch = crate::ring::arena::take(len);
+            scratch.copy_from_slice(limb);
+            dot(&mut [Output { out: limb, weights: &[factor], start: half, modulus }], &[&scratch]);
+        }
+    }
+
+    /// Prepared source limbs (contiguous, n entries each) to target limbs (contiguous). Threads take blocks of entries.
+    pub fn convert(&self, source: &[u64], target: &mut [u64], n: usize) {
+        let sources: Vec<&[u64]> = source.chunks(n).collect();
+        let mut blocks: Vec<Vec<&mut [u64]>> = (0..n.div_ceil(BLOCK)).map(|_| Vec::with_capacity(self.to.len())).collect();
+        for limb in target.chunks_mut(n) {
+            for (block, part) in blocks.iter_mut().zip(limb.chunks_mut(BLOCK)) {
+                block.push(part);
+            }
+        }
+        par::for_each(blocks, |b, parts| {
+            let from = b * BLOCK;
+            let xs: Vec<&[u64]> =
+                sources.iter().map(|s| s.get(from..(from + BLOCK).min(n)).unwrap_or_default()).collect();
+            let mut outputs: Vec<Output<'_>> = parts
+                .into_iter()
+                .zip(&self.target)
+                .zip(&self.to)
+                .map(|((out, (weights, start)), modulus)| Output { out, weights, start: *start, modulus })
+                .collect();
+            dot(&mut outputs, &xs);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arith::primes::ntt_prime_below;
+    use num_bigint::BigInt;
+
+    /// Every target residue is x + u A for one u of at most n/2 in size, x centered.
+    #[test]
+    fn conversion_is_exact_up_to_a_small_multiple_of_the_source_modulus() {
+        let log_n = 12;
+        let n = 1 << log_n;
+        let mut taken = vec![];
+        let mut tables = |bits: &[u32]| -> Vec<NttTable> {
+            bits.iter()
+                .map(|&b| {
+                    let q = ntt_prime_below(b, log_n, &taken).unwrap();
+                    taken.push(q);
+                    NttTable::new(log_n, Modulus::new(q).unwrap()).unwrap()
+                })
+                .collect()
+        };
+        let (from, to) = (tables(&[35, 47, 50, 35, 36]), tables(&[48, 35, 50, 50, 47, 30]));
+        let converter = BasisConverter::new(&from, &to).unwrap();
+        let big_a: BigInt = from.iter().map(|t| BigInt::from(t.modulus().value())).product();
+        let mut source: Vec<u64> = Vec::new();
+        for (k, t) in from.iter().enumerate() {
+            source.extend((0..n as u64).map(|i| t.modulus().reduce(i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (k as u64) << 60)));
+        }
+        let original = source.clone();
+        for (k, limb) in source.chunks_mut(n).enumerate() {
+            // The converter expects the unnormalised inverse transform: N times the coefficients.
+            let m = from[k].modulus();
+            limb.iter_mut().for_each(|v| *v = m.mul(*v, n as u64));
+            converter.prepare(k, limb);
+        }
+        let mut target = vec![0; n * to.len()];
+        converter.convert(&source, &mut target, n);
+        for i in (0..n).step_by(97) {
+            let mut x = BigInt::from(0);
+            for (k, t) in from.iter().enumerate() {
+                let a = BigInt::from(t.modulus().value());
+                let hat = &big_a / &a;
+                let inv = t.modulus().inv((&hat % &a).try_into().unwrap()).unwrap();
+                x += &hat * ((BigInt::from(original[k * n + i]) * inv) % &a);
+            }
+            x %= &big_a;
+            let ok = (-4..=4).any(|u| {
+                let value = &x + &big_a * u;
+                to.iter().enumerate().all(|(j, t)| {
+                    let b = BigInt::from(t.modulus().value());
+                    let r: BigInt = ((&value % &b) + &b) % &b;
+                    r == BigInt::from(target[j * n + i])
+                })
+            });
+            assert!(ok, "entry {i}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Loops over independent limbs and blocks: on the current rayon pool, or in order where threads are switched off.
+//! The result never depends on the number of threads.
+
+/// Runs `f(index, item)` for every item.
+#[cfg(feature = "parallel")]
+pub(crate) fn for_each<T: Send>(items: Vec<T>, f: impl Fn(usize, T) + Sync + Send) {
+    use rayon::prelude::*;
+    if rayon::current_num_threads() == 1 || items.len() < 2 {
+        items.into_iter().enumerate().for_each(|(i, item)| f(i, item));
+    } else {
+        items.into_par_iter().enumerate().with_max_len(1).for_each(|(i, item)| f(i, item));
+    }
+}
+
+/// Runs `f(index, item)` for every item.
+#[cfg(not(feature = "parallel"))]
+pub(crate) fn for_each<T>(items: Vec<T>, f: impl Fn(usize, T)) {
+    items.into_iter().enumerate().for_each(|(i, item)| f(i, item));
+}
+
+/// Runs `f(index, limb)` for every limb of `n` entries.
+pub(crate) fn limbs(data: &mut [u64], n: usize, f: impl Fn(usize, &mut [u64]) + Sync + Send) {
+    for_each(data.chunks_mut(n).collect(), f);
+}

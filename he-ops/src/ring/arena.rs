@@ -1,0 +1,95 @@
+//! Recycled, 64-byte aligned buffers: a limb costs no page fault after the first use of its size.
+
+use aligned_vec::{AVec, ConstAlign};
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::{LazyLock, Mutex};
+
+type Raw = AVec<u64, ConstAlign<64>>;
+
+/// Words that idle buffers may hold in all; what is over is freed.
+const MAX_IDLE_WORDS: usize = 64 << 20;
+
+#[derive(Default)]
+struct Pool {
+    idle_words: usize,
+    by_len: HashMap<usize, Vec<Raw>>,
+}
+
+static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
+
+/// A buffer of words that goes back to the pool when dropped. Buffers with secrets are zeroized by their owners first.
+pub struct Buffer(Raw);
+
+/// A buffer of `len` words with whatever an earlier user left in it.
+#[must_use]
+pub fn take(len: usize) -> Buffer {
+    let recycled = POOL.lock().ok().and_then(|mut pool| {
+        let buffer = pool.by_len.get_mut(&len)?.pop()?;
+        pool.idle_words -= len;
+        Some(buffer)
+    });
+    Buffer(recycled.unwrap_or_else(|| {
+        let mut raw = Raw::with_capacity(64, len);
+        raw.resize(len, 0);
+        raw
+    }))
+}
+
+/// A buffer of `len` zeros.
+#[must_use]
+pub fn take_zeroed(len: usize) -> Buffer {
+    let mut buffer = take(len);
+    buffer.fill(0);
+    buffer
+}
+
+impl Deref for Buffer {
+    type Target = [u64];
+    fn deref(&self) -> &[u64] {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u64] {
+        &mut self.0
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let raw = std::mem::replace(&mut self.0, Raw::new(64));
+        let len = raw.len();
+        if let Ok(mut pool) = POOL.lock()
+            && pool.idle_words + len <= MAX_IDLE_WORDS
+            && len > 0
+        {
+            pool.idle_words += len;
+            pool.by_len.entry(len).or_default().push(raw);
+        }
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        let mut copy = take(self.len());
+        copy.copy_from_slice(self);
+        copy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_recycled_and_cleared_on_request() {
+        let len = 12_345;
+        let mut a = take(len);
+        assert_eq!(a.as_ptr() as usize % 64, 0);
+        a.fill(9);
+        drop(a);
+        assert!(take_zeroed(len).iter().all(|&v| v == 0));
+    }
+}
