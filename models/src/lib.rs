@@ -1,1 +1,31 @@
 //! Polynomial transformers: their files, the f64 reference, the packing, and the lowering to a homomorphic plan.
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | [`dir`] | a model folder, and the one door to what a client may see of it |
+//! | [`config`], [`weights`] | `config.json` and `model.safetensors`, checked |
+//! | [`bundle`] | text to embeddings, on the side of the client (feature `bundle`) |
+//! | [`packing`] | which slot holds which feature of which token |
+//! | [`reference`] | the classifier in f64, in clear: the oracle |
+//! | [`split`] | the held-out sentences of a model folder |
+//! | [`synthetic`] | seeded models of any shape, for tests and measurements |
+
+#[cfg(feature = "bundle")]
+pub mod bundle;
+pub mod config;
+pub mod dir;
+pub mod error;
+pub mod matrix;
+pub mod packing;
+pub mod reference;
+pub mod split;
+pub mod synthetic;
+pub mod weights;
+
+#[cfg(feature = "bundle")]
+pub use bundle::{Bundle, Embedded};
+pub use config::{ModelConfig, PublicConfig};
+pub use dir::ModelDir;
+pub use error::{Error, Result};
+pub use packing::Packing;
+pub use weights::Weights;

@@ -1,0 +1,78 @@
+//! The shipped sentiment model against PyTorch, in f64: tokenizer, embeddings and both forward passes.
+//!
+//! `golden.json` is written by the training script together with the weights, so the numbers follow the model.
+
+use models::reference::{Mode, forward, label};
+use models::{Bundle, ModelDir};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Golden {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    input_ids: Vec<u32>,
+    logits_exact_division: Vec<f64>,
+    logits_polynomial: Vec<f64>,
+}
+
+fn sentiment() -> ModelDir {
+    ModelDir::open(concat!(env!("CARGO_MANIFEST_DIR"), "/sentiment")).unwrap()
+}
+
+#[test]
+fn tokens_and_logits_are_those_of_pytorch() {
+    let dir = sentiment();
+    let (bundle, weights) = (Bundle::open(&dir).unwrap(), dir.weights().unwrap());
+    let golden: Golden =
+        serde_json::from_slice(&std::fs::read(dir.path().join("golden.json")).unwrap()).unwrap();
+    assert!(golden.cases.len() >= 10);
+    let mut cut = 0;
+    for case in &golden.cases {
+        let embedded = bundle.embed(&case.text).unwrap();
+        assert_eq!(embedded.ids, case.input_ids, "{:?}", case.text);
+        cut += usize::from(embedded.truncated);
+        for (mode, expected) in [
+            (Mode::Exact, &case.logits_exact_division),
+            (Mode::Polynomial, &case.logits_polynomial),
+        ] {
+            let found = forward(dir.config(), &weights, &embedded.x, mode).unwrap();
+            for (a, b) in found.iter().zip(expected) {
+                assert!(
+                    (a - b).abs() < 1e-9,
+                    "{:?} {mode:?}: {found:?}, {expected:?} expected",
+                    case.text
+                );
+            }
+        }
+    }
+    assert!(cut > 0, "no golden case is longer than the model takes");
+}
+
+/// The whole test split: the polynomial follows the division, and both know more than the majority label.
+#[test]
+fn polynomial_agrees_with_the_division_on_the_test_split() {
+    let dir = sentiment();
+    let (bundle, weights) = (Bundle::open(&dir).unwrap(), dir.weights().unwrap());
+    let rows = models::split::read(dir.path()).unwrap();
+    assert!(rows.len() >= 500, "{} rows", rows.len());
+    let (mut agree, mut right, mut positive) = (0, 0, 0);
+    for row in &rows {
+        let x = bundle.embed(&row.text).unwrap().x;
+        let [exact, polynomial] = [Mode::Exact, Mode::Polynomial]
+            .map(|mode| label(&forward(dir.config(), &weights, &x, mode).unwrap()));
+        agree += usize::from(exact == polynomial);
+        right += usize::from(polynomial == row.label);
+        positive += usize::from(row.label == 1);
+    }
+    let share = |n: usize| n as f64 / rows.len() as f64;
+    assert!(share(agree) > 0.99, "agreement {}", share(agree));
+    assert!(
+        share(right) > share(positive.max(rows.len() - positive)) + 0.1,
+        "accuracy {}",
+        share(right)
+    );
+}
