@@ -6,6 +6,9 @@ pub mod error;
 mod par;
 pub mod ring;
 pub mod rlwe;
+pub mod circuits;
+pub mod exec;
+pub mod trace;
 pub mod graph;
 pub mod wire;
 

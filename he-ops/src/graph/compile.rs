@@ -1,5 +1,7 @@
 //! The compiler: every pass in order, each with the reason for its place.
 
+use std::collections::BTreeSet;
+
 use super::builder::{Graph, NodeId, Op};
 use super::passes::{
     Keys, Scaled, assign_levels, assign_scales, collect_keys, insert_relinearize, insert_rescale, last_uses,
@@ -35,6 +37,44 @@ pub fn compile_for(graph: &Graph, name: &str, params: &Params) -> Result<Plan> {
     }
     let (graph, levels) = lower(graph)?;
     finish(&graph, &levels, name, params)
+}
+
+/// What a circuit needs, before any parameters are chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Levels from input to output.
+    pub depth: usize,
+    /// Distinct rotations: the Galois keys.
+    pub rotations: BTreeSet<i64>,
+    /// True when the conjugation key is needed.
+    pub conjugation: bool,
+    /// Rotations, conjugations and relinearisations executed.
+    pub key_switches: usize,
+    /// Ciphertext-ciphertext products, squares included.
+    pub ciphertext_products: usize,
+    /// Plaintext-ciphertext products.
+    pub plaintext_products: usize,
+}
+
+/// Depth, keys and counts of a graph on its own.
+///
+/// # Errors
+/// [`Error::Circuit`] for a malformed graph.
+pub fn profile(graph: &Graph) -> Result<Profile> {
+    let (graph, levels) = lower(graph)?;
+    let keys = collect_keys(&graph, &levels);
+    let count = |wanted: fn(&Op) -> usize| graph.nodes().iter().map(|node| wanted(&node.op)).sum();
+    Ok(Profile {
+        depth: levels.iter().copied().max().unwrap_or(0),
+        rotations: keys.rotations.keys().copied().collect(),
+        conjugation: keys.conjugation.is_some(),
+        key_switches: count(|op| usize::from(matches!(op, Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_)))),
+        ciphertext_products: count(|op| usize::from(matches!(op, Op::Mul(..)))),
+        plaintext_products: count(|op| match op {
+            Op::WeightedSum(terms) => terms.len(),
+            _ => 0,
+        }),
+    })
 }
 
 /// The passes that do not depend on the parameters.

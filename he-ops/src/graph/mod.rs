@@ -16,6 +16,6 @@ mod summary;
 mod text;
 
 pub use builder::{Graph, Label, Node, NodeId, Op};
-pub use compile::{compile, compile_for};
+pub use compile::{Profile, compile, compile_for, profile};
 pub use plan::{Plan, Port, Step};
 pub use summary::{LevelCounts, PlanSummary};

@@ -184,12 +184,14 @@ mod tests {
         let sum = g.weighted_sum([(a, Pattern::constant(0.5).unwrap()), (b, Pattern::constant(0.25).unwrap())]);
         let y = g.square(sum);
         g.output("y", y);
-        let summary = compile(&g, "small", 35).unwrap().summary().unwrap();
+        let plan = compile(&g, "small", 35).unwrap();
+        let summary = plan.summary().unwrap();
         assert_eq!((summary.depth, summary.key_switches, summary.rotations, summary.hoisted_rotations), (2, 3, 2, 2));
         assert_eq!((summary.ciphertext_products, summary.plaintext_products, summary.rescales), (1, 2, 2));
         assert_eq!((summary.keys, summary.relinearizations), (3, 1));
-        // 47 + 35 + 35 bits in, two parts of 47 bits out.
-        assert_eq!((summary.request_bytes, summary.reply_bytes), (8192 * 117 / 8, 2 * 8192 * 47 / 8));
+        // One part of three primes in, two parts of the bottom prime out.
+        let bits: u64 = plan.params.moduli().map(|q| u64::from(q.bits())).sum();
+        assert_eq!((summary.request_bytes, summary.reply_bytes), (8192 * bits / 8, 2 * 8192 * 47 / 8));
         assert!(summary.secure && summary.log_qp <= 214.0);
         let [top, .., bottom] = summary.levels.as_slice() else { panic!("three levels") };
         assert_eq!((top.level, top.key_switches, top.plain_products), (2, 2, 2));

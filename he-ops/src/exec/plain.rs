@@ -1,0 +1,130 @@
+//! The plain backend: f64 slots, the oracle of every circuit.
+
+use num_complex::Complex64;
+
+use super::Backend;
+use crate::ckks::Pattern;
+use crate::graph::Step;
+use crate::{Error, Result};
+
+/// Runs a plan on complex f64 vectors, one entry per slot. Levels and scales play no part.
+#[derive(Debug, Clone)]
+pub struct Plain {
+    slots: usize,
+    /// Root mean square of the slots of every value made, in order of the steps; for the noise model.
+    magnitudes: Vec<f64>,
+}
+
+impl Plain {
+    /// A backend for vectors of `slots` entries.
+    pub fn new(slots: usize) -> Self {
+        Plain { slots, magnitudes: Vec::new() }
+    }
+
+    /// Root mean square of the slots of each value, in order of the steps run so far.
+    pub fn magnitudes(&self) -> &[f64] {
+        &self.magnitudes
+    }
+
+    fn keep(&mut self, value: Vec<Complex64>) -> Result<Vec<Complex64>> {
+        if value.len() != self.slots {
+            return Err(Error::Shape { what: "plain vector", needed: self.slots, found: value.len() });
+        }
+        let power: f64 = value.iter().map(Complex64::norm_sqr).sum();
+        self.magnitudes.push((power / self.slots as f64).sqrt());
+        Ok(value)
+    }
+
+    fn map(&mut self, a: &[Complex64], f: impl Fn(Complex64) -> Complex64) -> Result<Vec<Complex64>> {
+        self.keep(a.iter().map(|x| f(*x)).collect())
+    }
+
+    fn zip(
+        &mut self,
+        a: &[Complex64],
+        b: &[Complex64],
+        f: impl Fn(Complex64, Complex64) -> Complex64,
+    ) -> Result<Vec<Complex64>> {
+        self.keep(a.iter().zip(b).map(|(x, y)| f(*x, *y)).collect())
+    }
+}
+
+impl Backend for Plain {
+    type Value = Vec<Complex64>;
+
+    fn input(&mut self, value: &Self::Value, _: &Step) -> Result<Self::Value> {
+        self.keep(value.clone())
+    }
+
+    fn add(&mut self, a: &Self::Value, b: &Self::Value, _: &Step) -> Result<Self::Value> {
+        self.zip(a, b, |x, y| x + y)
+    }
+
+    fn sub(&mut self, a: &Self::Value, b: &Self::Value, _: &Step) -> Result<Self::Value> {
+        self.zip(a, b, |x, y| x - y)
+    }
+
+    fn negate(&mut self, a: &Self::Value, _: &Step) -> Result<Self::Value> {
+        self.map(a, |x| -x)
+    }
+
+    fn mul_i(&mut self, a: &Self::Value, power: u32, _: &Step) -> Result<Self::Value> {
+        self.map(a, |x| x * Complex64::i().powu(power % 4))
+    }
+
+    fn add_plain(&mut self, a: &Self::Value, pattern: &Pattern, _: &Step) -> Result<Self::Value> {
+        let value = a.iter().enumerate().map(|(j, x)| x + pattern.get(j)).collect();
+        self.keep(value)
+    }
+
+    fn weighted_sum(&mut self, inputs: &[&Self::Value], weights: &[Pattern], _: &Step) -> Result<Self::Value> {
+        let mut sum = vec![Complex64::ZERO; self.slots];
+        for (input, weight) in inputs.iter().zip(weights) {
+            let weight = weight.values();
+            for ((sum, x), w) in sum.iter_mut().zip(*input).zip(weight.iter().cycle()) {
+                *sum += x * w;
+            }
+        }
+        self.keep(sum)
+    }
+
+    fn mul(&mut self, a: &Self::Value, b: &Self::Value, _: &Step) -> Result<Self::Value> {
+        self.zip(a, b, |x, y| x * y)
+    }
+
+    fn square(&mut self, a: &Self::Value, _: &Step) -> Result<Self::Value> {
+        self.map(a, |x| x * x)
+    }
+
+    fn rotate(&mut self, a: &Self::Value, by: &[i64], _: &Step) -> Result<Vec<Self::Value>> {
+        by.iter()
+            .map(|k| {
+                let mut out = a.clone();
+                // rem_euclid of a length that fits an i64 fits a usize.
+                let left = k.rem_euclid(a.len().max(1) as i64) as usize;
+                out.rotate_left(left);
+                self.keep(out)
+            })
+            .collect()
+    }
+
+    fn conjugate(&mut self, a: &Self::Value, _: &Step) -> Result<Self::Value> {
+        self.map(a, |x| x.conj())
+    }
+
+    fn relinearize(&mut self, a: &Self::Value, _: &Step) -> Result<Self::Value> {
+        self.keep(a.clone())
+    }
+
+    fn rescale(&mut self, a: &Self::Value, _: &Step) -> Result<Self::Value> {
+        self.keep(a.clone())
+    }
+
+    fn drop_level(&mut self, a: &Self::Value, _: &Step) -> Result<Self::Value> {
+        self.keep(a.clone())
+    }
+
+    fn align(&mut self, a: &Self::Value, _: &Step) -> Result<Self::Value> {
+        self.keep(a.clone())
+    }
+}

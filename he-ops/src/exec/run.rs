@@ -1,0 +1,121 @@
+//! The executor: one loop over the steps, with timing, progress, cancellation, and values freed after their last use.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use super::Backend;
+use crate::ckks::Pattern;
+use crate::graph::{NodeId, Op, Plan, Step};
+use crate::trace::Tracer;
+use crate::{Error, Result};
+
+/// Results by name.
+pub type Outputs<V> = BTreeMap<String, V>;
+
+/// Runs every step of a plan.
+///
+/// `inputs` are given by name. `progress(done, total)` is called before each step; [`ControlFlow::Break`] cancels.
+/// Times go to `tracer`: rotations of one hoisted group share the time of their common call equally.
+///
+/// # Errors
+/// [`Error::Circuit`] for a missing input, [`Error::Cancelled`] when `progress` says so, and whatever an operation of
+/// the backend refuses.
+pub fn run<B: Backend>(
+    plan: &Plan,
+    backend: &mut B,
+    inputs: &BTreeMap<String, B::Value>,
+    tracer: &mut Tracer,
+    progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<Outputs<B::Value>> {
+    let start = Instant::now();
+    let total = plan.steps.len();
+    let mut values: Vec<Option<B::Value>> = vec![None; total];
+    let mut done = 0;
+    let mut rest = plan.steps.as_slice();
+    while let Some((first, tail)) = rest.split_first() {
+        if progress(done, total).is_break() {
+            return Err(Error::Cancelled { done, total });
+        }
+        let size = match first.group {
+            None => 1,
+            Some(_) => 1 + tail.iter().take_while(|step| step.group == first.group).count(),
+        };
+        let (group, tail) = rest.split_at(size);
+        let step_start = Instant::now();
+        let results = execute(backend, group, first, inputs, &values)?;
+        for (slot, result) in values.iter_mut().skip(done).zip(results) {
+            *slot = Some(result);
+        }
+        // Freeing large ciphertexts takes time too; it belongs to the step that was the last to read them.
+        for freed in group.iter().flat_map(|step| &step.frees) {
+            if let Some(slot) = values.get_mut(freed.index()) {
+                *slot = None;
+            }
+        }
+        let each = step_start.elapsed().div_f64(size as f64);
+        group.iter().for_each(|step| tracer.record(step, each));
+        done += size;
+        rest = tail;
+    }
+    let mut outputs = Outputs::new();
+    for port in &plan.outputs {
+        outputs.insert(port.name.clone(), read(&values, port.value)?.clone());
+    }
+    tracer.record_wall(start.elapsed().max(Duration::from_nanos(1)));
+    Ok(outputs)
+}
+
+fn read<V>(values: &[Option<V>], id: NodeId) -> Result<&V> {
+    values.get(id.index()).and_then(Option::as_ref).ok_or_else(|| Error::Circuit {
+        circuit: "run",
+        reason: format!("{id} is read but not there; compile the plan again"),
+    })
+}
+
+/// One step, or one hoisted group of rotations.
+fn execute<B: Backend>(
+    backend: &mut B,
+    group: &[Step],
+    step: &Step,
+    inputs: &BTreeMap<String, B::Value>,
+    values: &[Option<B::Value>],
+) -> Result<Vec<B::Value>> {
+    let value = |id: &NodeId| read(values, *id);
+    let result = match &step.op {
+        Op::Input { name } => {
+            let given = inputs.get(name).ok_or_else(|| Error::Circuit {
+                circuit: "run",
+                reason: format!("input {name} needed, {} given", inputs.len()),
+            })?;
+            backend.input(given, step)
+        }
+        Op::Add(a, b) => backend.add(value(a)?, value(b)?, step),
+        Op::Sub(a, b) => backend.sub(value(a)?, value(b)?, step),
+        Op::Negate(a) => backend.negate(value(a)?, step),
+        Op::MulI(a, power) => backend.mul_i(value(a)?, *power, step),
+        Op::AddPlain(a, pattern) => backend.add_plain(value(a)?, pattern, step),
+        Op::WeightedSum(terms) => {
+            let inputs = terms.iter().map(|(id, _)| value(id)).collect::<Result<Vec<_>>>()?;
+            // Patterns are shared, not copied.
+            let weights: Vec<Pattern> = terms.iter().map(|(_, pattern)| pattern.clone()).collect();
+            backend.weighted_sum(&inputs, &weights, step)
+        }
+        Op::Mul(a, b) if a == b => backend.square(value(a)?, step),
+        Op::Mul(a, b) => backend.mul(value(a)?, value(b)?, step),
+        Op::Rotate(a, _) => {
+            let by = |step: &Step| match step.op {
+                Op::Rotate(_, k) => k,
+                _ => 0,
+            };
+            let by: Vec<i64> = group.iter().map(by).collect();
+            return backend.rotate(value(a)?, &by, step);
+        }
+        Op::Conjugate(a) => backend.conjugate(value(a)?, step),
+        Op::Relinearize(a) => backend.relinearize(value(a)?, step),
+        Op::Rescale(a) => backend.rescale(value(a)?, step),
+        Op::DropLevel(a, _) => backend.drop_level(value(a)?, step),
+        Op::Align(a, _) => backend.align(value(a)?, step),
+    };
+    Ok(vec![result?])
+}
