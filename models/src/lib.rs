@@ -5,6 +5,7 @@
 //! | [`dir`] | a model folder, and the one door to what a client may see of it |
 //! | [`config`], [`weights`] | `config.json` and `model.safetensors`, checked |
 //! | [`bundle`] | text to embeddings, on the side of the client (feature `bundle`) |
+//! | [`fold`] | the weights folded into their neighbours, in f64 |
 //! | [`packing`] | which slot holds which feature of which token |
 //! | [`reference`] | the classifier in f64, in clear: the oracle |
 //! | [`split`] | the held-out sentences of a model folder |
@@ -15,6 +16,7 @@ pub mod bundle;
 pub mod config;
 pub mod dir;
 pub mod error;
+pub mod fold;
 pub mod matrix;
 pub mod packing;
 pub mod reference;
