@@ -36,22 +36,15 @@ pub(super) fn pack_limb(limb: &[u64], bits: u32, out: &mut Vec<u8>) {
     out.extend(acc.to_le_bytes().iter().take(tail));
 }
 
-/// Appends `n` residues read from `bytes` to `out`, each checked to be below `prime`.
+/// Fills `out` with residues read from `bytes`, each checked to be below `prime`.
 ///
 /// `limb` only names the place in the error.
 ///
 /// # Errors
 /// [`WireError::Field`] when `bytes` has another length than [`packed_len`], or when the padding bits are not zero;
 /// [`WireError::Residue`] for the first residue that is too large.
-pub(super) fn unpack_limb(
-    bytes: &[u8],
-    n: usize,
-    prime: u64,
-    bits: u32,
-    limb: usize,
-    out: &mut Vec<u64>,
-) -> Result<()> {
-    let needed = packed_len(n, bits);
+pub(super) fn unpack_limb(bytes: &[u8], prime: u64, bits: u32, limb: usize, out: &mut [u64]) -> Result<()> {
+    let needed = packed_len(out.len(), bits);
     if bytes.len() != needed || bits == 0 || bits > MAX_BITS {
         return Err(WireError::Field {
             what: "packed limb",
@@ -59,47 +52,33 @@ pub(super) fn unpack_limb(
             found: format!("{} bytes of {bits}-bit residues", bytes.len()),
         });
     }
-    let start = out.len();
+    let width = bits as usize;
     let mask = (1u64 << bits) - 1;
     // Eight residues at a time from a zero-padded copy: every load below stays inside the buffer.
     let mut window = [0u8; MAX_BITS as usize + 8];
-    let mut left = n;
-    for chunk in bytes.chunks(bits as usize) {
-        if let Some(head) = window.get_mut(..chunk.len()) {
-            head.copy_from_slice(chunk);
+    let mut worst = 0;
+    for (chunk, values) in bytes.chunks(width).zip(out.chunks_mut(8)) {
+        let (head, tail) = window.split_at_mut(chunk.len().min(MAX_BITS as usize));
+        head.copy_from_slice(chunk);
+        tail.fill(0);
+        for (j, value) in values.iter_mut().enumerate() {
+            let bit = j * width;
+            *value = (load(&window, bit / 8) >> (bit % 8)) & mask;
+            worst = worst.max(*value);
         }
-        if let Some(tail) = window.get_mut(chunk.len()..) {
-            tail.fill(0);
-        }
-        let count = left.min(8);
-        for j in 0..count {
-            let bit = j * bits as usize;
-            out.push((load(&window, bit / 8) >> (bit % 8)) & mask);
-        }
-        left -= count;
-        if left == 0 && count * bits as usize % 8 != 0 {
-            let used = count * bits as usize;
-            if load(&window, used / 8) >> (used % 8) != 0 {
-                return Err(WireError::Field {
-                    what: "padding of a packed limb",
-                    needed: "zero".into(),
-                    found: "other bits".into(),
-                });
-            }
+        let used = values.len() * width;
+        if used % 8 != 0 && load(&window, used / 8) >> (used % 8) != 0 {
+            return Err(WireError::Field {
+                what: "padding of a packed limb",
+                needed: "zero".into(),
+                found: "other bits".into(),
+            });
         }
     }
-    // One pass without early exit vectorises; the exact position is looked up only on failure.
-    let fresh = out.get(start..).unwrap_or_default();
-    let worst = fresh.iter().fold(0u64, |m, &v| m.max(v));
+    // The position is looked up only on failure.
     if worst >= prime {
-        let index = fresh.iter().position(|&v| v >= prime).unwrap_or(0);
-        let found = fresh.get(index).copied().unwrap_or(worst);
-        return Err(WireError::Residue {
-            limb,
-            index,
-            prime,
-            found,
-        });
+        let index = out.iter().position(|&v| v >= prime).unwrap_or(0);
+        return Err(WireError::Residue { limb, index, prime, found: out.get(index).copied().unwrap_or(worst) });
     }
     Ok(())
 }
@@ -125,26 +104,19 @@ mod tests {
 
     #[test]
     fn padding_must_be_zero() {
-        let mut out = Vec::new();
-        assert!(unpack_limb(&[0x21, 0x03], 3, 13, 4, 0, &mut out).is_ok());
-        out.clear();
-        assert!(unpack_limb(&[0x21, 0x13], 3, 13, 4, 0, &mut out).is_err());
+        let mut out = [0; 3];
+        assert!(unpack_limb(&[0x21, 0x03], 13, 4, 0, &mut out).is_ok());
+        assert!(unpack_limb(&[0x21, 0x13], 13, 4, 0, &mut out).is_err());
+        assert!(unpack_limb(&[0x21], 13, 4, 0, &mut out).is_err());
+        assert!(unpack_limb(&[0x21, 0x03, 0], 13, 4, 0, &mut out).is_err());
     }
 
     #[test]
     fn a_residue_equal_to_its_prime_is_named() {
         let mut bytes = Vec::new();
         pack_limb(&[0, 12, 13, 1, 0, 0, 0, 0], 4, &mut bytes);
-        let error = unpack_limb(&bytes, 8, 13, 4, 5, &mut Vec::new()).unwrap_err();
-        assert_eq!(
-            error,
-            WireError::Residue {
-                limb: 5,
-                index: 2,
-                prime: 13,
-                found: 13
-            }
-        );
+        let error = unpack_limb(&bytes, 13, 4, 5, &mut [0; 8]).unwrap_err();
+        assert_eq!(error, WireError::Residue { limb: 5, index: 2, prime: 13, found: 13 });
     }
 
     proptest! {
@@ -155,8 +127,8 @@ mod tests {
             let mut bytes = Vec::new();
             pack_limb(&values, bits, &mut bytes);
             prop_assert_eq!(bytes.len(), packed_len(values.len(), bits));
-            let mut back = Vec::new();
-            unpack_limb(&bytes, values.len(), prime, bits, 0, &mut back).unwrap();
+            let mut back = vec![0; values.len()];
+            unpack_limb(&bytes, prime, bits, 0, &mut back).unwrap();
             prop_assert_eq!(back, values);
         }
     }

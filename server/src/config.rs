@@ -1,0 +1,52 @@
+//! What an operator can set.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of one service process.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Folder of model folders.
+    pub models: PathBuf,
+    /// Serve only this model of the folder; all when absent.
+    pub only: Option<String>,
+    /// Folder for uploaded evaluation keys; made when absent.
+    pub data_dir: PathBuf,
+    /// Threads inside one evaluation; 0 takes all cores.
+    pub threads: usize,
+    /// Evaluations at a time. Each holds its own ciphertexts, so memory grows with it.
+    pub workers: usize,
+    /// Requests that may wait for a worker before the service answers 429.
+    pub queue: usize,
+    /// Uploads at a time.
+    pub uploads: usize,
+    /// Request bodies that may be read into memory at a time; each is one ciphertext.
+    pub readers: usize,
+    /// Memory for expanded evaluation keys; the least recently used set goes first.
+    pub key_cache_bytes: u64,
+    /// Disk for evaluation keys.
+    pub key_store_bytes: u64,
+    /// A client that sends nothing for this long is dropped.
+    pub idle_timeout: Duration,
+}
+
+impl Config {
+    /// Defaults for these folders: one evaluation at a time on all cores, 8 waiting, 2 GiB of expanded keys in
+    /// memory, 20 GiB of keys on disk.
+    #[must_use]
+    pub fn new(models: impl Into<PathBuf>, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            models: models.into(),
+            only: None,
+            data_dir: data_dir.into(),
+            threads: 0,
+            workers: 1,
+            queue: 8,
+            uploads: 4,
+            readers: 64,
+            key_cache_bytes: 2 << 30,
+            key_store_bytes: 20 << 30,
+            idle_timeout: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Uploaded keys against the plan: exactly the keys it uses, each at its level, nothing else.
+
+use crate::problem::Problem;
+use he_ops::graph::Plan;
+use he_ops::rlwe::{EvaluationKeyConfig, EvaluationKeys, KeyPurpose, Params, SeededKeySwitchKey};
+use he_ops::wire::{WireError, decode_key, key_frame_limit, read_frame};
+use std::collections::BTreeMap;
+use std::io::Read;
+
+/// The keys that a plan uses, with the sizes that follow.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyNeeds {
+    params: Params,
+    keys: BTreeMap<KeyPurpose, usize>,
+    /// Largest frame of any of them.
+    frame_limit: u64,
+    /// Sum of all frames, with room for the fields: more cannot be right.
+    pub total_limit: u64,
+    /// Memory of the expanded set.
+    pub expanded_bytes: u64,
+}
+
+impl KeyNeeds {
+    /// Reads the needs off a plan.
+    pub(crate) fn of(plan: &Plan) -> he_ops::Result<Self> {
+        let params = plan.params.clone();
+        let keys: BTreeMap<_, _> = key_config(plan).iter().collect();
+        let (mut frame_limit, mut total_limit, mut expanded_bytes) = (0, 0, 0);
+        for level in keys.values() {
+            let limit = key_frame_limit(&params, *level)?;
+            let gadget = params.gadget(*level)?;
+            frame_limit = limit.max(frame_limit);
+            total_limit += limit;
+            expanded_bytes += (2 * gadget.digits * (level + 1 + gadget.specials) * params.degree() * 8) as u64;
+        }
+        Ok(Self { params, keys, frame_limit, total_limit, expanded_bytes })
+    }
+
+    /// Number of keys.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+/// The keys of a plan as the generator takes them.
+fn key_config(plan: &Plan) -> EvaluationKeyConfig {
+    let mut config = EvaluationKeyConfig { relin: plan.relin, ..EvaluationKeyConfig::default() };
+    if let Some(level) = plan.conjugation {
+        config.require(KeyPurpose::Galois(plan.params.galois_element_conjugate()), level);
+    }
+    for (k, level) in &plan.rotations {
+        config.require(KeyPurpose::Galois(plan.params.galois_element(*k)), *level);
+    }
+    config
+}
+
+/// Reads every key of `reader`, hands it to `keep`, and holds the set against the plan.
+fn for_each_key(
+    needs: &KeyNeeds,
+    reader: &mut impl Read,
+    mut keep: impl FnMut(SeededKeySwitchKey) -> he_ops::Result<()>,
+) -> Result<(), Problem> {
+    let mut missing = needs.keys.clone();
+    let total = needs.keys.len();
+    let mut count = 0;
+    loop {
+        let what = format!("key {} of {total}", count + 1);
+        let wire = |e: WireError| Problem::wire(&what, &e);
+        let Some(bytes) = read_frame(reader, needs.frame_limit).map_err(wire)? else { break };
+        let key = decode_key(&needs.params, &bytes, needs.frame_limit).map_err(wire)?;
+        let name = key.purpose.describe(&needs.params);
+        match needs.keys.get(&key.purpose) {
+            None => {
+                let detail = format!("{what}: the model does not use a key for {name}");
+                return Err(Problem::wrong_keys(detail, "only the keys of the manifest", name));
+            }
+            Some(level) if *level != key.level => {
+                let detail = format!("{what}: the key for {name} is at another level than the model uses it at");
+                return Err(Problem::wrong_keys(detail, format!("level {level}"), format!("level {}", key.level)));
+            }
+            Some(_) if missing.remove(&key.purpose).is_none() => {
+                let detail = format!("{what}: there are two keys for {name}");
+                return Err(Problem::wrong_keys(detail, "one", "two"));
+            }
+            Some(_) => {}
+        }
+        keep(key).map_err(|e| Problem::internal(&e))?;
+        count += 1;
+    }
+    if let Some((purpose, level)) = missing.iter().next() {
+        let name = purpose.describe(&needs.params);
+        let detail = format!("{} of {total} keys are missing, the first is the one for {name}", missing.len());
+        return Err(Problem::wrong_keys(detail, format!("{total} keys, {name} at level {level}"), format!("{count} keys")));
+    }
+    Ok(())
+}
+
+/// Checks an upload down to every residue, and keeps nothing.
+pub(crate) fn check_keys(needs: &KeyNeeds, reader: &mut impl Read) -> Result<(), Problem> {
+    for_each_key(needs, reader, |_| Ok(()))
+}
+
+/// Reads, checks and expands a stored set.
+pub(crate) fn load_keys(needs: &KeyNeeds, reader: &mut impl Read) -> Result<EvaluationKeys, Problem> {
+    let mut keys = EvaluationKeys::new(&needs.params);
+    for_each_key(needs, reader, |key| {
+        keys.insert(key.expand(&needs.params)?);
+        Ok(())
+    })?;
+    Ok(keys)
+}

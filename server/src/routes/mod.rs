@@ -1,0 +1,47 @@
+//! The whole interface on one screen.
+
+mod health;
+mod infer;
+mod keys;
+mod models;
+
+use crate::problem::Problem;
+use crate::service::Service;
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, Uri, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::{get, post};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// All paths. Bodies are limited by the handlers, each to what the plan of its model can need; CORS stays off.
+pub(crate) fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{id}/manifest", get(models::manifest))
+        .route("/v1/models/{id}/files/{name}", get(models::file))
+        .route("/v1/models/{id}/infer", post(infer::infer))
+        .route("/v1/requests/{id}", get(infer::standing))
+        .route("/v1/keys", post(keys::upload))
+        .route("/v1/keys/{id}", get(keys::status).delete(keys::remove))
+        .fallback(|uri: Uri| async move { Problem::not_found(uri.path()) })
+        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
+            Problem::method(method.as_str(), uri.path())
+        })
+        .layer(from_fn(log))
+        .with_state(service)
+}
+
+/// One line per request: never a body, never a header.
+async fn log(request: Request, next: Next) -> Response {
+    let (method, path, start) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let mut response = next.run(request).await;
+    let ms = start.elapsed().as_millis() as u64;
+    tracing::info!(%method, path, status = response.status().as_u16(), ms, "request");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

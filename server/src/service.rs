@@ -1,0 +1,81 @@
+//! The state that every handler shares.
+
+use crate::catalog::{Catalog, Served};
+use crate::config::Config;
+use crate::keys::{KeyCache, KeyStore, StoreError};
+use crate::problem::Problem;
+use crate::progress::Registry;
+use crate::worker::Workers;
+use he_ops::rlwe::EvaluationKeys;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
+
+/// Everything that one process serves from.
+pub(crate) struct Service {
+    /// Settings, as given.
+    pub config: Config,
+    /// Compiled models.
+    pub catalog: Catalog,
+    /// Key files.
+    pub store: Arc<KeyStore>,
+    /// Expanded keys.
+    pub cache: Arc<KeyCache<EvaluationKeys>>,
+    /// Requests in progress.
+    pub registry: Arc<Registry>,
+    /// Evaluation threads.
+    pub workers: Workers,
+    /// Places for key uploads.
+    pub uploads: Semaphore,
+    /// Places for request bodies in memory.
+    pub readers: Semaphore,
+    /// Set on SIGTERM: finish what is here, take nothing new.
+    draining: AtomicBool,
+}
+
+impl Service {
+    /// Compiles the models, opens the key store, starts the workers. Takes a second or so: call it off the runtime.
+    pub(crate) fn start(config: Config) -> anyhow::Result<Self> {
+        let catalog = Catalog::load(&config.models, config.only.as_deref())?;
+        let store = Arc::new(KeyStore::open(&config.data_dir, config.key_store_bytes)?);
+        let cache = Arc::new(KeyCache::new(config.key_cache_bytes));
+        let registry = Arc::new(Registry::default());
+        let workers = Workers::start(
+            config.workers,
+            config.threads,
+            config.queue,
+            Arc::clone(&store),
+            Arc::clone(&cache),
+            Arc::clone(&registry),
+        )?;
+        let (uploads, readers) = (Semaphore::new(config.uploads), Semaphore::new(config.readers));
+        let draining = AtomicBool::new(false);
+        Ok(Self { config, catalog, store, cache, registry, workers, uploads, readers, draining })
+    }
+
+    pub(crate) fn model(&self, id: &str) -> Result<&Arc<Served>, Problem> {
+        self.catalog.get(id).ok_or_else(|| Problem::unknown_model(id, &self.catalog.ids()))
+    }
+
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Refuses new work during a shutdown.
+    pub(crate) fn check_open(&self) -> Result<(), Problem> {
+        if self.is_draining() { Err(Problem::draining()) } else { Ok(()) }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full { limit, stored, needed } => Self::quota(limit, stored, needed),
+            StoreError::Io { .. } => Self::internal(&error),
+        }
+    }
+}
