@@ -3,6 +3,7 @@
 use super::dot::{Output, dot};
 use super::{Modulus, NttTable};
 use crate::par;
+use crate::ring::{Eval, Poly, arena};
 use crate::{Error, Result};
 
 /// Entries of one limb that a thread takes at a time: 16 limbs of this many words stay in L2.
@@ -63,7 +64,7 @@ impl BasisConverter {
     pub fn prepare(&self, k: usize, limb: &mut [u64]) {
         if let (Some(&(factor, half)), Some(modulus)) = (self.source.get(k), self.from.get(k)) {
             let len = limb.len();
-            let mut scratch = crate::ring::arena::take(len);
+            let mut scratch = arena::take(len);
             scratch.copy_from_slice(limb);
             dot(&mut [Output { out: limb, weights: &[factor], start: half, modulus }], &[&scratch]);
         }
@@ -90,6 +91,68 @@ impl BasisConverter {
                 .collect();
             dot(&mut outputs, &xs);
         });
+    }
+}
+
+/// Division of a polynomial in values by the product A of its last primes, with rounding: rescaling (one prime) and
+/// ModDown of key switching (all special primes) are both this.
+#[derive(Debug)]
+pub struct Division {
+    converter: BasisConverter,
+    /// Per kept prime: A^-1 and -A^-1 and 1, in Montgomery form.
+    factors: Vec<[u64; 3]>,
+}
+
+impl Division {
+    /// For the primes that stay and the primes that are divided away.
+    ///
+    /// # Errors
+    /// [`Error::Params`] when a prime stands twice.
+    pub fn new(keep: &[NttTable], drop: &[NttTable]) -> Result<Self> {
+        let factors = keep
+            .iter()
+            .map(|t| {
+                let m = t.modulus();
+                let product = drop.iter().fold(m.reduce(1), |acc, d| m.mul(acc, m.reduce(d.modulus().value())));
+                let inv = m.inv(product).ok_or_else(|| Error::Params {
+                    reason: format!("prime {} is both kept and divided away", m.value()),
+                })?;
+                Ok([m.to_mont52(inv), m.to_mont52(m.neg(inv)), m.to_mont52(1)])
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { converter: BasisConverter::new(drop, keep)?, factors })
+    }
+
+    /// round(input / A) plus `add`, over the kept primes.
+    ///
+    /// `input` holds the kept limbs, then the limbs to divide away. Cost: one inverse transform per dropped limb, one
+    /// transform per kept limb. Error at most (dropped limbs)/2 + 1/2 per coefficient, of mean zero.
+    #[must_use]
+    pub fn divide(&self, input: &Poly<Eval>, add: Option<&Poly<Eval>>, keep: &[NttTable], drop: &[NttTable]) -> Poly<Eval> {
+        let n = input.degree();
+        let (head, tail) = input.words().split_at((keep.len() * n).min(input.words().len()));
+        let mut source = arena::take(tail.len());
+        source.copy_from_slice(tail);
+        par::for_each(source.chunks_mut(n).zip(drop).collect(), |k, (limb, table): (&mut [u64], &NttTable)| {
+            table.inverse_unnormalized(limb);
+            self.converter.prepare(k, limb);
+        });
+        let mut remainder = arena::take(keep.len() * n);
+        self.converter.convert(&source, &mut remainder, n);
+        let mut out = Poly::<Eval>::scratch(keep.len(), n);
+        let items: Vec<_> = out.words_mut().chunks_mut(n).zip(remainder.chunks_mut(n)).zip(head.chunks(n)).collect();
+        par::for_each(items, |i, ((out, remainder), value)| {
+            if let (Some(table), Some(factors)) = (keep.get(i), self.factors.get(i)) {
+                table.forward(remainder);
+                let modulus = table.modulus();
+                let mut output = [Output { out, weights: factors, start: 0, modulus }];
+                match add {
+                    Some(add) => dot(&mut output, &[value, remainder, add.limb(i)]),
+                    None => dot(&mut output, &[value, remainder]),
+                }
+            }
+        });
+        out
     }
 }
 

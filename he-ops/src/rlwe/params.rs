@@ -3,10 +3,14 @@
 use super::security::{SECRET_DISTRIBUTION, SecurityReport, TABLE_SOURCE, max_log_qp};
 use crate::arith::modulus::MAX_MODULUS_BITS;
 use crate::arith::primes::{nearest_ntt_prime, ntt_prime_below};
+use crate::arith::rns::{BasisConverter, Division};
 use crate::arith::{Modulus, NttTable};
+use crate::ring::automorphism::permutation;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Standard deviation of the encryption and key noise, per coefficient.
 pub const ERROR_STD_DEV: f64 = 3.2;
@@ -42,7 +46,7 @@ impl ParamsLiteral {
 }
 
 /// How a key-switch key of one level decomposes: hybrid RNS gadget (ePrint 2019/688).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Gadget {
     /// Special primes in use: the first `specials` of the list.
     pub specials: usize,
@@ -50,6 +54,20 @@ pub struct Gadget {
     pub digit_limbs: usize,
     /// Digits of a ciphertext at this level.
     pub digits: usize,
+}
+
+impl Gadget {
+    /// The ciphertext primes of one digit, at a level that may be below that of the key.
+    #[must_use]
+    pub fn digit_range(&self, digit: usize, level: usize) -> Range<usize> {
+        (digit * self.digit_limbs).min(level + 1)..((digit + 1) * self.digit_limbs).min(level + 1)
+    }
+
+    /// Digits of a ciphertext at a level that may be below that of the key.
+    #[must_use]
+    pub fn digits_at(&self, level: usize) -> usize {
+        (level + 1).div_ceil(self.digit_limbs)
+    }
 }
 
 struct Inner {
@@ -60,6 +78,30 @@ struct Inner {
     gadgets: Vec<Gadget>,
     digest: [u8; 32],
     report: SecurityReport,
+    /// Constants of base conversions, made at first use.
+    cache: Mutex<Cache>,
+}
+
+#[derive(Default)]
+struct Cache {
+    mod_up: HashMap<(usize, Gadget, usize), Arc<BasisConverter>>,
+    mod_down: HashMap<(usize, usize), Arc<Division>>,
+    rescale: HashMap<usize, Arc<Division>>,
+    permutations: HashMap<u64, Arc<Vec<u32>>>,
+}
+
+/// Looks a value up, or makes and keeps it.
+fn cached<K: std::hash::Hash + Eq, V>(
+    map: &mut HashMap<K, Arc<V>>,
+    key: K,
+    make: impl FnOnce() -> Result<V>,
+) -> Result<Arc<V>> {
+    if let Some(found) = map.get(&key) {
+        return Ok(found.clone());
+    }
+    let made = Arc::new(make()?);
+    map.insert(key, made.clone());
+    Ok(made)
 }
 
 /// A checked parameter set: shared, immutable, cheap to clone.
@@ -144,7 +186,7 @@ impl Params {
             }
         }
         let digest = *hasher.finalize().as_bytes();
-        Ok(Self(Arc::new(Inner { literal: literal.clone(), q, p, scales, gadgets, digest, report })))
+        Ok(Self(Arc::new(Inner { literal: literal.clone(), q, p, scales, gadgets, digest, report, cache: Mutex::default() })))
     }
 
     /// What it was made from.
@@ -274,6 +316,39 @@ impl Params {
         let p = self.p_tables(gadget.specials)?;
         let bits: usize = q.iter().chain(p).map(|t| t.modulus().bits() as usize).sum();
         Ok(gadget.digits * self.degree() * bits)
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        // A panic while the lock was held cannot leave a half-made entry behind.
+        self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Conversion of digit `digit` of a level-`level` ciphertext to all its other primes and the special primes.
+    pub(crate) fn mod_up(&self, level: usize, gadget: Gadget, digit: usize) -> Result<Arc<BasisConverter>> {
+        let q = self.q_tables(level)?;
+        let p = self.p_tables(gadget.specials)?;
+        let range = gadget.digit_range(digit, level);
+        cached(&mut self.cache().mod_up, (level, gadget, digit), || {
+            let others = q.iter().enumerate().filter(|(i, _)| !range.contains(i)).map(|(_, t)| t);
+            BasisConverter::new(q.get(range.clone()).unwrap_or_default(), others.chain(p))
+        })
+    }
+
+    /// Division of QP at `level` by the first `specials` special primes.
+    pub(crate) fn mod_down(&self, level: usize, specials: usize) -> Result<Arc<Division>> {
+        let (q, p) = (self.q_tables(level)?, self.p_tables(specials)?);
+        cached(&mut self.cache().mod_down, (level, specials), || Division::new(q, p))
+    }
+
+    /// Division of Q at `level` (at least 1) by its last prime.
+    pub(crate) fn rescale(&self, level: usize) -> Result<Arc<Division>> {
+        let (keep, drop) = self.q_tables(level)?.split_at(level);
+        cached(&mut self.cache().rescale, level, || Division::new(keep, drop))
+    }
+
+    /// The permutation of values of X -> X^element.
+    pub(crate) fn permutation(&self, element: u64) -> Result<Arc<Vec<u32>>> {
+        cached(&mut self.cache().permutations, element, || Ok(permutation(element, self.log_n())))
     }
 
     /// Element 5^k of the Galois group: rotation of the slots by k to the left.

@@ -1,0 +1,369 @@
+//! Operations on ciphertexts. None of them aligns levels or scales silently: a mismatch is an error with both numbers.
+
+use super::ciphertext::{Ciphertext, Plaintext, check_level, check_scale};
+use super::encoder::{Encoder, add_periodic};
+use super::pattern::Pattern;
+use super::weighted_sum::{Row, weighted_sums};
+use crate::arith::dot::{Output, dot};
+use crate::arith::{Modulus, NttTable};
+use crate::par;
+use crate::ring::automorphism::permute;
+use crate::ring::{Eval, Poly};
+use crate::rlwe::key_switch::{Decomposed, decompose, switch};
+use crate::rlwe::{EvaluationKeys, KeyPurpose, Params};
+use crate::{Error, Result};
+use std::sync::Arc;
+
+/// Evaluates on ciphertexts with one client's evaluation keys.
+#[derive(Clone)]
+pub struct Evaluator {
+    params: Params,
+    encoder: Encoder,
+    keys: Arc<EvaluationKeys>,
+}
+
+impl Evaluator {
+    /// With these keys; operations that need a key that is not there say which.
+    #[must_use]
+    pub fn new(params: &Params, keys: Arc<EvaluationKeys>) -> Self {
+        Self { params: params.clone(), encoder: Encoder::new(params), keys }
+    }
+
+    /// The parameters.
+    #[must_use]
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The encoder it uses for plaintext operands.
+    #[must_use]
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    fn tables(&self, level: usize) -> Result<&[NttTable]> {
+        self.params.q_tables(level)
+    }
+
+    /// a + b slot by slot.
+    ///
+    /// **Level, scale:** equal for both and kept. **Cost:** additions.
+    ///
+    /// # Errors
+    /// [`Error::Level`] or [`Error::Scale`] when the operands disagree.
+    pub fn add(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
+        self.combine("add", a, b, |q, x, y| {
+            let s = x + y;
+            s.min(s.wrapping_sub(q))
+        })
+    }
+
+    /// a - b slot by slot.
+    ///
+    /// **Level, scale:** equal for both and kept. **Cost:** additions.
+    ///
+    /// # Errors
+    /// [`Error::Level`] or [`Error::Scale`] when the operands disagree.
+    pub fn sub(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
+        self.combine("sub", a, b, |q, x, y| {
+            let s = x.wrapping_sub(y);
+            s.min(s.wrapping_add(q))
+        })
+    }
+
+    fn combine(
+        &self,
+        op: &'static str,
+        a: &Ciphertext,
+        b: &Ciphertext,
+        f: impl Fn(u64, u64, u64) -> u64 + Sync + Send + Copy,
+    ) -> Result<Ciphertext> {
+        check_level(op, a.level, b.level)?;
+        check_scale(op, a.scale, b.scale)?;
+        let q = self.tables(a.level)?;
+        let mut out = a.clone();
+        for (i, part) in b.parts.iter().enumerate() {
+            if out.parts.len() == i {
+                out.parts.push(Poly::zero(q.len(), self.params.degree()));
+            }
+            if let Some(target) = out.parts.get_mut(i) {
+                target.zip_assign(part, q, f);
+            }
+        }
+        Ok(out)
+    }
+
+    /// -a.
+    ///
+    /// **Level, scale:** kept. **Cost:** subtractions.
+    ///
+    /// # Errors
+    /// [`Error::Level`] when `a` does not fit the parameters.
+    pub fn negate(&self, a: &Ciphertext) -> Result<Ciphertext> {
+        self.scale_limbs(a, a.scale, |m, _| [m.to_mont52(m.value() - 1); 2])
+    }
+
+    /// a + p for an encoded vector of the same level and scale.
+    ///
+    /// # Errors
+    /// [`Error::Level`] or [`Error::Scale`] when the operands disagree.
+    pub fn add_plain(&self, a: &Ciphertext, p: &Plaintext) -> Result<Ciphertext> {
+        check_level("add_plain", a.level, p.level)?;
+        check_scale("add_plain", a.scale, p.scale)?;
+        let q = self.tables(a.level)?;
+        let mut out = a.clone();
+        if let Some(body) = out.parts.first_mut() {
+            body.zip_assign(&p.poly, q, |q, x, y| {
+                let s = x + y;
+                s.min(s.wrapping_sub(q))
+            });
+        }
+        Ok(out)
+    }
+
+    /// a + pattern, encoded at the scale of `a`, whatever it is.
+    ///
+    /// **Level, scale:** kept. **Cost:** a transform of 2D per prime, D the period.
+    ///
+    /// # Errors
+    /// [`Error::Value`] when the pattern does not fit at this scale.
+    pub fn add_pattern(&self, a: &Ciphertext, pattern: &Pattern) -> Result<Ciphertext> {
+        let plain = self.encoder.encode_periodic(pattern, pattern.period(), a.level, a.scale)?;
+        let q = self.tables(a.level)?;
+        let mut out = a.clone();
+        if let Some(body) = out.parts.first_mut() {
+            add_periodic(body, &plain, q);
+        }
+        Ok(out)
+    }
+
+    /// a * b slot by slot, as three parts.
+    ///
+    /// **Level:** equal for both and kept. **Scale:** product of both. **Cost:** 4 (level + 1) pointwise products; no key.
+    ///
+    /// # Errors
+    /// [`Error::Level`] when the operands disagree, [`Error::Parts`] when one is not relinearized.
+    pub fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
+        check_level("mul", a.level, b.level)?;
+        let q = self.tables(a.level)?;
+        let (a0, a1) = two_parts("mul", a)?;
+        let (b0, b1) = two_parts("mul", b)?;
+        let n = self.params.degree();
+        let mut parts: Vec<Poly<Eval>> = (0..3).map(|_| Poly::zero(q.len(), n)).collect();
+        if let [c0, c1, c2] = &mut parts[..] {
+            let items: Vec<_> = c0
+                .words_mut()
+                .chunks_mut(n)
+                .zip(c1.words_mut().chunks_mut(n))
+                .zip(c2.words_mut().chunks_mut(n))
+                .zip(q)
+                .collect();
+            par::for_each(items, |i, (((c0, c1), c2), table)| {
+                table.mul_accumulate(c0, a0.limb(i), b0.limb(i));
+                table.mul_accumulate(c1, a0.limb(i), b1.limb(i));
+                table.mul_accumulate(c1, a1.limb(i), b0.limb(i));
+                table.mul_accumulate(c2, a1.limb(i), b1.limb(i));
+            });
+        }
+        Ok(Ciphertext { parts, level: a.level, scale: a.scale * b.scale })
+    }
+
+    /// a * a. See [`Self::mul`].
+    ///
+    /// # Errors
+    /// As [`Self::mul`].
+    pub fn square(&self, a: &Ciphertext) -> Result<Ciphertext> {
+        self.mul(a, a)
+    }
+
+    /// Back to two parts.
+    ///
+    /// **Level, scale:** kept. **Keys:** relinearization. **Cost:** one key switch.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`]; [`Error::Parts`] unless there are two or three parts.
+    pub fn relinearize(&self, a: &Ciphertext) -> Result<Ciphertext> {
+        match &a.parts[..] {
+            [_, _] => Ok(a.clone()),
+            [c0, c1, c2] => {
+                let key = self.keys.get("relinearize", KeyPurpose::Relin, a.level)?;
+                let decomposed = decompose(&self.params, c2, a.level, key.gadget)?;
+                let parts = switch(&self.params, &decomposed, key, [Some(c0), Some(c1)])?;
+                Ok(Ciphertext { parts: parts.into(), level: a.level, scale: a.scale })
+            }
+            other => Err(Error::Parts { op: "relinearize", needed: 3, found: other.len() }),
+        }
+    }
+
+    /// Divides by the last prime with rounding.
+    ///
+    /// **Level:** one less. **Scale:** divided by the prime. **Cost:** per part one inverse transform and `level`
+    /// transforms.
+    ///
+    /// # Errors
+    /// [`Error::Level`] at level 0.
+    pub fn rescale(&self, a: &Ciphertext) -> Result<Ciphertext> {
+        if a.level == 0 {
+            return Err(Error::Level { op: "rescale", needed: 1, found: 0 });
+        }
+        let division = self.params.rescale(a.level)?;
+        let (keep, drop) = self.tables(a.level)?.split_at(a.level);
+        let parts = a.parts.iter().map(|p| division.divide(p, None, keep, drop)).collect();
+        let prime = drop.first().map_or(1.0, |t| t.modulus().value() as f64);
+        Ok(Ciphertext { parts, level: a.level - 1, scale: a.scale / prime })
+    }
+
+    /// Forgets primes; the scale stays.
+    ///
+    /// **Level:** `level`. **Cost:** a copy.
+    ///
+    /// # Errors
+    /// [`Error::Level`] when `a` is below that level already.
+    pub fn drop_level(&self, a: &Ciphertext, level: usize) -> Result<Ciphertext> {
+        if level > a.level {
+            return Err(Error::Level { op: "drop_level", needed: level, found: a.level });
+        }
+        let parts = a.parts.iter().map(|p| p.truncated(level + 1)).collect();
+        Ok(Ciphertext { parts, level, scale: a.scale })
+    }
+
+    /// a times a real constant, encoded as one integer of scale `plain_scale`.
+    ///
+    /// **Level:** kept. **Scale:** times `plain_scale`. **Cost:** one product per word.
+    ///
+    /// # Errors
+    /// [`Error::Value`] when the integer does not fit 2^62.
+    pub fn mul_scalar(&self, a: &Ciphertext, value: f64, plain_scale: f64) -> Result<Ciphertext> {
+        let integer = (value * plain_scale).round();
+        if !integer.is_finite() || integer.abs() >= (1u64 << 62) as f64 {
+            return Err(Error::Value { what: "mul_scalar", reason: format!("{value} at scale 2^{:.1} is too large", plain_scale.log2()) });
+        }
+        let integer = integer as i64;
+        self.scale_limbs(a, a.scale * plain_scale, |m, _| [m.to_mont52(m.reduce_i64(integer)); 2])
+    }
+
+    /// a times i^power, i the imaginary unit: the monomial X^(power N/2).
+    ///
+    /// **Level, scale:** kept. **Cost:** one product per word; no noise.
+    ///
+    /// # Errors
+    /// [`Error::Level`] when `a` does not fit the parameters.
+    pub fn mul_i(&self, a: &Ciphertext, power: u32) -> Result<Ciphertext> {
+        let half = self.params.degree() as u64 / 2;
+        self.scale_limbs(a, a.scale, |m, table| {
+            // X^(N/2) is psi^(N/2 (2r+1)) = +-I at entry r; entries of even r fill the first half in bit-reversed order.
+            let unit = m.pow(m.pow(table.psi(), half), u64::from(power % 4));
+            let other = if power.is_multiple_of(2) { unit } else { m.neg(unit) };
+            [m.to_mont52(unit), m.to_mont52(other)]
+        })
+    }
+
+    /// Multiplies the two halves of every limb by a constant each.
+    fn scale_limbs(
+        &self,
+        a: &Ciphertext,
+        scale: f64,
+        factors: impl Fn(&Modulus, &NttTable) -> [u64; 2] + Sync + Send,
+    ) -> Result<Ciphertext> {
+        let q = self.tables(a.level)?;
+        let n = self.params.degree();
+        let parts = a
+            .parts
+            .iter()
+            .map(|part| {
+                let mut out = Poly::<Eval>::scratch(q.len(), n);
+                par::for_each(out.words_mut().chunks_mut(n).zip(q).collect(), |i, (limb, table): (&mut [u64], &NttTable)| {
+                    let modulus = table.modulus();
+                    let factors = factors(modulus, table);
+                    for ((out, x), w) in limb.chunks_mut(n / 2).zip(part.limb(i).chunks(n / 2)).zip(factors) {
+                        dot(&mut [Output { out, weights: &[w], start: 0, modulus }], &[x]);
+                    }
+                });
+                out
+            })
+            .collect();
+        Ok(Ciphertext { parts, level: a.level, scale })
+    }
+
+    /// Rotates the slots by k to the left: slot j of the result is slot j + k of `a`.
+    ///
+    /// **Level, scale:** kept. **Keys:** the Galois key of k. **Cost:** one key switch and two permutations.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] naming the rotation; [`Error::Parts`] when `a` is not relinearized.
+    pub fn rotate(&self, a: &Ciphertext, k: i64) -> Result<Ciphertext> {
+        self.automorphism("rotate", a, self.params.galois_element(k), &mut None)
+    }
+
+    /// Rotates one ciphertext by several steps with one decomposition.
+    ///
+    /// **Level, scale:** kept. **Keys:** the Galois key of each step. **Cost:** one ModUp for each distinct gadget of
+    /// the keys, then an inner product and a ModDown each.
+    ///
+    /// # Errors
+    /// As [`Self::rotate`].
+    pub fn rotate_hoisted(&self, a: &Ciphertext, steps: &[i64]) -> Result<Vec<Ciphertext>> {
+        let mut shared = None;
+        steps
+            .iter()
+            .map(|&k| self.automorphism("rotate_hoisted", a, self.params.galois_element(k), &mut shared))
+            .collect()
+    }
+
+    /// Complex conjugate of every slot.
+    ///
+    /// **Level, scale:** kept. **Keys:** the conjugation key. **Cost:** one key switch and two permutations.
+    ///
+    /// # Errors
+    /// As [`Self::rotate`].
+    pub fn conjugate(&self, a: &Ciphertext) -> Result<Ciphertext> {
+        self.automorphism("conjugate", a, self.params.galois_element_conjugate(), &mut None)
+    }
+
+    fn automorphism(
+        &self,
+        op: &'static str,
+        a: &Ciphertext,
+        element: u64,
+        shared: &mut Option<Decomposed>,
+    ) -> Result<Ciphertext> {
+        let (c0, c1) = two_parts(op, a)?;
+        if element == 1 {
+            return Ok(a.clone());
+        }
+        let key = self.keys.get(op, KeyPurpose::Galois(element), a.level)?;
+        let decomposed = match shared.take() {
+            Some(d) if d.gadget() == key.gadget => d,
+            _ => decompose(&self.params, c1, a.level, key.gadget)?,
+        };
+        let switched = switch(&self.params, &decomposed, key, [Some(c0), None])?;
+        *shared = Some(decomposed);
+        let table = self.params.permutation(element)?;
+        let parts = switched.iter().map(|part| permute(part, &table)).collect();
+        Ok(Ciphertext { parts, level: a.level, scale: a.scale })
+    }
+
+    /// sum_i weights\[i\] (.) inputs\[i\]. See [`weighted_sums`].
+    ///
+    /// # Errors
+    /// As [`weighted_sums`].
+    pub fn weighted_sum(&self, inputs: &[&Ciphertext], weights: &[Pattern], plain_scale: f64) -> Result<Ciphertext> {
+        let row = Row { weights: weights.iter().map(Some).collect(), plain_scale };
+        self.weighted_sums(inputs, &[row])?.pop().ok_or(Error::Shape { what: "rows", needed: 1, found: 0 })
+    }
+
+    /// Several weighted sums over the same inputs. See [`weighted_sums`].
+    ///
+    /// # Errors
+    /// As [`weighted_sums`].
+    pub fn weighted_sums(&self, inputs: &[&Ciphertext], rows: &[Row<'_>]) -> Result<Vec<Ciphertext>> {
+        weighted_sums(&self.encoder, inputs, rows)
+    }
+}
+
+fn two_parts<'c>(op: &'static str, a: &'c Ciphertext) -> Result<(&'c Poly<Eval>, &'c Poly<Eval>)> {
+    match &a.parts[..] {
+        [c0, c1] => Ok((c0, c1)),
+        other => Err(Error::Parts { op, needed: 2, found: other.len() }),
+    }
+}

@@ -1,0 +1,114 @@
+//! Hybrid key switching: decompose, multiply by the key, divide by P (ePrint 2019/688, 2012/099).
+
+use super::keys::KeySwitchKey;
+use super::params::{Gadget, Params};
+use crate::arith::NttTable;
+use crate::par;
+use crate::ring::{Eval, Poly, arena};
+use crate::{Error, Result};
+
+/// The digits of one polynomial, extended to all its primes and the special primes: what hoisted rotations share.
+pub struct Decomposed {
+    level: usize,
+    gadget: Gadget,
+    digits: Vec<Poly<Eval>>,
+}
+
+impl Decomposed {
+    /// The gadget it was made for; keys of another gadget need a decomposition of their own.
+    #[must_use]
+    pub fn gadget(&self) -> Gadget {
+        self.gadget
+    }
+}
+
+/// Decomposes a polynomial over q_0..q_level for keys of a gadget (ModUp).
+///
+/// Cost: level + 1 inverse transforms, and for each digit a transform for every prime outside it.
+///
+/// # Errors
+/// [`Error::Level`] or [`Error::Shape`] when the polynomial does not fit.
+pub fn decompose(params: &Params, poly: &Poly<Eval>, level: usize, gadget: Gadget) -> Result<Decomposed> {
+    let q = params.q_tables(level)?;
+    let p = params.p_tables(gadget.specials)?;
+    let n = params.degree();
+    if poly.limbs() != q.len() {
+        return Err(Error::Shape { what: "limbs to decompose", needed: q.len(), found: poly.limbs() });
+    }
+    let count = gadget.digits_at(level);
+    let converters = (0..count).map(|d| params.mod_up(level, gadget, d)).collect::<Result<Vec<_>>>()?;
+    let mut source = arena::take(poly.words().len());
+    source.copy_from_slice(poly.words());
+    par::for_each(source.chunks_mut(n).zip(q).collect(), |i, (limb, table): (&mut [u64], &NttTable)| {
+        table.inverse_unnormalized(limb);
+        if let Some(converter) = converters.get(i / gadget.digit_limbs) {
+            converter.prepare(i % gadget.digit_limbs, limb);
+        }
+    });
+    let mut digits = Vec::with_capacity(count);
+    for (digit, converter) in converters.iter().enumerate() {
+        let range = gadget.digit_range(digit, level);
+        let mut extended = arena::take((q.len() + p.len() - range.len()) * n);
+        converter.convert(source.get(range.start * n..range.end * n).unwrap_or_default(), &mut extended, n);
+        let mut out = Poly::<Eval>::scratch(q.len() + p.len(), n);
+        let tables: Vec<&NttTable> = q.iter().chain(p).collect();
+        par::limbs(out.words_mut(), n, |i, limb| {
+            if range.contains(&i) {
+                limb.copy_from_slice(poly.limb(i));
+            } else if let Some(table) = tables.get(i) {
+                let at = if i < range.start { i } else { i - range.len() };
+                limb.copy_from_slice(extended.get(at * n..(at + 1) * n).unwrap_or_default());
+                table.forward(limb);
+            }
+        });
+        digits.push(out);
+    }
+    Ok(Decomposed { level, gadget, digits })
+}
+
+/// The inner product of digits and key, still over QP: (body, mask).
+fn inner_product(params: &Params, decomposed: &Decomposed, key: &KeySwitchKey) -> Result<[Poly<Eval>; 2]> {
+    let level = decomposed.level;
+    if key.gadget != decomposed.gadget || key.level < level {
+        return Err(Error::Level { op: "key switch", needed: level, found: key.level });
+    }
+    let q = params.q_tables(level)?;
+    let p = params.p_tables(key.gadget.specials)?;
+    let tables: Vec<&NttTable> = q.iter().chain(p).collect();
+    let n = params.degree();
+    let mut out = [(); 2].map(|()| Poly::<Eval>::zero(tables.len(), n));
+    let [body, mask] = &mut out;
+    let items: Vec<_> = body.words_mut().chunks_mut(n).zip(mask.words_mut().chunks_mut(n)).collect();
+    par::for_each(items, |i, (body, mask)| {
+        // The key has more ciphertext primes than the operand when it was made for a higher level.
+        let at = if i <= level { i } else { i + key.level - level };
+        if let Some(table) = tables.get(i) {
+            for (digit, (b, a)) in decomposed.digits.iter().zip(&key.digits) {
+                table.mul_accumulate(body, digit.limb(i), b.limb(at));
+                table.mul_accumulate(mask, digit.limb(i), a.limb(at));
+            }
+        }
+    });
+    Ok(out)
+}
+
+/// Switches a decomposed polynomial to the key's target: (body, mask) over q_0..q_level, each plus its `add`.
+///
+/// **Cost:** 2 (level + 1 + specials) transforms and 2 digits inner products per prime.
+///
+/// # Errors
+/// [`Error::Level`] when the key was made for a lower level or another gadget.
+pub fn switch(
+    params: &Params,
+    decomposed: &Decomposed,
+    key: &KeySwitchKey,
+    add: [Option<&Poly<Eval>>; 2],
+) -> Result<[Poly<Eval>; 2]> {
+    let [body, mask] = inner_product(params, decomposed, key)?;
+    let level = decomposed.level;
+    let division = params.mod_down(level, key.gadget.specials)?;
+    let q = params.q_tables(level)?;
+    let p = params.p_tables(key.gadget.specials)?;
+    let [add_body, add_mask] = add;
+    Ok([division.divide(&body, add_body, q, p), division.divide(&mask, add_mask, q, p)])
+}

@@ -1,0 +1,156 @@
+//! Generation of the keys that may leave the client.
+
+use super::keys::{EvaluationKeyConfig, KeyPurpose, PublicKey, SeededKeySwitchKey, expand_body_mask, expand_mask};
+use super::params::Params;
+use super::secret::{SecretKey, SecretPoly, noise_poly};
+use crate::Result;
+use crate::arith::dot::{Output, dot};
+use crate::arith::sample::{Domain, SecretRng, Seed};
+use crate::par;
+use crate::ring::{Eval, Poly};
+
+/// Makes public and evaluation keys from a secret key.
+pub struct KeyGenerator<'a> {
+    params: &'a Params,
+    secret: &'a SecretKey,
+}
+
+impl<'a> KeyGenerator<'a> {
+    /// For a secret key of these parameters.
+    ///
+    /// # Errors
+    /// [`crate::Error::Params`] when the key belongs to other parameters.
+    pub fn new(params: &'a Params, secret: &'a SecretKey) -> Result<Self> {
+        secret.check(params)?;
+        Ok(Self { params, secret })
+    }
+
+    /// The public encryption key.
+    ///
+    /// # Errors
+    /// [`crate::Error::Entropy`] when there is no randomness.
+    pub fn public_key(&self) -> Result<PublicKey> {
+        let (params, level) = (self.params, self.params.max_level());
+        let q = params.q_tables(level)?;
+        let seed = Seed::generate()?;
+        let mask = expand_body_mask(params, &seed, Domain::PublicKey, level)?;
+        let secret = self.secret.values(level, 0, params.degree());
+        let noise = SecretPoly(noise_poly(&mut SecretRng::from_entropy()?, params.degree(), q));
+        let body = noise_minus_product(&noise.0, &mask, &secret.0, q.iter());
+        Ok(PublicKey { seed, body })
+    }
+
+    /// The relinearization key for ciphertexts of at most this level.
+    ///
+    /// # Errors
+    /// [`crate::Error::Level`] above the highest level; [`crate::Error::Entropy`].
+    pub fn relin_key(&self, level: usize) -> Result<SeededKeySwitchKey> {
+        self.key(KeyPurpose::Relin, level)
+    }
+
+    /// The key of a Galois element for ciphertexts of at most this level.
+    ///
+    /// # Errors
+    /// [`crate::Error::Level`] above the highest level; [`crate::Error::Entropy`].
+    pub fn galois_key(&self, element: u64, level: usize) -> Result<SeededKeySwitchKey> {
+        self.key(KeyPurpose::Galois(element), level)
+    }
+
+    /// All keys of a configuration; `progress(done, total)` after each.
+    ///
+    /// # Errors
+    /// As [`Self::galois_key`].
+    pub fn evaluation_keys(
+        &self,
+        config: &EvaluationKeyConfig,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Vec<SeededKeySwitchKey>> {
+        let total = config.len();
+        config
+            .iter()
+            .enumerate()
+            .map(|(i, (purpose, level))| {
+                let key = self.key(purpose, level)?;
+                progress(i + 1, total);
+                Ok(key)
+            })
+            .collect()
+    }
+
+    /// One key: for each digit, b = -a s' + e + P s_in on the primes of the digit (and 0 P s_in elsewhere).
+    fn key(&self, purpose: KeyPurpose, level: usize) -> Result<SeededKeySwitchKey> {
+        let params = self.params;
+        let gadget = params.gadget(level)?;
+        let q = params.q_tables(level)?;
+        let p = params.p_tables(gadget.specials)?;
+        let secret = self.secret.values(level, gadget.specials, params.degree());
+        // (source, target) as in the docs of KeySwitchKey.
+        let (source, target) = match purpose {
+            KeyPurpose::Relin => {
+                let mut square = Poly::<Eval>::zero(secret.0.limbs(), params.degree());
+                square.mul_accumulate(&secret.0, &secret.0, q.iter().chain(p));
+                (SecretPoly(square), secret)
+            }
+            KeyPurpose::Galois(element) => {
+                let inverse = params.permutation(inverse_element(element, params.degree()))?;
+                let target = secret.permuted(&inverse);
+                (secret, target)
+            }
+        };
+        let seed = Seed::generate()?;
+        let mut rng = SecretRng::from_entropy()?;
+        let mut bodies = Vec::with_capacity(gadget.digits);
+        for digit in 0..gadget.digits {
+            let mask = expand_mask(params, &seed, digit, level, gadget)?;
+            let noise = SecretPoly(noise_poly(&mut rng, params.degree(), q.iter().chain(p)));
+            let mut body = noise_minus_product(&noise.0, &mask, &target.0, q.iter().chain(p));
+            for i in gadget.digit_range(digit, level) {
+                let Some(table) = q.get(i) else { continue };
+                let m = table.modulus();
+                let factor = p.iter().fold(m.reduce(1), |acc, t| m.mul(acc, m.reduce(t.modulus().value())));
+                let old = body.limb(i).to_vec();
+                let weights = [m.to_mont52(1), m.to_mont52(factor)];
+                let mut output = [Output { out: body.limb_mut(i), weights: &weights, start: 0, modulus: m }];
+                dot(&mut output, &[&old, source.0.limb(i)]);
+            }
+            bodies.push(body);
+        }
+        Ok(SeededKeySwitchKey { purpose, level, seed, bodies })
+    }
+}
+
+/// g^-1 modulo 2N: the group of odd residues has exponent N/2.
+fn inverse_element(element: u64, degree: usize) -> u64 {
+    let mask = 2 * degree as u64 - 1;
+    let (mut acc, mut base, mut e) = (1u64, element & mask, degree as u64 / 2 - 1);
+    while e > 0 {
+        if e & 1 == 1 {
+            acc = acc.wrapping_mul(base) & mask;
+        }
+        base = base.wrapping_mul(base) & mask;
+        e >>= 1;
+    }
+    acc
+}
+
+/// noise - a b, limb by limb.
+pub(crate) fn noise_minus_product<'t>(
+    noise: &Poly<Eval>,
+    a: &Poly<Eval>,
+    b: &Poly<Eval>,
+    tables: impl IntoIterator<Item = &'t crate::arith::NttTable>,
+) -> Poly<Eval> {
+    let tables: Vec<_> = tables.into_iter().collect();
+    let mut out = Poly::<Eval>::zero(noise.limbs(), noise.degree());
+    out.mul_accumulate(a, b, tables.iter().copied());
+    let n = noise.degree();
+    par::limbs(out.words_mut(), n, |i, limb| {
+        if let Some(table) = tables.get(i) {
+            let m = table.modulus();
+            for (word, &e) in limb.iter_mut().zip(noise.limb(i)) {
+                *word = m.sub(e, *word);
+            }
+        }
+    });
+    out
+}

@@ -1,0 +1,274 @@
+//! Keys that may leave the client: key-switch keys, the bundle of them, the public key.
+
+use super::params::{Gadget, Params};
+use crate::arith::sample::{Domain, Seed};
+use crate::par;
+use crate::ring::{Eval, Poly};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a key-switch key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum KeyPurpose {
+    /// From s^2 to s: after a product of two ciphertexts.
+    Relin,
+    /// For the automorphism X -> X^g with this g: a rotation or the conjugation of the slots.
+    Galois(u64),
+}
+
+impl KeyPurpose {
+    /// In words, for errors and listings: "relinearization", "rotation by 64", "conjugation".
+    #[must_use]
+    pub fn describe(&self, params: &Params) -> String {
+        match self {
+            Self::Relin => "relinearization".into(),
+            Self::Galois(g) if *g == params.galois_element_conjugate() => "conjugation".into(),
+            Self::Galois(g) => match params.rotation_of(*g) {
+                Some(k) => format!("rotation by {k}"),
+                None => format!("Galois element {g}"),
+            },
+        }
+    }
+}
+
+/// Which evaluation keys a plan needs, each with the highest level at which it is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvaluationKeyConfig {
+    /// Level of the relinearization key, if one is needed.
+    pub relin: Option<usize>,
+    /// Level of the key of each Galois element.
+    pub galois: BTreeMap<u64, usize>,
+}
+
+impl EvaluationKeyConfig {
+    /// Every key with its level, relinearization first.
+    pub fn iter(&self) -> impl Iterator<Item = (KeyPurpose, usize)> + '_ {
+        let relin = self.relin.map(|level| (KeyPurpose::Relin, level));
+        relin.into_iter().chain(self.galois.iter().map(|(&g, &level)| (KeyPurpose::Galois(g), level)))
+    }
+
+    /// Number of keys.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.galois.len() + usize::from(self.relin.is_some())
+    }
+
+    /// True when no key is needed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes room for a use of a key at a level.
+    pub fn require(&mut self, purpose: KeyPurpose, level: usize) {
+        match purpose {
+            KeyPurpose::Relin => self.relin = Some(self.relin.map_or(level, |l| l.max(level))),
+            KeyPurpose::Galois(g) => {
+                let entry = self.galois.entry(g).or_insert(level);
+                *entry = (*entry).max(level);
+            }
+        }
+    }
+
+    /// What serves both configurations.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let mut out = self.clone();
+        for (purpose, level) in other.iter() {
+            out.require(purpose, level);
+        }
+        out
+    }
+
+    /// Bits of all these keys on the wire, seeded and packed.
+    ///
+    /// # Errors
+    /// [`Error::Level`] when a level is above the parameters' highest.
+    pub fn wire_bits(&self, params: &Params) -> Result<usize> {
+        self.iter().map(|(_, level)| params.key_switch_key_bits(level)).sum()
+    }
+}
+
+/// A key-switch key as it is sent: the uniform halves are a seed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeededKeySwitchKey {
+    /// What it is for.
+    pub purpose: KeyPurpose,
+    /// Highest level at which it can be used.
+    pub level: usize,
+    /// Seed of the masks of all digits.
+    pub seed: Seed,
+    /// One polynomial per digit, over q_0..q_level and the special primes of the level's gadget.
+    pub bodies: Vec<Poly<Eval>>,
+}
+
+/// A key-switch key ready for use: per digit d a pair (b, a) with b + a s' = P g_d s_in + e modulo QP.
+///
+/// For a Galois element g, s_in = s and s' = s(X^(1/g)): the switch comes first, the automorphism last, so that a
+/// hoisted decomposition needs no permutation.
+#[derive(Clone, Debug)]
+pub struct KeySwitchKey {
+    /// What it is for.
+    pub purpose: KeyPurpose,
+    /// Highest level at which it can be used.
+    pub level: usize,
+    /// Its decomposition.
+    pub gadget: Gadget,
+    /// (body, mask) per digit, over q_0..q_level, then the special primes.
+    pub digits: Vec<(Poly<Eval>, Poly<Eval>)>,
+}
+
+/// Stream of the mask of one limb: digits and primes never share one.
+pub(crate) fn mask_stream(digit: usize, level: usize, limb: usize) -> u64 {
+    let prime = if limb <= level { limb } else { 0x1000 + limb - level - 1 };
+    (digit as u64) << 32 | prime as u64
+}
+
+/// The uniform mask of one digit, over q_0..q_level and the special primes.
+pub(crate) fn expand_mask(params: &Params, seed: &Seed, digit: usize, level: usize, gadget: Gadget) -> Result<Poly<Eval>> {
+    let q = params.q_tables(level)?;
+    let p = params.p_tables(gadget.specials)?;
+    let mut mask = Poly::<Eval>::scratch(q.len() + p.len(), params.degree());
+    let tables: Vec<_> = q.iter().chain(p).collect();
+    par::limbs(mask.words_mut(), params.degree(), |i, limb| {
+        if let Some(table) = tables.get(i) {
+            seed.expand_uniform(Domain::KeySwitchKey, mask_stream(digit, level, i), table.modulus(), limb);
+        }
+    });
+    Ok(mask)
+}
+
+impl SeededKeySwitchKey {
+    /// Expands the masks.
+    ///
+    /// # Errors
+    /// [`Error::Level`] or [`Error::Shape`] when the key does not fit the parameters.
+    pub fn expand(self, params: &Params) -> Result<KeySwitchKey> {
+        let gadget = params.gadget(self.level)?;
+        if self.bodies.len() != gadget.digits {
+            return Err(Error::Shape { what: "digits of a key", needed: gadget.digits, found: self.bodies.len() });
+        }
+        let limbs = self.level + 1 + gadget.specials;
+        let digits = self
+            .bodies
+            .into_iter()
+            .enumerate()
+            .map(|(digit, body)| {
+                if body.limbs() != limbs || body.degree() != params.degree() {
+                    return Err(Error::Shape { what: "limbs of a key", needed: limbs, found: body.limbs() });
+                }
+                Ok((body, expand_mask(params, &self.seed, digit, self.level, gadget)?))
+            })
+            .collect::<Result<_>>()?;
+        Ok(KeySwitchKey { purpose: self.purpose, level: self.level, gadget, digits })
+    }
+}
+
+impl KeySwitchKey {
+    /// Bytes in memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.digits.iter().map(|(b, a)| 8 * (b.words().len() + a.words().len())).sum()
+    }
+}
+
+/// The evaluation keys of one client, ready for use.
+#[derive(Clone, Debug)]
+pub struct EvaluationKeys {
+    params: Params,
+    keys: BTreeMap<KeyPurpose, KeySwitchKey>,
+}
+
+impl EvaluationKeys {
+    /// An empty bundle.
+    #[must_use]
+    pub fn new(params: &Params) -> Self {
+        Self { params: params.clone(), keys: BTreeMap::new() }
+    }
+
+    /// Expands and collects seeded keys.
+    ///
+    /// # Errors
+    /// As [`SeededKeySwitchKey::expand`].
+    pub fn from_seeded(params: &Params, keys: impl IntoIterator<Item = SeededKeySwitchKey>) -> Result<Self> {
+        let mut out = Self::new(params);
+        for key in keys {
+            out.insert(key.expand(params)?);
+        }
+        Ok(out)
+    }
+
+    /// Adds a key; one of the same purpose is replaced.
+    pub fn insert(&mut self, key: KeySwitchKey) {
+        self.keys.insert(key.purpose, key);
+    }
+
+    /// The parameters.
+    #[must_use]
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The key for a purpose at a level.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] naming the key when it is absent or of too low a level.
+    pub fn get(&self, op: &'static str, purpose: KeyPurpose, level: usize) -> Result<&KeySwitchKey> {
+        let missing = |found| Error::MissingKey { op, key: purpose.describe(&self.params), level, found };
+        match self.keys.get(&purpose) {
+            None => Err(missing("none found".into())),
+            Some(key) if key.level < level => Err(missing(format!("one of level {} found", key.level))),
+            Some(key) => Ok(key),
+        }
+    }
+
+    /// Checks that every key of a configuration is there, at its level.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] for the first that is not.
+    pub fn satisfies(&self, config: &EvaluationKeyConfig) -> Result<()> {
+        config.iter().try_for_each(|(purpose, level)| self.get("evaluation keys", purpose, level).map(|_| ()))
+    }
+
+    /// Bytes in memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.keys.values().map(KeySwitchKey::memory_bytes).sum()
+    }
+}
+
+/// The encryption key that anybody may have: (b, a) with b + a s = e modulo Q at the highest level.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublicKey {
+    /// Seed of the mask a.
+    pub seed: Seed,
+    /// The body b.
+    pub body: Poly<Eval>,
+}
+
+impl PublicKey {
+    /// The mask a.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the body does not fit the parameters.
+    pub fn mask(&self, params: &Params) -> Result<Poly<Eval>> {
+        let limbs = params.max_level() + 1;
+        if self.body.limbs() != limbs || self.body.degree() != params.degree() {
+            return Err(Error::Shape { what: "limbs of the public key", needed: limbs, found: self.body.limbs() });
+        }
+        expand_body_mask(params, &self.seed, Domain::PublicKey, params.max_level())
+    }
+}
+
+/// A uniform mask over q_0..q_level.
+pub(crate) fn expand_body_mask(params: &Params, seed: &Seed, domain: Domain, level: usize) -> Result<Poly<Eval>> {
+    let q = params.q_tables(level)?;
+    let mut mask = Poly::<Eval>::scratch(q.len(), params.degree());
+    par::limbs(mask.words_mut(), params.degree(), |i, limb| {
+        if let Some(table) = q.get(i) {
+            seed.expand_uniform(domain, i as u64, table.modulus(), limb);
+        }
+    });
+    Ok(mask)
+}
