@@ -9,6 +9,7 @@
 //! | [`packing`] | which slot holds which feature of which token |
 //! | [`reference`] | the classifier in f64, in clear: the oracle |
 //! | [`split`] | the held-out sentences of a model folder |
+//! | [`lower`] | the classifier as a graph, and the compiled plan |
 //! | [`synthetic`] | seeded models of any shape, for tests and measurements |
 
 #[cfg(feature = "bundle")]
@@ -17,6 +18,7 @@ pub mod config;
 pub mod dir;
 pub mod error;
 pub mod fold;
+pub mod lower;
 pub mod matrix;
 pub mod packing;
 pub mod reference;
@@ -29,5 +31,6 @@ pub use bundle::{Bundle, Embedded};
 pub use config::{ModelConfig, PublicConfig};
 pub use dir::ModelDir;
 pub use error::{Error, Result};
+pub use lower::compile;
 pub use packing::Packing;
 pub use weights::Weights;
