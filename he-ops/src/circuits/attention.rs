@@ -22,7 +22,7 @@ use crate::{Error, Result};
 ///
 /// The result is o / [`gain`](Self::gain): fold the gain of each head into the weights that follow.
 ///
-/// **Level:** in -> in - (4 + log2 p + doublings), with v and the numerator free to come late.
+/// **Level:** in -> in - (3 + log2 p + doublings), with v and the numerator free to come late.
 /// **Keys:** relinearisation, conjugation, rotations by tokens, within a head, and over copies.
 /// **Cost:** for p = 2: 2 (shifts - 1) + shifts log2 head_dim + shifts/2 + 2 log2 copies key switches and
 /// shifts * 2.5 + 2 doublings relinearisations.
