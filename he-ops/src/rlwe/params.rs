@@ -127,7 +127,7 @@ impl Params {
     /// # Errors
     /// [`Error::Params`] for an unusable literal, [`Error::Insecure`] above the bound or outside the table.
     pub fn new(literal: &ParamsLiteral) -> Result<Self> {
-        let params = Self::build(literal)?;
+        let params = Self::build(literal, max_log_qp(literal.log_n))?;
         let report = &params.0.report;
         if report.secure_128 {
             return Ok(params);
@@ -147,10 +147,11 @@ impl Params {
     /// [`Error::Params`] for an unusable literal.
     #[allow(non_snake_case)]
     pub fn new_INSECURE(literal: &ParamsLiteral) -> Result<Self> {
-        Self::build(literal)
+        Self::build(literal, None)
     }
 
-    fn build(literal: &ParamsLiteral) -> Result<Self> {
+    /// `gadget_bound` limits QP of every key where it can be kept.
+    fn build(literal: &ParamsLiteral, gadget_bound: Option<f64>) -> Result<Self> {
         check_literal(literal)?;
         let log_n = literal.log_n;
         let mut taken: Vec<u64> = Vec::new();
@@ -163,7 +164,7 @@ impl Params {
         }
         let (q, scales) = ciphertext_primes(literal, &mut taken)?;
         let bound = max_log_qp(log_n);
-        let gadgets = (0..q.len()).map(|level| choose_gadget(&q, &p, level, bound)).collect::<Result<Vec<_>>>()?;
+        let gadgets = (0..q.len()).map(|level| choose_gadget(&q, &p, level, gadget_bound)).collect::<Result<Vec<_>>>()?;
         let log_q: f64 = q.iter().map(|t| t.modulus().log2()).sum();
         let log_qp = gadgets.iter().enumerate().map(|(level, g)| log_qp_at(&q, &p, level, g.specials)).fold(0.0, f64::max);
         let report = SecurityReport {
