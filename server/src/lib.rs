@@ -25,6 +25,7 @@ pub use config::Config;
 
 use service::Service;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -51,4 +52,17 @@ pub async fn serve(
     tokio::task::spawn_blocking(move || service.workers.drain()).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Folder of model folders: the one given, else `models` in the current folder, else the one of the workspace that
+/// cargo runs this program from.
+#[must_use]
+pub fn models_folder(given: Option<PathBuf>) -> PathBuf {
+    let near = PathBuf::from("models");
+    let workspace = || Some(PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?).parent()?.join("models"));
+    match given {
+        Some(folder) => folder,
+        None if near.is_dir() => near,
+        None => workspace().filter(|folder| folder.is_dir()).unwrap_or(near),
+    }
 }

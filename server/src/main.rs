@@ -1,2 +1,177 @@
 //! Command line of the service.
-fn main() {}
+
+use anyhow::Context;
+use clap::{Parser, Subcommand, ValueEnum};
+use server::Config;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+/// Runs trained models on encrypted inputs.
+///
+/// The service evaluates a compiled plan on ciphertexts with evaluation keys that the clients upload. It never sees a
+/// secret key, an input or an answer.
+#[derive(Debug, Parser)]
+#[command(name = "server", version, arg_required_else_help = true, after_help = "\
+Examples:
+  server serve                                 serve models/ on 127.0.0.1:8080
+  server serve --listen 0.0.0.0:80 --data-dir /var/lib/he --log-format json
+  server plan --model sentiment                what the model costs, step by step
+  server plan --model sentiment --json         the same numbers for a program
+
+The service speaks plain HTTP: put a proxy that terminates TLS in front of it.
+Ciphertexts are malleable, so clients need an authenticated channel.")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the models of a folder over HTTP.
+    Serve(ServeArgs),
+    /// Print the compiled plan of a model: parameters, security, levels, keys, steps.
+    Plan(PlanArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+SIGTERM or Ctrl-C: takes no new work, finishes what is queued, exits with 0.
+Try it:  curl http://127.0.0.1:8080/v1/models")]
+struct ServeArgs {
+    /// Address and port; port 0 takes a free one and logs it.
+    #[arg(long, env = "HE_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Folder of model folders.
+    #[arg(long, env = "HE_MODELS", value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// Serve only this model of the folder.
+    #[arg(long, env = "HE_MODEL", value_name = "ID")]
+    model: Option<String>,
+    /// Folder for uploaded evaluation keys; they survive a restart.
+    #[arg(long, env = "HE_DATA_DIR", value_name = "DIR", default_value = "data")]
+    data_dir: PathBuf,
+    /// Threads inside one evaluation; 0 takes all cores.
+    #[arg(long, env = "HE_THREADS", default_value_t = 0)]
+    threads: usize,
+    /// Evaluations at a time.
+    #[arg(long, env = "HE_WORKERS", default_value_t = 1)]
+    workers: usize,
+    /// Requests that may wait before the service answers 429.
+    #[arg(long, env = "HE_QUEUE", default_value_t = 8)]
+    queue: usize,
+    /// Memory for expanded evaluation keys, in MiB.
+    #[arg(long, env = "HE_KEY_CACHE_MIB", default_value_t = 2048)]
+    key_cache_mib: u64,
+    /// Disk for uploaded evaluation keys, in MiB.
+    #[arg(long, env = "HE_KEY_STORE_MIB", default_value_t = 20480)]
+    key_store_mib: u64,
+    /// Seconds without a byte after which a sending client is dropped.
+    #[arg(long, env = "HE_IDLE_SECONDS", default_value_t = 30)]
+    idle_seconds: u64,
+    /// Form of the log on stderr; RUST_LOG sets what is logged.
+    #[arg(long, env = "HE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+struct PlanArgs {
+    /// Model to compile.
+    #[arg(long, value_name = "ID")]
+    model: String,
+    /// Folder of model folders.
+    #[arg(long, env = "HE_MODELS", value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// Counts, sizes and parameters as one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Serve(args) => serve(args),
+        Command::Plan(args) => plan(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    let mut config = Config::new(server::models_folder(args.models), args.data_dir);
+    config.only = args.model;
+    config.threads = args.threads;
+    config.workers = args.workers;
+    config.queue = args.queue;
+    config.key_cache_bytes = args.key_cache_mib << 20;
+    config.key_store_bytes = args.key_store_mib << 20;
+    config.idle_timeout = Duration::from_secs(args.idle_seconds);
+
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let listener = TcpListener::bind(args.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}; is another server running there?", args.listen))?;
+        server::serve(config, listener, signalled()).await
+    })
+}
+
+/// Resolves on SIGTERM or Ctrl-C.
+async fn signalled() {
+    let interrupt = async {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::warn!(%error, "Ctrl-C cannot be caught");
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM cannot be caught");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! { () = interrupt => {}, () = terminate => {} }
+}
+
+fn plan(args: &PlanArgs) -> anyhow::Result<()> {
+    use std::io::Write;
+    let dir = models::ModelDir::open(server::models_folder(args.models.clone()).join(&args.model))?;
+    let plan = models::compile(&dir)?;
+    let mut out = std::io::stdout().lock();
+    let written = if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&plan.summary()?)?)
+    } else {
+        write!(out, "{plan}")
+    };
+    match written.and_then(|()| out.flush()) {
+        // `server plan | head` is no failure.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}

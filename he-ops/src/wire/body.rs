@@ -8,14 +8,22 @@ use crate::rlwe::Params;
 
 /// Bytes of one polynomial under these primes.
 pub(super) fn poly_len<'a>(degree: usize, tables: impl IntoIterator<Item = &'a NttTable>) -> usize {
-    tables.into_iter().map(|t| packed_len(degree, t.modulus().bits())).sum()
+    tables
+        .into_iter()
+        .map(|t| packed_len(degree, t.modulus().bits()))
+        .sum()
 }
 
 /// Appends a polynomial that has exactly one limb for each of `tables`.
 ///
 /// # Errors
 /// [`WireError::Field`] for another number of limbs or another degree.
-pub(super) fn pack_poly(poly: &Poly<Eval>, tables: &[&NttTable], params: &Params, out: &mut Vec<u8>) -> Result<()> {
+pub(super) fn pack_poly(
+    poly: &Poly<Eval>,
+    tables: &[&NttTable],
+    params: &Params,
+    out: &mut Vec<u8>,
+) -> Result<()> {
     if poly.limbs() != tables.len() || poly.degree() != params.degree() {
         return Err(WireError::Field {
             what: "polynomial to write",
@@ -44,7 +52,11 @@ pub(super) fn unpack_polys(
     if needed != Some(body.len()) {
         return Err(WireError::Field {
             what: "packed residues",
-            needed: format!("{count} x {} limbs, {} bytes", tables.len(), needed.unwrap_or(usize::MAX)),
+            needed: format!(
+                "{count} x {} limbs, {} bytes",
+                tables.len(),
+                needed.unwrap_or(usize::MAX)
+            ),
             found: format!("{} bytes", body.len()),
         });
     }
@@ -55,7 +67,13 @@ pub(super) fn unpack_polys(
             let modulus = table.modulus();
             let (head, rest) = body.split_at(packed_len(params.degree(), modulus.bits()).min(body.len()));
             body = rest;
-            unpack_limb(head, modulus.value(), modulus.bits(), part * tables.len() + i, poly.limb_mut(i))?;
+            unpack_limb(
+                head,
+                modulus.value(),
+                modulus.bits(),
+                part * tables.len() + i,
+                poly.limb_mut(i),
+            )?;
         }
         polys.push(poly);
     }

@@ -56,7 +56,8 @@ pub fn ciphertext_frame_limit(params: &Params, level: usize, parts: usize) -> Re
 /// [`WireError::Field`] when the parts do not have the limbs of the level.
 pub fn encode_ciphertext(params: &Params, ciphertext: &Ciphertext) -> Result<Vec<u8>> {
     let tables = tables(params, ciphertext.level)?;
-    let mut body = Vec::with_capacity(poly_len(params.degree(), tables.iter().copied()) * ciphertext.parts.len());
+    let mut body =
+        Vec::with_capacity(poly_len(params.degree(), tables.iter().copied()) * ciphertext.parts.len());
     for part in &ciphertext.parts {
         pack_poly(part, &tables, params, &mut body)?;
     }
@@ -66,7 +67,11 @@ pub fn encode_ciphertext(params: &Params, ciphertext: &Ciphertext) -> Result<Vec
         parts: ciphertext.parts.len() as u32,
         body: Bytes(&body),
     };
-    Ok(write_frame(Kind::Ciphertext, params.digest(), &codec::encode("ciphertext", &wire)?))
+    Ok(write_frame(
+        Kind::Ciphertext,
+        params.digest(),
+        &codec::encode("ciphertext", &wire)?,
+    ))
 }
 
 /// Ciphertext of exactly one frame of at most `limit` bytes.
@@ -104,7 +109,11 @@ pub fn encode_seeded_ciphertext(params: &Params, ciphertext: &SeededCiphertext) 
         seed: ciphertext.seed,
         body: Bytes(&body),
     };
-    Ok(write_frame(Kind::SeededCiphertext, params.digest(), &codec::encode("seeded ciphertext", &wire)?))
+    Ok(write_frame(
+        Kind::SeededCiphertext,
+        params.digest(),
+        &codec::encode("seeded ciphertext", &wire)?,
+    ))
 }
 
 /// Seeded ciphertext of exactly one frame of at most `limit` bytes.
@@ -117,8 +126,17 @@ pub fn decode_seeded_ciphertext(params: &Params, bytes: &[u8], limit: u64) -> Re
     let level = checked_level(params, wire.level)?;
     let scale = checked_scale(params, wire.scale)?;
     let mut polys = unpack_polys(wire.body.0, 1, &tables(params, level)?, params)?;
-    let body = polys.pop().ok_or(WireError::Truncated { what: "seeded ciphertext", needed: 1, found: 0 })?;
-    Ok(SeededCiphertext { seed: wire.seed, body, level, scale })
+    let body = polys.pop().ok_or(WireError::Truncated {
+        what: "seeded ciphertext",
+        needed: 1,
+        found: 0,
+    })?;
+    Ok(SeededCiphertext {
+        seed: wire.seed,
+        body,
+        level,
+        scale,
+    })
 }
 
 /// Holds a decoded ciphertext against what a plan takes; the scale may differ by [`SCALE_TOLERANCE`].
@@ -127,16 +145,29 @@ pub fn decode_seeded_ciphertext(params: &Params, bytes: &[u8], limit: u64) -> Re
 /// [`WireError::Level`], [`WireError::Scale`].
 pub fn expect_level_and_scale(what: &'static str, found: (usize, f64), needed: (usize, f64)) -> Result<()> {
     if found.0 != needed.0 {
-        return Err(WireError::Level { what, needed: needed.0, found: found.0 });
+        return Err(WireError::Level {
+            what,
+            needed: needed.0,
+            found: found.0,
+        });
     }
     // Written so that a NaN is refused.
     if (found.1 / needed.1 - 1.0).abs() <= SCALE_TOLERANCE {
         return Ok(());
     }
-    Err(WireError::Scale { what, needed: needed.1, found: found.1 })
+    Err(WireError::Scale {
+        what,
+        needed: needed.1,
+        found: found.1,
+    })
 }
 
-pub(super) fn checked_frame<'a>(params: &Params, bytes: &'a [u8], limit: u64, kind: Kind) -> Result<Frame<'a>> {
+pub(super) fn checked_frame<'a>(
+    params: &Params,
+    bytes: &'a [u8],
+    limit: u64,
+    kind: Kind,
+) -> Result<Frame<'a>> {
     // A file of the wrong sort is named as such before it is called too large or damaged.
     let header = Header::parse(bytes)?;
     header.expect_kind(kind)?;

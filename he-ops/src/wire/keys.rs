@@ -27,7 +27,11 @@ struct KeyWire<'a> {
 
 fn tables(params: &Params, level: usize) -> Result<Vec<&NttTable>> {
     let specials = params.gadget(level)?.specials;
-    Ok(params.q_tables(level)?.iter().chain(params.p_tables(specials)?).collect())
+    Ok(params
+        .q_tables(level)?
+        .iter()
+        .chain(params.p_tables(specials)?)
+        .collect())
 }
 
 /// Limit for the frame of a key-switch key of `level`: its exact size, and a few bytes for the fields.
@@ -59,7 +63,11 @@ pub fn encode_key(params: &Params, key: &SeededKeySwitchKey) -> Result<Vec<u8>> 
         seed: key.seed,
         body: Bytes(&body),
     };
-    Ok(write_frame(Kind::KeySwitchKey, params.digest(), &codec::encode("key-switch key", &wire)?))
+    Ok(write_frame(
+        Kind::KeySwitchKey,
+        params.digest(),
+        &codec::encode("key-switch key", &wire)?,
+    ))
 }
 
 /// Seeded key-switch key of exactly one frame of at most `limit` bytes.
@@ -90,7 +98,12 @@ pub fn decode_key(params: &Params, bytes: &[u8], limit: u64) -> Result<SeededKey
         });
     }
     let bodies = unpack_polys(wire.body.0, digits, &tables(params, level)?, params)?;
-    Ok(SeededKeySwitchKey { purpose, level, seed: wire.seed, bodies })
+    Ok(SeededKeySwitchKey {
+        purpose,
+        level,
+        seed: wire.seed,
+        bodies,
+    })
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,8 +121,15 @@ pub fn encode_public_key(params: &Params, key: &PublicKey) -> Result<Vec<u8>> {
     let tables: Vec<_> = params.q_tables(params.max_level())?.iter().collect();
     let mut body = Vec::with_capacity(poly_len(params.degree(), tables.iter().copied()));
     pack_poly(&key.body, &tables, params, &mut body)?;
-    let wire = PublicKeyWire { seed: key.seed, body: Bytes(&body) };
-    Ok(write_frame(Kind::PublicKey, params.digest(), &codec::encode("public key", &wire)?))
+    let wire = PublicKeyWire {
+        seed: key.seed,
+        body: Bytes(&body),
+    };
+    Ok(write_frame(
+        Kind::PublicKey,
+        params.digest(),
+        &codec::encode("public key", &wire)?,
+    ))
 }
 
 /// Public encryption key of exactly one frame of at most `limit` bytes.
@@ -121,6 +141,13 @@ pub fn decode_public_key(params: &Params, bytes: &[u8], limit: u64) -> Result<Pu
     let wire: PublicKeyWire<'_> = codec::decode("public key", frame.payload)?;
     let tables: Vec<_> = params.q_tables(params.max_level())?.iter().collect();
     let mut polys = unpack_polys(wire.body.0, 1, &tables, params)?;
-    let body = polys.pop().ok_or(WireError::Truncated { what: "public key", needed: 1, found: 0 })?;
-    Ok(PublicKey { seed: wire.seed, body })
+    let body = polys.pop().ok_or(WireError::Truncated {
+        what: "public key",
+        needed: 1,
+        found: 0,
+    })?;
+    Ok(PublicKey {
+        seed: wire.seed,
+        body,
+    })
 }

@@ -78,7 +78,12 @@ pub(super) fn unpack_limb(bytes: &[u8], prime: u64, bits: u32, limb: usize, out:
     // The position is looked up only on failure.
     if worst >= prime {
         let index = out.iter().position(|&v| v >= prime).unwrap_or(0);
-        return Err(WireError::Residue { limb, index, prime, found: out.get(index).copied().unwrap_or(worst) });
+        return Err(WireError::Residue {
+            limb,
+            index,
+            prime,
+            found: out.get(index).copied().unwrap_or(worst),
+        });
     }
     Ok(())
 }
@@ -116,7 +121,15 @@ mod tests {
         let mut bytes = Vec::new();
         pack_limb(&[0, 12, 13, 1, 0, 0, 0, 0], 4, &mut bytes);
         let error = unpack_limb(&bytes, 13, 4, 5, &mut [0; 8]).unwrap_err();
-        assert_eq!(error, WireError::Residue { limb: 5, index: 2, prime: 13, found: 13 });
+        assert_eq!(
+            error,
+            WireError::Residue {
+                limb: 5,
+                index: 2,
+                prime: 13,
+                found: 13
+            }
+        );
     }
 
     proptest! {
