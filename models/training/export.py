@@ -85,7 +85,7 @@ def client_tensors(model):
     return tensors
 
 
-def config_json(model, calibration):
+def config_json(model, calibration, margins):
     def pair(r, digits=6):
         return [round(float(r[:, 0].min()), digits), round(float(r[:, 1].max()), digits)]
 
@@ -119,9 +119,9 @@ def config_json(model, calibration):
         "sep_token_id": data.SEP,
         "torch_dtype": "float32",
         "calibration": {
-            "data": "train, neutral and dev sentences and 2000 of random words; scores include the shift; "
+            "data": "train, neutral and dev sentences; scores include the shift; "
             "denominators per layer and head, before the margin",
-            "margin": 1.25,
+            "margin": {"below": margins[0], "above": margins[1]},
             "observed": observed,
         },
     }
@@ -174,12 +174,12 @@ def golden(model, tokenizer):
     }
 
 
-def export(model, corpus, calibration, folder):
+def export(model, corpus, calibration, margins, folder):
     """Everything except results.json. Returns the model read back in float64."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(server_tensors(model), folder / "model.safetensors", metadata={"format": "pt"})
     save_file(client_tensors(model), folder / "embeddings.safetensors", metadata={"format": "pt"})
-    write_json(folder / "config.json", config_json(model, calibration))
+    write_json(folder / "config.json", config_json(model, calibration, margins))
     for name in ("model.safetensors", "embeddings.safetensors"):
         (folder / name).chmod(0o644)
     (folder / "tokenizer.json").write_text(data.tokenizer_json(corpus.cache), encoding="utf-8")

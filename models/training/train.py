@@ -22,7 +22,9 @@ from data import CLS, PAD, SEP, SEQ_LEN, UNK
 from model import Classifier, Quadratic
 
 torch.set_num_threads(1)
-MARGIN = 1.25  # calibrated range = observed range widened by this factor at both ends
+# The calibrated range is the observed one, widened. Above its range the polynomial diverges, below it
+# merely falls short of 1/D: so more room above.
+MARGIN_BELOW, MARGIN_ABOVE = 1.25, 2.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Config:
     kind: str = "power"
     n_heads: int = 8
     hidden_dim: int = 64
-    epochs: int = 12
+    epochs: int = 8
     batch: int = 64
     lr: float = 2e-3
     weight_decay: float = 0.05
@@ -44,8 +46,8 @@ class Config:
     penalty: float = 0.3
     denominators: tuple = (0.6, 3.5)  # no penalty inside
     limit: float = 4.0  # no penalty for |score|, |pre-activation| below this
-    fine_tune_epochs: int = 2
-    fine_tune_lr: float = 3e-4
+    probes: int = 8  # sentences of random words per batch, for the penalty on denominators only
+    probe_penalty: float = 0.5
 
 
 POWER = Config(kind="power")
@@ -74,9 +76,7 @@ class Corpus:
         return (self.ratings[name] > 0).long()
 
     def calibration_ids(self):
-        """Train, neutral and dev sentences, and 2000 of random words."""
-        probes = self.probes(2000, torch.Generator().manual_seed(1))
-        return torch.cat([self.ids["train"], self.ids["neutral"], self.ids["dev"], probes])
+        return torch.cat([self.ids[name] for name in ("train", "neutral", "dev")])
 
     def probes(self, n, generator):
         """Sentences of random words and random lengths (0 to 30 words): inputs unlike the data."""
@@ -100,7 +100,7 @@ def excess(x, lo, hi):
 def range_penalty(seen, probe_seen, config):
     lo, hi = (math.log(v) for v in config.denominators)
     total = excess(seen["denominators"].log(), lo, hi)
-    total = total + 0.5 * excess(probe_seen["denominators"].log(), lo, hi)
+    total = total + config.probe_penalty * excess(probe_seen["denominators"].log(), lo, hi)
     for name in ("pre_activations", "scores"):
         total = total + excess(seen[name], -config.limit, config.limit)
     return total
@@ -132,14 +132,19 @@ def observe(model, ids):
 
 
 def calibrate(model, corpus):
-    """Per-head denominator ranges on `calibration_ids`, widened by MARGIN at both ends."""
+    """Per-head denominator ranges on `calibration_ids`, widened."""
     model.attention.ranges = None
     seen = observe(model, corpus.calibration_ids())["denominators"]
-    return torch.stack([seen[:, 0] / MARGIN, seen[:, 1] * MARGIN], 1)
+    return torch.stack([seen[:, 0] / MARGIN_BELOW, seen[:, 1] * MARGIN_ABOVE], 1)
 
 
-def fit(model, corpus, config, seed, epochs, lr, frozen_norm=False, log=False):
-    """Train in place; leaves the averaged weights of the best dev epoch. Returns dev accuracy."""
+def train(corpus, config, seed, log=False):
+    """A trained model: the averaged weights of the epoch that is best on dev."""
+    torch.manual_seed(seed)
+    model = Classifier(
+        config.kind, corpus.words, corpus.trained, n_heads=config.n_heads,
+        hidden_dim=config.hidden_dim, dropout=config.dropout,
+    )
     g = torch.Generator().manual_seed(seed)
     names = ["train", "neutral"] if config.neutral and config.sharpness else ["train"]
     ids = torch.cat([corpus.ids[n] for n in names])
@@ -148,17 +153,17 @@ def fit(model, corpus, config, seed, epochs, lr, frozen_norm=False, log=False):
         targets = torch.sigmoid(config.sharpness * ratings)
     else:
         targets = 0.05 + 0.9 * (ratings > 0).float()
-    steps = epochs * (len(ids) // config.batch)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.15)
+    steps = config.epochs * (len(ids) // config.batch)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.lr, total_steps=steps, pct_start=0.15
+    )
     average = copy.deepcopy(model)
     best, best_state, step = -1.0, None, 0
-    for epoch in range(epochs):
+    for epoch in range(config.epochs):
         order = torch.randperm(len(ids), generator=g)
         for i in range(0, len(ids) - config.batch + 1, config.batch):
             model.train()
-            if frozen_norm:
-                model.norm.eval()
             j = order[i : i + config.batch]
             batch = ids[j]
             drop = torch.rand(batch.shape, generator=g) < config.word_dropout
@@ -168,7 +173,7 @@ def fit(model, corpus, config, seed, epochs, lr, frozen_norm=False, log=False):
             loss = -(p * log_p[:, 1] + (1 - p) * log_p[:, 0]).mean()
             if config.kind == "power":
                 seen, probe_seen = model.seen, {}
-                probe = corpus.probes(8, g)
+                probe = corpus.probes(config.probes, g)
                 model.attention(model.embeddings(probe), probe == PAD, probe_seen)
                 loss = loss + config.penalty * range_penalty(seen, probe_seen, config)
             optimizer.zero_grad()
@@ -194,27 +199,12 @@ def fit(model, corpus, config, seed, epochs, lr, frozen_norm=False, log=False):
         if dev >= best:
             best, best_state = dev, copy.deepcopy(average.state_dict())
     model.load_state_dict(best_state)
-    model.eval()
-    return best
+    return model.eval()
 
 
-def train(corpus, config, seed, log=False):
-    torch.manual_seed(seed)
-    model = Classifier(
-        config.kind, corpus.words, corpus.trained, n_heads=config.n_heads,
-        hidden_dim=config.hidden_dim, dropout=config.dropout,
-    )
-    dev = fit(model, corpus, config, seed, config.epochs, config.lr, log=log)
-    return model, dev
-
-
-def make_polynomial(model, corpus, config, seed, log=False):
-    """A copy with the reciprocal polynomial in place of the division, fine-tuned with it."""
+def make_polynomial(model, corpus):
+    """A copy of a trained model with the reciprocal polynomial in place of the division."""
     model = copy.deepcopy(model)
-    model.attention.ranges = calibrate(model, corpus)
-    if config.fine_tune_epochs:
-        fit(model, corpus, config, seed + 100, config.fine_tune_epochs, config.fine_tune_lr,
-            frozen_norm=True, log=log)
     model.embeddings.fold()
     model.attention.ranges = calibrate(model, corpus)
     return model
@@ -294,21 +284,22 @@ def main():
     args = parser.parse_args()
     corpus = Corpus(args.cache)
     configs = {"softmax": SOFTMAX, "power": POWER}
-    tag = hashlib.sha256(repr(configs).encode()).hexdigest()[:8]
+    tag = {name: hashlib.sha256(repr(c).encode()).hexdigest()[:8] for name, c in configs.items()}
     print({name: len(rows) for name, rows in corpus.sentences.items()}, flush=True)
 
     rows = {"softmax": [], "exact_division": [], "polynomial": []}
     models = {}
     for seed in args.seeds:
-        runs = args.cache / f"runs-{tag}"
-        softmax = cached(runs / f"softmax-{seed}.pt", corpus, lambda: train(corpus, SOFTMAX, seed)[0])
+        softmax, exact = (
+            cached(
+                args.cache / "runs" / f"{name}-{tag[name]}-{seed}.pt", corpus,
+                lambda: train(corpus, config, seed),
+            )
+            for name, config in configs.items()
+        )
         softmax.embeddings.fold()
         rows["softmax"].append({"seed": seed, **evaluate(softmax, corpus)})
-        exact = cached(runs / f"exact-{seed}.pt", corpus, lambda: train(corpus, POWER, seed)[0])
-        models[seed] = cached(
-            runs / f"polynomial-{seed}.pt", corpus,
-            lambda: make_polynomial(exact, corpus, POWER, seed),
-        )
+        models[seed] = make_polynomial(exact, corpus)
         exact.embeddings.fold()
         rows["exact_division"].append({"seed": seed, **evaluate(exact, corpus)})
         rows["polynomial"].append({"seed": seed, **evaluate(models[seed], corpus)})
@@ -318,7 +309,9 @@ def main():
     best = max(rows["polynomial"], key=lambda r: r["dev"])["seed"]
     model = models[best].double()
     calibration = observe(export.with_division(model), corpus.calibration_ids())
-    exported = export.export(model, corpus, calibration, args.out)
+    exported = export.export(
+        model, corpus, calibration, (MARGIN_BELOW, MARGIN_ABOVE), args.out
+    )
     results = {
         "labels": ["negative", "positive"],
         "splits": {
