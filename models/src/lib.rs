@@ -8,6 +8,7 @@
 //! | [`fold`] | the weights folded into their neighbours, in f64 |
 //! | [`packing`] | which slot holds which feature of which token |
 //! | [`reference`] | the classifier in f64, in clear: the oracle |
+//! | [`manifest`] | what a client must know of a model, read off its plan |
 //! | [`split`] | the held-out sentences of a model folder |
 //! | [`lower`] | the classifier as a graph, and the compiled plan |
 //! | [`synthetic`] | seeded models of any shape, for tests and measurements |
@@ -19,6 +20,7 @@ pub mod dir;
 pub mod error;
 pub mod fold;
 pub mod lower;
+pub mod manifest;
 pub mod matrix;
 pub mod packing;
 pub mod reference;
@@ -29,8 +31,9 @@ pub mod weights;
 #[cfg(feature = "bundle")]
 pub use bundle::{Bundle, Embedded};
 pub use config::{ModelConfig, PublicConfig};
-pub use dir::ModelDir;
+pub use dir::{ModelDir, PUBLIC_FILES};
 pub use error::{Error, Result};
 pub use lower::compile;
+pub use manifest::Manifest;
 pub use packing::Packing;
 pub use weights::Weights;

@@ -1,0 +1,55 @@
+//! The manifest of the shipped model: complete, public, and checked when it is read back.
+
+use models::manifest::key_config;
+use models::{Error, Manifest, ModelDir, PUBLIC_FILES};
+
+#[test]
+fn a_client_can_do_everything_from_the_manifest() {
+    let dir = ModelDir::open(concat!(env!("CARGO_MANIFEST_DIR"), "/sentiment")).unwrap();
+    let plan = models::compile(&dir).unwrap();
+    let manifest = Manifest::new(&dir, &plan).unwrap();
+    let json = serde_json::to_string_pretty(&manifest).unwrap();
+    let read = Manifest::from_json(json.as_bytes()).unwrap();
+    assert_eq!(read, manifest);
+
+    assert_eq!(read.checked_params().unwrap().digest(), plan.params.digest());
+    assert_eq!(read.key_config(), key_config(&plan));
+    let bytes: u64 = read.keys.iter().map(|key| key.bytes).sum();
+    assert_eq!(bytes, plan.key_bytes().unwrap());
+    assert_eq!((read.max_tokens, read.labels.len()), (dir.config().seq_len, 2));
+    assert_eq!(read.input.level, plan.depth());
+
+    // the bundle that it lists is what the folder serves, and holds no weights
+    assert_eq!(
+        read.files
+            .iter()
+            .map(|file| file.name.as_str())
+            .collect::<Vec<_>>(),
+        PUBLIC_FILES
+    );
+    for file in &read.files {
+        let bytes = dir.public_file(&file.name).unwrap();
+        read.check_file(&file.name, &bytes).unwrap();
+        assert!(read.check_file(&file.name, &bytes[1..]).is_err());
+    }
+    assert!(matches!(
+        read.check_file("model.safetensors", b""),
+        Err(Error::NotPublic { .. })
+    ));
+    for private in ["ranges", "epsilon", "safetensors\": {"] {
+        assert!(!json.contains(private), "{private}");
+    }
+
+    let refused = |from: &str, to: &str| {
+        assert!(json.contains(from), "{from}");
+        Manifest::from_json(json.replacen(from, to, 1).as_bytes())
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(refused("\"version\": 1", "\"version\": 2").contains("version 1 needed"));
+    assert!(refused("\"log_n\": 15", "\"log_n\": 14").contains("parameters refused"));
+    assert!(refused(&manifest.params_digest, &"0".repeat(64)).contains("digest"));
+    assert!(refused(&format!("\"level\": {}", plan.depth()), "\"level\": 99").contains("level 99"));
+    assert!(refused("\"copies\": 8", "\"copies\": 4").contains("packing"));
+    assert!(Manifest::from_json(b"{}").is_err());
+}
