@@ -177,7 +177,7 @@ mod tests {
                 .collect();
             let plain: Vec<Vec<u64>> = moduli
                 .iter()
-                .map(|m| (0..terms as u64).map(|k| m.reduce(m.value() - 1 - k * k * 12345)).collect())
+                .map(|m| (0..terms as u64).map(|k| m.neg(m.reduce(1 + k * k * 12345))).collect())
                 .collect();
             let weights: Vec<Vec<u64>> =
                 moduli.iter().zip(&plain).map(|(m, w)| w.iter().map(|&w| m.to_mont52(w)).collect()).collect();

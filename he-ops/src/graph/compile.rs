@@ -82,10 +82,9 @@ fn lower(graph: &Graph) -> Result<(Graph, Vec<usize>)> {
     validate(graph)?;
     // Dead code first: it must not count as a user when the next passes ask who needs what.
     let graph = remove_dead_code(graph);
-    // Relinearisations before rescales, so that a relinearisation counts as a user that wants its operand rescaled:
-    // its key switch then runs one level lower.
-    let graph = insert_relinearize(&graph);
+    // Rescales before relinearisations, so that a rescale counts as a user that wants two parts.
     let graph = insert_rescale(&graph);
+    let graph = insert_relinearize(&graph);
     let levels = assign_levels(&graph);
     Ok((graph, levels))
 }
@@ -94,7 +93,7 @@ fn lower(graph: &Graph) -> Result<(Graph, Vec<usize>)> {
 fn finish(graph: &Graph, levels: &[usize], name: &str, params: &Params) -> Result<Plan> {
     let Scaled { graph, levels, scales, plain_scales } = assign_scales(graph, levels, params)?;
     let Keys { relin, conjugation, rotations } = collect_keys(&graph, &levels);
-    let order = schedule(&graph);
+    let order = schedule(&graph, &levels, &scales);
 
     // Values are renamed to the steps that compute them.
     let mut renamed = vec![NodeId::new(0); order.len()];

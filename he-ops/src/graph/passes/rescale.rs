@@ -3,19 +3,14 @@
 use super::settle_lazily;
 use crate::graph::{Graph, Op};
 
-/// Inserts [`Op::Rescale`] where products, weighted sums, key switches and outputs need a rescaled operand.
+/// Inserts [`Op::Rescale`] where products, weighted sums, rotations, conjugations and outputs need a rescaled operand.
 ///
-/// Key switches come after the rescale: they are cheaper, and their keys smaller, with one prime fewer. A sum of
-/// products is rescaled once.
+/// Rotations come after the rescale: they are cheaper, and their keys smaller, with one prime fewer. A sum of products is
+/// rescaled once; the relinearisation that it needs before is the next pass.
 pub(in crate::graph) fn insert_rescale(graph: &Graph) -> Graph {
     settle_lazily(
         graph,
-        |op| {
-            matches!(
-                op,
-                Op::Mul(..) | Op::Rotate(..) | Op::Conjugate(_) | Op::WeightedSum(_) | Op::Relinearize(_)
-            )
-        },
+        |op| matches!(op, Op::Mul(..) | Op::Rotate(..) | Op::Conjugate(_) | Op::WeightedSum(_)),
         |op| matches!(op, Op::Mul(..) | Op::WeightedSum(_)),
         Op::Rescale,
         false,
@@ -42,7 +37,7 @@ mod tests {
     use crate::ckks::Pattern;
 
     #[test]
-    fn sums_share_one_rescale_and_key_switches_come_after_it() {
+    fn sums_share_one_rescale_after_one_relinearisation() {
         let mut g = Graph::new(8);
         let (x, y) = (g.input("x"), g.input("y"));
         let product = g.mul(x, y);
@@ -57,12 +52,12 @@ mod tests {
 %2 = mul %0 %1
 %3 = weighted_sum %0 period 1
 %4 = add %2 %3
-%5 = add_plain %4 period 1
-%6 = rescale %5
-%7 = add %6 %1
-%8 = relinearize %7
+%5 = relinearize %4
+%6 = add_plain %5 period 1
+%7 = rescale %6
+%8 = add %7 %1
 output out = %8
 ";
-        assert_eq!(insert_rescale(&insert_relinearize(&g)).to_string(), text);
+        assert_eq!(insert_relinearize(&insert_rescale(&g)).to_string(), text);
     }
 }
