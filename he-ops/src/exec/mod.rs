@@ -1,14 +1,25 @@
 //! Runs a compiled plan on a backend: the same steps on plain numbers, on a noise model, or on ciphertexts.
 
+mod ckks;
 mod plain;
 mod run;
 
+pub use ckks::Ckks;
 pub use plain::Plain;
 pub use run::{Outputs, run};
 
 use crate::Result;
 use crate::ckks::Pattern;
 use crate::graph::Step;
+
+/// One of several weighted sums over the same inputs.
+#[derive(Debug, Clone)]
+pub struct SumRow<'a> {
+    /// A weight for each input; none counts as zero.
+    pub weights: Vec<Option<&'a Pattern>>,
+    /// The step that it belongs to: `plain_scale` is the scale of the weights.
+    pub step: &'a Step,
+}
 
 /// Everything that a plan asks of an evaluator, one method per operation.
 ///
@@ -48,11 +59,11 @@ pub trait Backend {
     /// # Errors
     /// As [`add`](Self::add).
     fn add_plain(&mut self, a: &Self::Value, pattern: &Pattern, step: &Step) -> Result<Self::Value>;
-    /// Σ weight_i * input_i, weights encoded at `step.plain_scale`.
+    /// Σ weight_i * input_i for each row; rows share the loads of their inputs.
     ///
     /// # Errors
     /// As [`add`](Self::add).
-    fn weighted_sum(&mut self, inputs: &[&Self::Value], weights: &[Pattern], step: &Step) -> Result<Self::Value>;
+    fn weighted_sums(&mut self, inputs: &[&Self::Value], rows: &[SumRow<'_>]) -> Result<Vec<Self::Value>>;
     /// a * b with three parts, not rescaled; a and b may be the same value.
     ///
     /// # Errors
@@ -63,11 +74,11 @@ pub trait Backend {
     /// # Errors
     /// As [`add`](Self::add).
     fn square(&mut self, a: &Self::Value, step: &Step) -> Result<Self::Value>;
-    /// All rotations of one value, sharing its decomposition.
+    /// All rotations of one value, sharing its decomposition; every step is a rotation of `a`.
     ///
     /// # Errors
     /// As [`add`](Self::add); a missing key.
-    fn rotate(&mut self, a: &Self::Value, by: &[i64], step: &Step) -> Result<Vec<Self::Value>>;
+    fn rotate(&mut self, a: &Self::Value, steps: &[Step]) -> Result<Vec<Self::Value>>;
     /// Complex conjugate.
     ///
     /// # Errors

@@ -2,9 +2,9 @@
 
 use num_complex::Complex64;
 
-use super::Backend;
+use super::{Backend, SumRow};
 use crate::ckks::Pattern;
-use crate::graph::Step;
+use crate::graph::{Op, Step};
 use crate::{Error, Result};
 
 /// Runs a plan on complex f64 vectors, one entry per slot. Levels and scales play no part.
@@ -77,15 +77,20 @@ impl Backend for Plain {
         self.keep(value)
     }
 
-    fn weighted_sum(&mut self, inputs: &[&Self::Value], weights: &[Pattern], _: &Step) -> Result<Self::Value> {
-        let mut sum = vec![Complex64::ZERO; self.slots];
-        for (input, weight) in inputs.iter().zip(weights) {
-            let weight = weight.values();
-            for ((sum, x), w) in sum.iter_mut().zip(*input).zip(weight.iter().cycle()) {
-                *sum += x * w;
-            }
-        }
-        self.keep(sum)
+    fn weighted_sums(&mut self, inputs: &[&Self::Value], rows: &[SumRow<'_>]) -> Result<Vec<Self::Value>> {
+        rows.iter()
+            .map(|row| {
+                let mut sum = vec![Complex64::ZERO; self.slots];
+                for (input, weight) in inputs.iter().zip(&row.weights) {
+                    let Some(weight) = weight else { continue };
+                    let weight = weight.values();
+                    for ((sum, x), w) in sum.iter_mut().zip(*input).zip(weight.iter().cycle()) {
+                        *sum += x * w;
+                    }
+                }
+                self.keep(sum)
+            })
+            .collect()
     }
 
     fn mul(&mut self, a: &Self::Value, b: &Self::Value, _: &Step) -> Result<Self::Value> {
@@ -96,13 +101,15 @@ impl Backend for Plain {
         self.map(a, |x| x * x)
     }
 
-    fn rotate(&mut self, a: &Self::Value, by: &[i64], _: &Step) -> Result<Vec<Self::Value>> {
-        by.iter()
-            .map(|k| {
+    fn rotate(&mut self, a: &Self::Value, steps: &[Step]) -> Result<Vec<Self::Value>> {
+        steps
+            .iter()
+            .map(|step| {
                 let mut out = a.clone();
-                // rem_euclid of a length that fits an i64 fits a usize.
-                let left = k.rem_euclid(a.len().max(1) as i64) as usize;
-                out.rotate_left(left);
+                if let Op::Rotate(_, k) = step.op {
+                    // rem_euclid of a length that fits an i64 fits a usize.
+                    out.rotate_left(k.rem_euclid(a.len().max(1) as i64) as usize);
+                }
                 self.keep(out)
             })
             .collect()

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::Backend;
-use crate::ckks::Pattern;
+use super::{Backend, SumRow};
 use crate::graph::{NodeId, Op, Plan, Step};
 use crate::trace::Tracer;
 use crate::{Error, Result};
@@ -16,7 +15,7 @@ pub type Outputs<V> = BTreeMap<String, V>;
 /// Runs every step of a plan.
 ///
 /// `inputs` are given by name. `progress(done, total)` is called before each step; [`ControlFlow::Break`] cancels.
-/// Times go to `tracer`: rotations of one hoisted group share the time of their common call equally.
+/// Times go to `tracer`: steps of one group share the time of their common call equally.
 ///
 /// # Errors
 /// [`Error::Circuit`] for a missing input, [`Error::Cancelled`] when `progress` says so, and whatever an operation of
@@ -73,7 +72,7 @@ fn read<V>(values: &[Option<V>], id: NodeId) -> Result<&V> {
     })
 }
 
-/// One step, or one hoisted group of rotations.
+/// One step, or one group that shares its work: rotations of one value, weighted sums over the same inputs.
 fn execute<B: Backend>(
     backend: &mut B,
     group: &[Step],
@@ -95,22 +94,10 @@ fn execute<B: Backend>(
         Op::Negate(a) => backend.negate(value(a)?, step),
         Op::MulI(a, power) => backend.mul_i(value(a)?, *power, step),
         Op::AddPlain(a, pattern) => backend.add_plain(value(a)?, pattern, step),
-        Op::WeightedSum(terms) => {
-            let inputs = terms.iter().map(|(id, _)| value(id)).collect::<Result<Vec<_>>>()?;
-            // Patterns are shared, not copied.
-            let weights: Vec<Pattern> = terms.iter().map(|(_, pattern)| pattern.clone()).collect();
-            backend.weighted_sum(&inputs, &weights, step)
-        }
+        Op::WeightedSum(_) => return weighted_sums(backend, group, values),
         Op::Mul(a, b) if a == b => backend.square(value(a)?, step),
         Op::Mul(a, b) => backend.mul(value(a)?, value(b)?, step),
-        Op::Rotate(a, _) => {
-            let by = |step: &Step| match step.op {
-                Op::Rotate(_, k) => k,
-                _ => 0,
-            };
-            let by: Vec<i64> = group.iter().map(by).collect();
-            return backend.rotate(value(a)?, &by, step);
-        }
+        Op::Rotate(a, _) => return backend.rotate(value(a)?, group),
         Op::Conjugate(a) => backend.conjugate(value(a)?, step),
         Op::Relinearize(a) => backend.relinearize(value(a)?, step),
         Op::Rescale(a) => backend.rescale(value(a)?, step),
@@ -118,4 +105,31 @@ fn execute<B: Backend>(
         Op::Align(a, _) => backend.align(value(a)?, step),
     };
     Ok(vec![result?])
+}
+
+/// The weighted sums of a group over the union of their inputs.
+fn weighted_sums<B: Backend>(
+    backend: &mut B,
+    group: &[Step],
+    values: &[Option<B::Value>],
+) -> Result<Vec<B::Value>> {
+    let mut ids: Vec<NodeId> = group.iter().flat_map(|step| step.op.args()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let inputs = ids.iter().map(|id| read(values, *id)).collect::<Result<Vec<_>>>()?;
+    let rows: Vec<SumRow<'_>> = group
+        .iter()
+        .map(|step| {
+            let mut weights = vec![None; ids.len()];
+            if let Op::WeightedSum(terms) = &step.op {
+                for (id, pattern) in terms {
+                    if let Some(slot) = ids.binary_search(id).ok().and_then(|at| weights.get_mut(at)) {
+                        *slot = Some(pattern);
+                    }
+                }
+            }
+            SumRow { weights, step }
+        })
+        .collect();
+    backend.weighted_sums(&inputs, &rows)
 }

@@ -4,7 +4,7 @@
 //! scales, relinearisation or rescaling. [`compile`] adds those, chooses the parameters, and answers every question
 //! that can be asked before running: depth, keys with the level each is used at, counts, memory ([`Plan`]).
 //!
-//! The passes, in order: check, drop dead code, relinearise lazily, rescale lazily, assign levels as low as possible,
+//! The passes, in order: check, drop dead code, rescale lazily, relinearise lazily, assign levels as low as possible,
 //! assign exact scales, collect keys, put rotations of one value together, free values after their last use.
 
 mod builder;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::builder::{Label, NodeId, Op};
 use super::summary::PlanSummary;
 use crate::Result;
-use crate::rlwe::Params;
+use crate::rlwe::{EvaluationKeyConfig, Params};
 
 /// One step; its operands are named by the steps that computed them.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +20,8 @@ pub struct Step {
     pub scale: f64,
     /// Scale at which the weights of a weighted sum, or the one of an alignment, are encoded; 1 elsewhere.
     pub plain_scale: f64,
-    /// Hoisted group: steps that rotate the same value follow one another and share one decomposition.
+    /// Steps that share work follow one another and have the same number here: rotations of one value share its
+    /// decomposition, weighted sums over the same inputs share the loads.
     pub group: Option<usize>,
     /// Layer and category for the latency table.
     pub label: Label,
@@ -74,6 +75,13 @@ impl Plan {
     /// Levels from input to output.
     pub fn depth(&self) -> usize {
         self.inputs.iter().map(|port| port.level).max().unwrap_or(0)
+    }
+
+    /// The evaluation keys that a client must provide, each at the level where it is used.
+    pub fn keys(&self) -> EvaluationKeyConfig {
+        let rotations = self.rotations.iter().map(|(k, level)| (self.params.galois_element(*k), *level));
+        let conjugation = self.conjugation.map(|level| (self.params.galois_element_conjugate(), level));
+        EvaluationKeyConfig { relin: self.relin, galois: rotations.chain(conjugation).collect() }
     }
 
     /// Bytes on the wire of the seeded evaluation keys, frame headers not counted.

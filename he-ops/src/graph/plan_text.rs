@@ -17,7 +17,8 @@ impl fmt::Display for Words<'_> {
 fn write_step(f: &mut fmt::Formatter<'_>, id: usize, step: &Step) -> fmt::Result {
     let mut words = Words(&step.op).to_string();
     if let Some(group) = step.group {
-        words.push_str(&format!(" hoisted {group}"));
+        let how = if matches!(step.op, Op::Rotate(..)) { "hoisted" } else { "together" };
+        words.push_str(&format!(" {how} {group}"));
     }
     let scale = step.scale.log2();
     write!(f, "%{id:<4} = {words:<44} level {:>2}  scale 2^{scale:<8.4}", step.level)?;

@@ -1,46 +1,120 @@
-//! Order of the steps: as the circuits wrote them, but all rotations of one value together, so that they share one
-//! decomposition (hoisting).
+//! Order of the steps: as the circuits wrote them, but work that can be shared is brought together: rotations of one
+//! value share its decomposition (hoisting), weighted sums over the same inputs share the loads of the inputs.
 
 use std::collections::BTreeMap;
 
 use crate::graph::{Graph, NodeId, Op};
 
-/// One node in its place, with the hoisted group that it belongs to.
+/// One node in its place, with the group that it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::graph) struct Scheduled {
     pub node: NodeId,
-    /// Groups are numbered from 0; the members of a group follow one another. None for a rotation on its own.
+    /// Groups are numbered from 0; the members of a group follow one another. None for a step on its own.
     pub group: Option<usize>,
 }
 
-/// Puts every node in an order in which operands come first and rotations of one source follow one another.
-pub(in crate::graph) fn schedule(graph: &Graph) -> Vec<Scheduled> {
-    let mut siblings: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+struct Scheduler<'a> {
+    graph: &'a Graph,
+    done: Vec<bool>,
+    order: Vec<Scheduled>,
+    groups: usize,
+}
+
+/// Puts every node in an order in which operands come first and groups follow one another. `levels` and `scales` are those of
+/// the results; the inputs of the weighted sums of a group agree in both.
+pub(in crate::graph) fn schedule(graph: &Graph, levels: &[usize], scales: &[f64]) -> Vec<Scheduled> {
+    let count = graph.nodes().len();
+    let mut rotations: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+    // Level and bits of the scale of the inputs.
+    let mut sums: BTreeMap<(usize, u64), Vec<NodeId>> = BTreeMap::new();
+    let of = |inputs: &[NodeId]| {
+        let first = inputs.first()?.index();
+        Some((*levels.get(first)?, scales.get(first)?.to_bits()))
+    };
     for (index, node) in graph.nodes().iter().enumerate() {
-        if let Op::Rotate(source, _) = node.op {
-            siblings.entry(source).or_default().push(NodeId::new(index));
-        }
-    }
-    let mut order = Vec::with_capacity(graph.nodes().len());
-    let mut groups = 0;
-    for (index, node) in graph.nodes().iter().enumerate() {
-        match node.op {
-            // Taken out at the first of them; the others find nothing.
-            Op::Rotate(source, _) => {
-                let members = siblings.remove(&source).unwrap_or_default();
-                let group = (members.len() > 1).then_some(groups);
-                groups += usize::from(group.is_some());
-                order.extend(members.into_iter().map(|node| Scheduled { node, group }));
+        let id = NodeId::new(index);
+        match &node.op {
+            Op::Rotate(source, _) => rotations.entry(*source).or_default().push(id),
+            Op::WeightedSum(_) => {
+                if let Some(key) = of(&node.op.args()) {
+                    sums.entry(key).or_default().push(id);
+                }
             }
-            _ => order.push(Scheduled { node: NodeId::new(index), group: None }),
+            _ => {}
         }
     }
-    order
+    let mut scheduler = Scheduler { graph, done: vec![false; count], order: Vec::with_capacity(count), groups: 0 };
+    for (index, node) in graph.nodes().iter().enumerate() {
+        let id = NodeId::new(index);
+        if scheduler.is_done(id) {
+            continue;
+        }
+        match &node.op {
+            Op::Rotate(source, _) => {
+                let members = rotations.remove(source).unwrap_or_default();
+                scheduler.emit_group(&members);
+            }
+            Op::WeightedSum(_) => {
+                let same = of(&node.op.args()).and_then(|key| sums.get(&key)).map(Vec::as_slice).unwrap_or_default();
+                let members = scheduler.sums_with(id, same);
+                scheduler.emit_group(&members);
+            }
+            _ => scheduler.emit_group(&[id]),
+        }
+    }
+    scheduler.order
+}
+
+impl Scheduler<'_> {
+    fn is_done(&self, id: NodeId) -> bool {
+        self.done.get(id.index()).copied().unwrap_or(true)
+    }
+
+    fn emit(&mut self, node: NodeId, group: Option<usize>) {
+        if let Some(done) = self.done.get_mut(node.index()) {
+            *done = true;
+        }
+        self.order.push(Scheduled { node, group });
+    }
+
+    fn emit_group(&mut self, members: &[NodeId]) {
+        let group = (members.len() > 1).then_some(self.groups);
+        self.groups += usize::from(group.is_some());
+        members.iter().for_each(|id| self.emit(*id, group));
+    }
+
+    /// The weighted sum `first` and those of `same` that are ready and share at least half of their inputs with it.
+    fn sums_with(&mut self, first: NodeId, same: &[NodeId]) -> Vec<NodeId> {
+        let args = |id: NodeId| self.graph.op(id).map(Op::args).unwrap_or_default();
+        let mut inputs = args(first);
+        let mut members = vec![first];
+        let mut drops = Vec::new();
+        for &id in same {
+            let own = args(id);
+            let shared = own.iter().filter(|arg| inputs.contains(arg)).count();
+            if id == first || self.is_done(id) || 2 * shared < own.len() {
+                continue;
+            }
+            // A drop costs nothing to bring forward.
+            let waiting: Vec<NodeId> = own.iter().copied().filter(|arg| !self.is_done(*arg)).collect();
+            let ready = |arg: &NodeId| matches!(self.graph.op(*arg), Some(Op::DropLevel(a, _)) if self.is_done(*a));
+            if waiting.iter().all(ready) {
+                drops.extend(waiting);
+                inputs.extend(own);
+                members.push(id);
+            }
+        }
+        drops.sort_unstable();
+        drops.dedup();
+        drops.into_iter().for_each(|id| self.emit(id, None));
+        members
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ckks::Pattern;
 
     #[test]
     fn rotations_of_one_source_come_together() {
@@ -52,9 +126,28 @@ mod tests {
         let d = g.rotate(x, 2);
         let e = g.add(c, d);
         g.output("e", e);
-        let order: Vec<_> = schedule(&g).iter().map(|step| (step.node.to_string(), step.group)).collect();
+        let order: Vec<_> = schedule(&g, &[0; 6], &[1.0; 6]).iter().map(|step| (step.node.to_string(), step.group)).collect();
         let expected =
             [("%0", None), ("%1", Some(0)), ("%4", Some(0)), ("%2", None), ("%3", None), ("%5", None)];
         assert_eq!(order, expected.map(|(id, group)| (id.to_owned(), group)));
+    }
+
+    #[test]
+    fn weighted_sums_over_the_same_inputs_come_together() {
+        let mut g = Graph::new(8);
+        let x = g.input("x");
+        let y = g.rotate(x, 1);
+        let weight = |w| Pattern::constant(w).unwrap();
+        let a = g.weighted_sum([(x, weight(1.0)), (y, weight(2.0))]);
+        let b = g.rotate(a, 2);
+        let c = g.weighted_sum([(x, weight(3.0)), (y, weight(4.0))]);
+        let d = g.mul_plain(b, weight(5.0));
+        let sum = g.add(c, d);
+        g.output("sum", sum);
+        let order: Vec<_> =
+            schedule(&g, &[1; 7], &[1.0; 7]).iter().map(|step| (step.node.index(), step.group)).collect();
+        let expected =
+            [(0, None), (1, None), (2, Some(0)), (4, Some(0)), (3, None), (5, None), (6, None)];
+        assert_eq!(order, expected);
     }
 }

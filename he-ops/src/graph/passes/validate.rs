@@ -8,8 +8,8 @@ use crate::{Error, Result};
 /// Checks sizes, operands and names.
 ///
 /// # Errors
-/// [`Error::Circuit`] for a slot count that is not a power of two, an operand of another graph, an empty weighted
-/// sum, a pattern longer than the slots, no output, or two outputs of one name.
+/// [`Error::Circuit`] for a slot count that is not a power of two, an operand of another graph, a weighted sum
+/// that is empty or names an input twice, a pattern longer than the slots, no output, or two outputs of one name.
 pub(in crate::graph) fn validate(graph: &Graph) -> Result<()> {
     let refuse = |reason: String| Err(Error::Circuit { circuit: "graph", reason });
     if !graph.slots().is_power_of_two() {
@@ -21,6 +21,12 @@ pub(in crate::graph) fn validate(graph: &Graph) -> Result<()> {
         }
         if matches!(&node.op, Op::WeightedSum(terms) if terms.is_empty()) {
             return refuse(format!("%{index} is a weighted sum of nothing; give it at least one term"));
+        }
+        if let Op::WeightedSum(terms) = &node.op {
+            let mut inputs = BTreeSet::new();
+            if let Some((twice, _)) = terms.iter().find(|(input, _)| !inputs.insert(*input)) {
+                return refuse(format!("%{index} is a weighted sum with two weights for {twice}; add the weights"));
+            }
         }
         for pattern in node.op.patterns() {
             if pattern.period() > graph.slots() {

@@ -1,0 +1,121 @@
+//! The encrypted backend: every step is one call of the evaluator, and every result is held against the plan.
+
+use super::{Backend, SumRow};
+use crate::ckks::weighted_sum::Row;
+use crate::ckks::{Ciphertext, Evaluator, Pattern};
+use crate::graph::{Op, Step};
+use crate::{Error, Result};
+
+/// Runs a plan on ciphertexts with one client's evaluation keys.
+#[derive(Clone)]
+pub struct Ckks<'a> {
+    evaluator: &'a Evaluator,
+}
+
+impl<'a> Ckks<'a> {
+    /// A backend on this evaluator, whose parameters must be those of the plan.
+    #[must_use]
+    pub fn new(evaluator: &'a Evaluator) -> Self {
+        Ckks { evaluator }
+    }
+}
+
+/// Relative difference of scales that is rounding of f64 and nothing else.
+const SCALE_TOLERANCE: f64 = 1e-9;
+
+/// The result, if it has the level and scale that the plan computed: a plan for other parameters, or an input of
+/// another scale, is found out at its first step.
+fn checked(value: Ciphertext, step: &Step) -> Result<Ciphertext> {
+    let op = step.op.name();
+    if value.level != step.level {
+        return Err(Error::Level { op, needed: step.level, found: value.level });
+    }
+    // Written so that a scale that is not a number fails.
+    if (value.scale / step.scale - 1.0).abs() < SCALE_TOLERANCE {
+        return Ok(value);
+    }
+    Err(Error::Scale { op, needed: step.scale, found: value.scale })
+}
+
+impl Backend for Ckks<'_> {
+    type Value = Ciphertext;
+
+    fn input(&mut self, value: &Ciphertext, step: &Step) -> Result<Ciphertext> {
+        if value.parts.len() != 2 {
+            return Err(Error::Parts { op: "input", needed: 2, found: value.parts.len() });
+        }
+        if let Some(part) = value.parts.iter().find(|part| part.limbs() != step.level + 1) {
+            return Err(Error::Shape { what: "limbs of an input", needed: step.level + 1, found: part.limbs() });
+        }
+        checked(value.clone(), step)
+    }
+
+    fn add(&mut self, a: &Ciphertext, b: &Ciphertext, step: &Step) -> Result<Ciphertext> {
+        checked(self.evaluator.add(a, b)?, step)
+    }
+
+    fn sub(&mut self, a: &Ciphertext, b: &Ciphertext, step: &Step) -> Result<Ciphertext> {
+        checked(self.evaluator.sub(a, b)?, step)
+    }
+
+    fn negate(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {
+        checked(self.evaluator.negate(a)?, step)
+    }
+
+    fn mul_i(&mut self, a: &Ciphertext, power: u32, step: &Step) -> Result<Ciphertext> {
+        checked(self.evaluator.mul_i(a, power)?, step)
+    }
+
+    fn add_plain(&mut self, a: &Ciphertext, pattern: &Pattern, step: &Step) -> Result<Ciphertext> {
+        checked(self.evaluator.add_pattern(a, pattern)?, step)
+    }
+
+    fn weighted_sums(&mut self, inputs: &[&Ciphertext], rows: &[SumRow<'_>]) -> Result<Vec<Ciphertext>> {
+        let encoded: Vec<Row<'_>> = rows
+            .iter()
+            .map(|row| Row { weights: row.weights.clone(), plain_scale: row.step.plain_scale })
+            .collect();
+        let sums = self.evaluator.weighted_sums(inputs, &encoded)?;
+        sums.into_iter().zip(rows).map(|(sum, row)| checked(sum, row.step)).collect()
+    }
+
+    fn mul(&mut self, a: &Ciphertext, b: &Ciphertext, step: &Step) -> Result<Ciphertext> {
+        checked(self.evaluator.mul(a, b)?, step)
+    }
+
+    fn square(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {
+        checked(self.evaluator.square(a)?, step)
+    }
+
+    fn rotate(&mut self, a: &Ciphertext, steps: &[Step]) -> Result<Vec<Ciphertext>> {
+        let by = |step: &Step| match step.op {
+            Op::Rotate(_, k) => k,
+            _ => 0,
+        };
+        let by: Vec<i64> = steps.iter().map(by).collect();
+        let turned = self.evaluator.rotate_hoisted(a, &by)?;
+        turned.into_iter().zip(steps).map(|(value, step)| checked(value, step)).collect()
+    }
+
+    fn conjugate(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {
+        checked(self.evaluator.conjugate(a)?, step)
+    }
+
+    fn relinearize(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {
+        checked(self.evaluator.relinearize(a)?, step)
+    }
+
+    fn rescale(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {
+        checked(self.evaluator.rescale(a)?, step)
+    }
+
+    fn drop_level(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {
+        checked(self.evaluator.drop_level(a, step.level)?, step)
+    }
+
+    fn align(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {
+        let low = self.evaluator.drop_level(a, step.level + 1)?;
+        let scaled = self.evaluator.mul_scalar(&low, 1.0, step.plain_scale)?;
+        checked(self.evaluator.rescale(&scaled)?, step)
+    }
+}
