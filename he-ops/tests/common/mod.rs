@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use he_ops::Result;
 use he_ops::circuits::{
     Circuit, FeedForward, Head, LinearTransform, Matrix, PowerSoftmaxAttention, TokenLayout, twice_imag_part,
     twice_real_part,
 };
-use he_ops::ckks::Pattern;
-use he_ops::exec::{Backend, Outputs, Plain, run};
+use he_ops::ckks::{Decryptor, Encoder, Encryptor, Evaluator, Pattern};
+use he_ops::exec::{Backend, Ckks, Outputs, Plain, run};
 use he_ops::graph::{Graph, Plan};
-use he_ops::rlwe::{Params, ParamsLiteral};
-use he_ops::trace::Tracer;
+use he_ops::rlwe::{EvaluationKeys, KeyGenerator, Params, ParamsLiteral, SecretKey};
+use he_ops::trace::{LatencyReport, Tracer};
 use num_complex::Complex64;
 
 /// A small ring of the given depth, far below the security table: for fast tests only.
@@ -59,6 +60,49 @@ pub fn run_on<B: Backend>(plan: &Plan, backend: &mut B, inputs: BTreeMap<String,
 pub fn run_plain(plan: &Plan, inputs: &[(&str, Vec<Complex64>)]) -> BTreeMap<String, Vec<Complex64>> {
     let inputs = inputs.iter().map(|(name, x)| ((*name).to_owned(), x.clone())).collect();
     run_on(plan, &mut Plain::new(plan.params.slots()), inputs).unwrap()
+}
+
+/// A client and its keys for one plan.
+pub struct Client {
+    secret: SecretKey,
+    evaluator: Evaluator,
+    encoder: Encoder,
+}
+
+impl Client {
+    pub fn new(plan: &Plan) -> Self {
+        let params = &plan.params;
+        let secret = SecretKey::generate(params).unwrap();
+        let seeded = KeyGenerator::new(params, &secret).unwrap().evaluation_keys(&plan.keys(), |_, _| ()).unwrap();
+        let keys = EvaluationKeys::from_seeded(params, seeded).unwrap();
+        keys.satisfies(&plan.keys()).unwrap();
+        Client { secret, evaluator: Evaluator::new(params, Arc::new(keys)), encoder: Encoder::new(params) }
+    }
+
+    /// Encrypts, runs, decrypts.
+    pub fn run(
+        &self,
+        plan: &Plan,
+        inputs: &[(&str, Vec<Complex64>)],
+    ) -> (BTreeMap<String, Vec<Complex64>>, LatencyReport) {
+        let params = &plan.params;
+        let mut encrypted = BTreeMap::new();
+        for (name, values) in inputs {
+            let port = plan.inputs.iter().find(|port| port.name == *name).unwrap();
+            let plain = self.encoder.encode(values, port.level, port.scale).unwrap();
+            let sent = Encryptor::new(params, &self.secret).unwrap().encrypt(&plain).unwrap();
+            encrypted.insert((*name).to_owned(), sent.expand(params).unwrap());
+        }
+        let mut tracer = Tracer::new();
+        let mut backend = Ckks::new(&self.evaluator);
+        let results = run(plan, &mut backend, &encrypted, &mut tracer, &mut |_, _| ControlFlow::Continue(())).unwrap();
+        let open = |ciphertext| {
+            let plain = Decryptor::new(params, &self.secret).unwrap().decrypt(ciphertext).unwrap();
+            self.encoder.decode(&plain).unwrap()
+        };
+        let results = results.iter().map(|(name, value)| (name.clone(), open(value))).collect();
+        (results, tracer.report(plan, 1))
+    }
 }
 
 /// The result of a circuit on plain slots, compiled for real parameters.
