@@ -65,7 +65,7 @@ pub fn trace(config: &ModelConfig, weights: &Weights, x: &[f64], mode: Mode) -> 
     // PowerSoftmax attention, head by head
     let mut denominators = vec![vec![0.0; seq_len]; config.n_heads];
     let mut attention = vec![vec![0.0; dim]; seq_len];
-    for head in 0..config.n_heads {
+    for (head, seen) in denominators.iter_mut().enumerate() {
         let features = head * head_dim..(head + 1) * head_dim;
         for t in 0..seq_len {
             let powers: Vec<f64> = (0..seq_len)
@@ -85,7 +85,7 @@ pub fn trace(config: &ModelConfig, weights: &Weights, x: &[f64], mode: Mode) -> 
                 let sum: f64 = (0..seq_len).map(|j| powers[j] * v[j][f]).sum();
                 attention[t][f] = sum / seq_len as f64 * inverse;
             }
-            denominators[head][t] = denominator;
+            seen[t] = denominator;
         }
     }
 

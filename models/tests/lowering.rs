@@ -1,5 +1,11 @@
 //! The compiled plan on plain numbers against the f64 reference.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 

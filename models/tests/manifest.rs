@@ -1,5 +1,11 @@
 //! The manifest of the shipped model: complete, public, and checked when it is read back.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use models::manifest::key_config;
 use models::{Error, Manifest, ModelDir, PUBLIC_FILES};
 
