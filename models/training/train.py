@@ -46,8 +46,8 @@ class Config:
     penalty: float = 0.3
     denominators: tuple = (0.6, 3.5)  # no penalty inside
     limit: float = 4.0  # no penalty for |score|, |pre-activation| below this
-    probes: int = 8  # sentences of random words per batch, for the penalty on denominators only
-    probe_penalty: float = 0.5
+    probes: int = 16  # sentences of random words per batch, for the penalty on denominators only
+    probe_penalty: float = 3.0
 
 
 POWER = Config(kind="power")
