@@ -1,1 +1,34 @@
 //! The client's side: keys, encryption, requests, decryption.
+//!
+//! ```no_run
+//! # async fn example() -> client::Result<()> {
+//! use client::{Api, Session, download_bundle};
+//!
+//! let api = Api::new("http://127.0.0.1:8080")?;
+//! let manifest = api.manifest("sentiment").await?;
+//! let (bundle, _) = download_bundle(&api, &manifest).await?;
+//! let session = Session::generate(manifest, bundle)?;
+//! let keys = session.evaluation_keys(|_, _| {})?;
+//! let key_id = api.upload_keys("sentiment", keys, |_| {}).await?.key_id;
+//!
+//! let request = session.encrypt("an utterly charming film")?;
+//! let limit = session.reply_limit()?;
+//! let reply = api.infer("sentiment", &key_id, request.frame, limit, |_| {}).await?;
+//! let (answer, report) = session.decrypt(&reply)?;
+//! println!("{} ({:.1} %)", answer.label, answer.probability * 100.0);
+//! # Ok(()) }
+//! ```
+
+pub mod api;
+pub mod demo;
+pub mod error;
+pub mod folder;
+pub mod inspect;
+pub mod local;
+pub mod session;
+
+pub use api::Api;
+pub use error::{Error, Result};
+pub use folder::{KeyFolder, download_bundle};
+pub use local::LocalServer;
+pub use session::{Answer, Request, Session};

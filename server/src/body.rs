@@ -31,7 +31,13 @@ impl Limited {
         limit: u64,
         idle: Duration,
     ) -> Result<Self, Problem> {
-        let mut limited = Self { what, stream: body.into_data_stream(), limit, read: 0, idle };
+        let mut limited = Self {
+            what,
+            stream: body.into_data_stream(),
+            limit,
+            read: 0,
+            idle,
+        };
         let text = |name| headers.get(name).map(|v| v.to_str().unwrap_or("(not text)"));
         if let Some(kind) = text(header::CONTENT_TYPE)
             && kind != "application/octet-stream"
@@ -49,7 +55,9 @@ impl Limited {
 
     /// The next piece; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
-        let next = timeout(self.idle, self.stream.next()).await.map_err(|_| Problem::idle(self.idle.as_secs()))?;
+        let next = timeout(self.idle, self.stream.next())
+            .await
+            .map_err(|_| Problem::idle(self.idle.as_secs()))?;
         let Some(piece) = next else { return Ok(None) };
         let piece = piece.map_err(|e| Problem::broken_body(&e.to_string()))?;
         self.read += piece.len() as u64;

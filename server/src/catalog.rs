@@ -69,12 +69,20 @@ impl Catalog {
             None => ModelDir::list(folder)?,
         };
         if dirs.is_empty() {
-            bail!("no model folder in {}; one holds config.json and model.safetensors", folder.display());
+            bail!(
+                "no model folder in {}; one holds config.json and model.safetensors",
+                folder.display()
+            );
         }
         let mut models = BTreeMap::new();
         for dir in dirs {
             let served = Served::load(&dir).with_context(|| format!("model {}", dir.id()))?;
-            tracing::info!(model = served.id, depth = served.entry.depth, keys = served.entry.keys, "model compiled");
+            tracing::info!(
+                model = served.id,
+                depth = served.entry.depth,
+                keys = served.entry.keys,
+                "model compiled"
+            );
             models.insert(served.id.clone(), Arc::new(served));
         }
         Ok(Self(models))
@@ -97,10 +105,17 @@ impl Served {
     fn load(dir: &ModelDir) -> anyhow::Result<Self> {
         let plan = models::compile(dir)?;
         if !plan.params.is_secure() {
-            bail!("refused: {}; the service runs only parameters of 128-bit security", plan.params.security());
+            bail!(
+                "refused: {}; the service runs only parameters of 128-bit security",
+                plan.params.security()
+            );
         }
         let ([input], [output]) = (plan.inputs.as_slice(), plan.outputs.as_slice()) else {
-            bail!("one input and one output needed, {} and {} found", plan.inputs.len(), plan.outputs.len());
+            bail!(
+                "one input and one output needed, {} and {} found",
+                plan.inputs.len(),
+                plan.outputs.len()
+            );
         };
         let (input, output) = (input.clone(), output.name.clone());
         let needs = KeyNeeds::of(&plan)?;
@@ -120,6 +135,17 @@ impl Served {
             request_bytes: request_limit,
         };
         let etag = format!("\"{}\"", blake3::hash(&manifest).to_hex());
-        Ok(Self { id: dir.id().to_owned(), plan, input, output, needs, request_limit, manifest, etag, files, entry })
+        Ok(Self {
+            id: dir.id().to_owned(),
+            plan,
+            input,
+            output,
+            needs,
+            request_limit,
+            manifest,
+            etag,
+            files,
+            entry,
+        })
     }
 }

@@ -48,7 +48,9 @@ pub async fn serve(
         tracing::info!("draining");
         drain.start_draining();
     };
-    axum::serve(listener, router).with_graceful_shutdown(signal).await?;
+    axum::serve(listener, router)
+        .with_graceful_shutdown(signal)
+        .await?;
     tokio::task::spawn_blocking(move || service.workers.drain()).await?;
     tracing::info!("stopped");
     Ok(())
@@ -59,7 +61,13 @@ pub async fn serve(
 #[must_use]
 pub fn models_folder(given: Option<PathBuf>) -> PathBuf {
     let near = PathBuf::from("models");
-    let workspace = || Some(PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?).parent()?.join("models"));
+    let workspace = || {
+        Some(
+            PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?)
+                .parent()?
+                .join("models"),
+        )
+    };
     match given {
         Some(folder) => folder,
         None if near.is_dir() => near,

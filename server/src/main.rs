@@ -15,7 +15,11 @@ use tracing_subscriber::EnvFilter;
 /// The service evaluates a compiled plan on ciphertexts with evaluation keys that the clients upload. It never sees a
 /// secret key, an input or an answer.
 #[derive(Debug, Parser)]
-#[command(name = "server", version, arg_required_else_help = true, after_help = "\
+#[command(
+    name = "server",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
 Examples:
   server serve                                 serve models/ on 127.0.0.1:8080
   server serve --listen 0.0.0.0:80 --data-dir /var/lib/he --log-format json
@@ -23,7 +27,8 @@ Examples:
   server plan --model sentiment --json         the same numbers for a program
 
 The service speaks plain HTTP: put a proxy that terminates TLS in front of it.
-Ciphertexts are malleable, so clients need an authenticated channel.")]
+Ciphertexts are malleable, so clients need an authenticated channel."
+)]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -112,7 +117,9 @@ fn main() -> ExitCode {
 
 fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
@@ -127,9 +134,12 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
     config.idle_timeout = Duration::from_secs(args.idle_seconds);
 
     tokio::runtime::Runtime::new()?.block_on(async {
-        let listener = TcpListener::bind(args.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}; is another server running there?", args.listen))?;
+        let listener = TcpListener::bind(args.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {}; is another server running there?",
+                args.listen
+            )
+        })?;
         server::serve(config, listener, signalled()).await
     })
 }

@@ -31,7 +31,13 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(status: StatusCode, slug: &str, title: &'static str, detail: impl Into<String>, hint: &str) -> Self {
+    fn new(
+        status: StatusCode,
+        slug: &str,
+        title: &'static str,
+        detail: impl Into<String>,
+        hint: &str,
+    ) -> Self {
         Self {
             kind: format!("/problems/{slug}"),
             title,
@@ -53,42 +59,78 @@ impl Problem {
     /// 404: no such path.
     pub(crate) fn not_found(path: &str) -> Self {
         let detail = format!("there is nothing at {path}");
-        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail, "GET /v1/models lists what is served")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "Not found",
+            detail,
+            "GET /v1/models lists what is served",
+        )
     }
 
     /// 405: the path exists, the method does not.
     pub(crate) fn method(method: &str, path: &str) -> Self {
         let detail = format!("{path} does not answer {method}");
         let hint = "the Allow header names the methods of this path";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail, hint)
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "Method not allowed",
+            detail,
+            hint,
+        )
     }
 
     /// 404: no such model.
     pub(crate) fn unknown_model(id: &str, known: &[&str]) -> Self {
         let detail = format!("no model {id:?} is served here");
-        Self::new(StatusCode::NOT_FOUND, "unknown-model", "Unknown model", detail, "GET /v1/models lists the models")
-            .numbers(known.join(", "), id)
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "unknown-model",
+            "Unknown model",
+            detail,
+            "GET /v1/models lists the models",
+        )
+        .numbers(known.join(", "), id)
     }
 
     /// 404: no such key set.
     pub(crate) fn unknown_key(id: &str) -> Self {
         let detail = format!("no evaluation keys {id:?} are stored here");
         let hint = "upload the keys with POST /v1/keys?model=ID and use the key_id of the answer";
-        Self::new(StatusCode::NOT_FOUND, "unknown-key", "Unknown evaluation keys", detail, hint)
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "unknown-key",
+            "Unknown evaluation keys",
+            detail,
+            hint,
+        )
     }
 
     /// 400: a header or a query parameter is absent or unusable.
     pub(crate) fn missing(what: &str, hint: &str) -> Self {
         let detail = format!("{what} is missing or malformed");
-        Self::new(StatusCode::BAD_REQUEST, "bad-request", "Bad request", detail, hint)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "Bad request",
+            detail,
+            hint,
+        )
     }
 
     /// 415: the body is declared as something that is not bytes.
     pub(crate) fn content_type(found: &str) -> Self {
         let detail = "the body must be a binary frame";
         let hint = "send Content-Type: application/octet-stream";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", "Unsupported media type", detail, hint)
-            .numbers("application/octet-stream", found)
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content-type",
+            "Unsupported media type",
+            detail,
+            hint,
+        )
+        .numbers("application/octet-stream", found)
     }
 
     /// 413: more bytes than the plan of the model can need.
@@ -96,34 +138,65 @@ impl Problem {
         let detail = format!("the {what} is larger than this model takes");
         let hint = "the manifest of the model states the exact sizes; was this made for another model?";
         let found = found.map_or_else(|| format!("more than {limit} bytes"), |f| format!("{f} bytes"));
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Body too large", detail, hint)
-            .numbers(format!("at most {limit} bytes"), found)
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "Body too large",
+            detail,
+            hint,
+        )
+        .numbers(format!("at most {limit} bytes"), found)
     }
 
     /// 400: the body ended early or the client stopped sending.
     pub(crate) fn broken_body(reason: &str) -> Self {
         let detail = format!("the body could not be read: {reason}");
-        Self::new(StatusCode::BAD_REQUEST, "broken-body", "Broken body", detail, "send the request again")
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "broken-body",
+            "Broken body",
+            detail,
+            "send the request again",
+        )
     }
 
     /// 408: nothing came for too long.
     pub(crate) fn idle(seconds: u64) -> Self {
         let detail = format!("no bytes of the body came for {seconds} s");
-        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", "Request timeout", detail, "send the request again")
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout",
+            "Request timeout",
+            detail,
+            "send the request again",
+        )
     }
 
     /// 422: an upload does not hold exactly the keys of the plan.
     pub(crate) fn wrong_keys(detail: String, needed: impl ToString, found: impl ToString) -> Self {
         let hint = "generate the keys from the current manifest of this model (client keygen) and upload all of them";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-keys", "Evaluation keys do not fit", detail, hint)
-            .numbers(needed, found)
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "wrong-keys",
+            "Evaluation keys do not fit",
+            detail,
+            hint,
+        )
+        .numbers(needed, found)
     }
 
     /// 409: stored keys belong to other parameters than the model's.
     pub(crate) fn keys_of_other_params(needed: &str, found: &str) -> Self {
         let detail = "these evaluation keys were made for other parameters than this model's";
         let hint = "generate and upload keys for this model";
-        Self::new(StatusCode::CONFLICT, "wrong-parameters", "Parameters differ", detail, hint).numbers(needed, found)
+        Self::new(
+            StatusCode::CONFLICT,
+            "wrong-parameters",
+            "Parameters differ",
+            detail,
+            hint,
+        )
+        .numbers(needed, found)
     }
 
     /// 429: all places are taken.
@@ -138,17 +211,29 @@ impl Problem {
     /// 503: the service is going down.
     pub(crate) fn draining() -> Self {
         let detail = "the service is shutting down and takes no new work";
-        let mut problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "Shutting down", detail, "try again later");
+        let mut problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "draining",
+            "Shutting down",
+            detail,
+            "try again later",
+        );
         problem.retry_after = Some(10);
         problem
     }
 
     /// 507: the key store is full.
     pub(crate) fn quota(limit: u64, stored: u64, needed: u64) -> Self {
-        let detail = format!("the key store holds {stored} of {limit} bytes and has no room for {needed} more");
+        let detail =
+            format!("the key store holds {stored} of {limit} bytes and has no room for {needed} more");
         let hint = "remove keys that are no longer used: DELETE /v1/keys/{id}";
-        Self::new(StatusCode::INSUFFICIENT_STORAGE, "key-quota", "Key store full", detail, hint)
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "key-quota",
+            "Key store full",
+            detail,
+            hint,
+        )
     }
 
     /// 500: our fault; the cause goes to the log, not to the caller.
@@ -156,7 +241,13 @@ impl Problem {
         tracing::error!(%cause, "internal error");
         let detail = "the service failed to do what it should";
         let hint = "try again; if it stays, tell the operator the time of this request";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail, hint)
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Internal error",
+            detail,
+            hint,
+        )
     }
 
     /// Of a refused frame; `what` names the frame for the reader.
@@ -165,29 +256,60 @@ impl Problem {
         let regenerate = "make it with a client of this release, from the current manifest of this model";
         match error {
             WireError::TooLarge { limit, found, .. } => Self::too_large(what, *limit, Some(*found)),
-            WireError::ParamsDigest { needed, found } => {
-                Self::new(StatusCode::CONFLICT, "wrong-parameters", "Parameters differ", detail, regenerate)
-                    .numbers(needed, found)
-            }
-            WireError::Kind { needed, found } => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-type", "Wrong frame type", detail, regenerate)
-                    .numbers(needed, found)
-            }
-            WireError::Level { needed, found, .. } => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-level", "Wrong level", detail, regenerate)
-                    .numbers(needed, found)
-            }
-            WireError::Scale { needed, found, .. } => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "wrong-scale", "Wrong scale", detail, regenerate)
-                    .numbers(format!("2^{:.6}", needed.log2()), format!("2^{:.6}", found.log2()))
-            }
+            WireError::ParamsDigest { needed, found } => Self::new(
+                StatusCode::CONFLICT,
+                "wrong-parameters",
+                "Parameters differ",
+                detail,
+                regenerate,
+            )
+            .numbers(needed, found),
+            WireError::Kind { needed, found } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "wrong-type",
+                "Wrong frame type",
+                detail,
+                regenerate,
+            )
+            .numbers(needed, found),
+            WireError::Level { needed, found, .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "wrong-level",
+                "Wrong level",
+                detail,
+                regenerate,
+            )
+            .numbers(needed, found),
+            WireError::Scale { needed, found, .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "wrong-scale",
+                "Wrong scale",
+                detail,
+                regenerate,
+            )
+            .numbers(
+                format!("2^{:.6}", needed.log2()),
+                format!("2^{:.6}", found.log2()),
+            ),
             WireError::Io { .. } | WireError::Engine(_) => Self::internal(error),
             WireError::Truncated { needed, found, .. } => {
                 let hint = "the transfer was cut: send it again";
-                Self::new(StatusCode::BAD_REQUEST, "malformed-frame", "Malformed frame", detail, hint)
-                    .numbers(format!("{needed} bytes"), format!("{found} bytes"))
+                Self::new(
+                    StatusCode::BAD_REQUEST,
+                    "malformed-frame",
+                    "Malformed frame",
+                    detail,
+                    hint,
+                )
+                .numbers(format!("{needed} bytes"), format!("{found} bytes"))
             }
-            _ => Self::new(StatusCode::BAD_REQUEST, "malformed-frame", "Malformed frame", detail, regenerate),
+            _ => Self::new(
+                StatusCode::BAD_REQUEST,
+                "malformed-frame",
+                "Malformed frame",
+                detail,
+                regenerate,
+            ),
         }
     }
 }
@@ -205,7 +327,10 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -55,7 +55,11 @@ impl Registry {
         }
         let progress = Arc::new(Progress::default());
         requests.insert(id.to_owned(), Arc::clone(&progress));
-        Some(Registered { id: id.to_owned(), progress, registry: Arc::clone(self) })
+        Some(Registered {
+            id: id.to_owned(),
+            progress,
+            registry: Arc::clone(self),
+        })
     }
 
     /// Notes that a worker took the next job.
@@ -74,7 +78,12 @@ impl Registry {
             t if t > taken => "queued",
             _ => "evaluating",
         };
-        Some(Standing { state, ahead, done, total })
+        Some(Standing {
+            state,
+            ahead,
+            done,
+            total,
+        })
     }
 }
 
@@ -88,7 +97,11 @@ pub(crate) struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.registry.requests.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.registry
+            .requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.id);
     }
 }
 
@@ -103,11 +116,27 @@ mod tests {
         assert!(registry.register("a").is_none());
         assert_eq!(registry.standing("a").unwrap().state, "receiving");
         request.progress.queued(2);
-        assert_eq!(registry.standing("a").unwrap(), Standing { state: "queued", ahead: 1, done: 0, total: 0 });
+        assert_eq!(
+            registry.standing("a").unwrap(),
+            Standing {
+                state: "queued",
+                ahead: 1,
+                done: 0,
+                total: 0
+            }
+        );
         registry.taken();
         registry.taken();
         request.progress.step(3, 9);
-        assert_eq!(registry.standing("a").unwrap(), Standing { state: "evaluating", ahead: 0, done: 3, total: 9 });
+        assert_eq!(
+            registry.standing("a").unwrap(),
+            Standing {
+                state: "evaluating",
+                ahead: 0,
+                done: 3,
+                total: 9
+            }
+        );
         drop(request);
         assert_eq!(registry.standing("a"), None);
     }

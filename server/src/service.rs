@@ -50,11 +50,23 @@ impl Service {
         )?;
         let (uploads, readers) = (Semaphore::new(config.uploads), Semaphore::new(config.readers));
         let draining = AtomicBool::new(false);
-        Ok(Self { config, catalog, store, cache, registry, workers, uploads, readers, draining })
+        Ok(Self {
+            config,
+            catalog,
+            store,
+            cache,
+            registry,
+            workers,
+            uploads,
+            readers,
+            draining,
+        })
     }
 
     pub(crate) fn model(&self, id: &str) -> Result<&Arc<Served>, Problem> {
-        self.catalog.get(id).ok_or_else(|| Problem::unknown_model(id, &self.catalog.ids()))
+        self.catalog
+            .get(id)
+            .ok_or_else(|| Problem::unknown_model(id, &self.catalog.ids()))
     }
 
     pub(crate) fn start_draining(&self) {
@@ -67,14 +79,22 @@ impl Service {
 
     /// Refuses new work during a shutdown.
     pub(crate) fn check_open(&self) -> Result<(), Problem> {
-        if self.is_draining() { Err(Problem::draining()) } else { Ok(()) }
+        if self.is_draining() {
+            Err(Problem::draining())
+        } else {
+            Ok(())
+        }
     }
 }
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Full { limit, stored, needed } => Self::quota(limit, stored, needed),
+            StoreError::Full {
+                limit,
+                stored,
+                needed,
+            } => Self::quota(limit, stored, needed),
             StoreError::Io { .. } => Self::internal(&error),
         }
     }

@@ -90,20 +90,30 @@ impl Workers {
             .num_threads(threads)
             .thread_name(|i| format!("he-pool-{i}"))
             .build()?;
-        let shared = Arc::new(Shared { store, cache, registry, pool, last_ms: AtomicU64::new(1000) });
+        let shared = Arc::new(Shared {
+            store,
+            cache,
+            registry,
+            pool,
+            last_ms: AtomicU64::new(1000),
+        });
         let (sender, receiver) = mpsc::channel::<Queued>();
         let receiver = Arc::new(Mutex::new(receiver));
         let count = count.max(1);
         let mut handles = Vec::with_capacity(count);
         for i in 0..count {
             let (receiver, shared) = (Arc::clone(&receiver), Arc::clone(&shared));
-            handles.push(std::thread::Builder::new().name(format!("he-worker-{i}")).spawn(move || {
-                loop {
-                    let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok(queued) = next else { break };
-                    shared.serve(queued);
-                }
-            })?);
+            handles.push(
+                std::thread::Builder::new()
+                    .name(format!("he-worker-{i}"))
+                    .spawn(move || {
+                        loop {
+                            let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                            let Ok(queued) = next else { break };
+                            shared.serve(queued);
+                        }
+                    })?,
+            );
         }
         let capacity = count + queue;
         Ok(Self {
@@ -121,15 +131,24 @@ impl Workers {
     pub(crate) async fn evaluate(&self, job: Job) -> Result<Done, Problem> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             let waiting = self.capacity as u64;
-            let retry_after = (waiting * self.shared.last_ms.load(Relaxed)).div_ceil(1000).clamp(1, 600);
+            let retry_after = (waiting * self.shared.last_ms.load(Relaxed))
+                .div_ceil(1000)
+                .clamp(1, 600);
             return Err(Problem::busy("evaluations", self.capacity, retry_after));
         };
         let (answer, wait) = oneshot::channel();
         {
             let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(sender) = sender.as_ref() else { return Err(Problem::draining()) };
+            let Some(sender) = sender.as_ref() else {
+                return Err(Problem::draining());
+            };
             job.progress.queued(self.tickets.fetch_add(1, Relaxed) + 1);
-            let queued = Queued { job, since: Instant::now(), answer, _place: place };
+            let queued = Queued {
+                job,
+                since: Instant::now(),
+                answer,
+                _place: place,
+            };
             if sender.send(queued).is_err() {
                 return Err(Problem::draining());
             }
@@ -152,20 +171,27 @@ impl Workers {
 impl Shared {
     fn serve(&self, queued: Queued) {
         self.registry.taken();
-        let Queued { job, since, answer, _place } = queued;
+        let Queued {
+            job,
+            since,
+            answer,
+            _place,
+        } = queued;
         if answer.is_closed() {
             tracing::info!(model = job.model.id, "client left before the evaluation");
             return;
         }
         let waited = since.elapsed();
         // One request that hits a bug must not take the worker with it.
-        let result = catch_unwind(AssertUnwindSafe(|| self.run(&job, waited, &|| answer.is_closed())))
-            .unwrap_or_else(|_| Err(Problem::internal(&"the evaluation panicked")));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            self.run(&job, waited, &|| answer.is_closed())
+        }))
+        .unwrap_or_else(|_| Err(Problem::internal(&"the evaluation panicked")));
         // A client that left while the answer was made is not an error.
         let _ = answer.send(result);
     }
 
-    fn run(&self, job: &Job, waited: Duration, left: &dyn Fn() -> bool) -> Result<Done, Problem> {
+    fn run(&self, job: &Job, waited: Duration, left: &(dyn Fn() -> bool + Sync)) -> Result<Done, Problem> {
         let model = &job.model;
         let params = &model.plan.params;
         let start = Instant::now();
@@ -173,11 +199,17 @@ impl Shared {
         let decode = start.elapsed();
 
         let start = Instant::now();
-        let (keys, warm) = self.cache.get_or_load(job.key_id, &model.id, model.needs.expanded_bytes, || {
-            let file = self.store.open_keys(job.key_id).map_err(|e| Problem::internal(&e))?;
-            let file = file.ok_or_else(|| Problem::unknown_key(&job.key_id.to_string()))?;
-            self.pool.install(|| load_keys(&model.needs, &mut std::io::BufReader::new(file)))
-        })?;
+        let (keys, warm) =
+            self.cache
+                .get_or_load(job.key_id, &model.id, model.needs.expanded_bytes, || {
+                    let file = self
+                        .store
+                        .open_keys(job.key_id)
+                        .map_err(|e| Problem::internal(&e))?;
+                    let file = file.ok_or_else(|| Problem::unknown_key(&job.key_id.to_string()))?;
+                    self.pool
+                        .install(|| load_keys(&model.needs, &mut std::io::BufReader::new(file)))
+                })?;
         let load = start.elapsed();
 
         let mut tracer = Tracer::new();
@@ -185,10 +217,20 @@ impl Shared {
             let evaluator = Evaluator::new(params, keys);
             let mut backend = Ckks::new(&evaluator);
             let inputs = BTreeMap::from([(model.input.name.clone(), ciphertext)]);
-            run(&model.plan, &mut backend, &inputs, &mut tracer, &mut |done, total| {
-                job.progress.step(done, total);
-                if left() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })
+            run(
+                &model.plan,
+                &mut backend,
+                &inputs,
+                &mut tracer,
+                &mut |done, total| {
+                    job.progress.step(done, total);
+                    if left() {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                },
+            )
         });
         let mut outputs = match outcome {
             Ok(outputs) => outputs,
@@ -198,9 +240,12 @@ impl Shared {
             }
             Err(error) => return Err(Problem::internal(&error)),
         };
-        let output = outputs.remove(&model.output).ok_or_else(|| Problem::internal(&"the plan gave no output"))?;
+        let output = outputs
+            .remove(&model.output)
+            .ok_or_else(|| Problem::internal(&"the plan gave no output"))?;
         let evaluate = tracer.wall();
-        self.last_ms.store((evaluate + decode + load).as_millis().max(1) as u64, Relaxed);
+        self.last_ms
+            .store((evaluate + decode + load).as_millis().max(1) as u64, Relaxed);
 
         let start = Instant::now();
         let reply = encode_ciphertext(params, &output).map_err(|e| Problem::internal(&e))?;
@@ -224,19 +269,23 @@ impl Shared {
 fn decode_request(model: &Served, frame: &[u8]) -> Result<Ciphertext, WireError> {
     let params = &model.plan.params;
     let needed = (model.input.level, model.input.scale);
-    if Header::parse(frame)?.kind == Kind::Ciphertext {
-        let ciphertext = decode_ciphertext(params, frame, model.request_limit)?;
-        expect_level_and_scale("request", (ciphertext.level, ciphertext.scale), needed)?;
-        if ciphertext.parts.len() != 2 {
+    let mut ciphertext = if Header::parse(frame)?.kind == Kind::Ciphertext {
+        let full = decode_ciphertext(params, frame, model.request_limit)?;
+        if full.parts.len() != 2 {
             return Err(WireError::Field {
                 what: "parts of a request",
                 needed: "2".into(),
-                found: ciphertext.parts.len().to_string(),
+                found: full.parts.len().to_string(),
             });
         }
-        return Ok(ciphertext);
-    }
-    let ciphertext = decode_seeded_ciphertext(params, frame, model.request_limit)?;
-    expect_level_and_scale("request", (ciphertext.level, ciphertext.scale), needed)?;
-    Ok(ciphertext.expand(params)?)
+        expect_level_and_scale("request", (full.level, full.scale), needed)?;
+        full
+    } else {
+        let seeded = decode_seeded_ciphertext(params, frame, model.request_limit)?;
+        expect_level_and_scale("request", (seeded.level, seeded.scale), needed)?;
+        seeded.expand(params)?
+    };
+    // Within the tolerance of the wire; the executor then asks for the exact number.
+    ciphertext.scale = model.input.scale;
+    Ok(ciphertext)
 }

@@ -19,18 +19,18 @@ const MAX_PARTS: usize = 3;
 const FIELDS: usize = 48;
 
 #[derive(Serialize, Deserialize)]
-struct FullWire<'a> {
-    level: u32,
-    scale: f64,
-    parts: u32,
+pub(super) struct FullWire<'a> {
+    pub(super) level: u32,
+    pub(super) scale: f64,
+    pub(super) parts: u32,
     #[serde(borrow)]
     body: Bytes<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct SeededWire<'a> {
-    level: u32,
-    scale: f64,
+pub(super) struct SeededWire<'a> {
+    pub(super) level: u32,
+    pub(super) scale: f64,
     seed: Seed,
     #[serde(borrow)]
     body: Bytes<'a>,

@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 /// Fields before the residues: element, level, digits, seed, length of the body; rounded up.
 const FIELDS: usize = 48;
 /// Galois elements are odd, so zero is free to stand for relinearisation.
-const RELIN: u64 = 0;
+pub(super) const RELIN: u64 = 0;
 
 #[derive(Serialize, Deserialize)]
-struct KeyWire<'a> {
-    element: u64,
-    level: u32,
+pub(super) struct KeyWire<'a> {
+    pub(super) element: u64,
+    pub(super) level: u32,
     digits: u32,
     seed: Seed,
     #[serde(borrow)]

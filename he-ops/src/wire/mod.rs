@@ -14,6 +14,7 @@ mod error;
 mod frame;
 mod keys;
 mod pack;
+mod peek;
 mod report;
 #[cfg(feature = "secret")]
 mod secret;
@@ -26,6 +27,7 @@ pub use error::{Result, WireError};
 pub use frame::{Frame, HEADER_LEN, Header, Kind, MAGIC, VERSION, hex, read_frame, write_frame};
 pub use keys::{decode_key, decode_public_key, encode_key, encode_public_key, key_frame_limit};
 pub use pack::packed_len;
+pub use peek::{Peek, peek};
 pub use report::{decode_report, encode_report};
 #[cfg(feature = "secret")]
 pub use secret::{decode_secret_key, encode_secret_key};

@@ -23,7 +23,11 @@ pub(crate) struct KeyCache<T> {
 
 impl<T> KeyCache<T> {
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, entries: Mutex::new(Vec::new()), loading: Mutex::new(()) }
+        Self {
+            limit,
+            entries: Mutex::new(Vec::new()),
+            loading: Mutex::new(()),
+        }
     }
 
     /// The set `id` for `model`, expanded by `load` if it is not here. The flag tells whether it was.
@@ -49,7 +53,12 @@ impl<T> KeyCache<T> {
         };
         make_room(&mut self.lock());
         let value = Arc::new(load()?);
-        self.lock().push(Entry { id, model: model.to_owned(), bytes, value: Arc::clone(&value) });
+        self.lock().push(Entry {
+            id,
+            model: model.to_owned(),
+            bytes,
+            value: Arc::clone(&value),
+        });
         Ok((value, false))
     }
 
@@ -89,6 +98,11 @@ mod tests {
         assert!(!get(2).1);
         cache.remove(id(2));
         assert!(!get(2).1);
-        assert_eq!(cache.get_or_load(id(9), "m", 40, || Err::<u8, _>("bad")).unwrap_err(), "bad");
+        assert_eq!(
+            cache
+                .get_or_load(id(9), "m", 40, || Err::<u8, _>("bad"))
+                .unwrap_err(),
+            "bad"
+        );
     }
 }

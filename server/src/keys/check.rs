@@ -2,7 +2,7 @@
 
 use crate::problem::Problem;
 use he_ops::graph::Plan;
-use he_ops::rlwe::{EvaluationKeyConfig, EvaluationKeys, KeyPurpose, Params, SeededKeySwitchKey};
+use he_ops::rlwe::{EvaluationKeys, KeyPurpose, Params, SeededKeySwitchKey};
 use he_ops::wire::{WireError, decode_key, key_frame_limit, read_frame};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -24,34 +24,29 @@ impl KeyNeeds {
     /// Reads the needs off a plan.
     pub(crate) fn of(plan: &Plan) -> he_ops::Result<Self> {
         let params = plan.params.clone();
-        let keys: BTreeMap<_, _> = key_config(plan).iter().collect();
+        let keys: BTreeMap<_, _> = plan.keys().iter().collect();
         let (mut frame_limit, mut total_limit, mut expanded_bytes) = (0, 0, 0);
         for level in keys.values() {
             let limit = key_frame_limit(&params, *level)?;
             let gadget = params.gadget(*level)?;
             frame_limit = limit.max(frame_limit);
             total_limit += limit;
-            expanded_bytes += (2 * gadget.digits * (level + 1 + gadget.specials) * params.degree() * 8) as u64;
+            expanded_bytes +=
+                (2 * gadget.digits * (level + 1 + gadget.specials) * params.degree() * 8) as u64;
         }
-        Ok(Self { params, keys, frame_limit, total_limit, expanded_bytes })
+        Ok(Self {
+            params,
+            keys,
+            frame_limit,
+            total_limit,
+            expanded_bytes,
+        })
     }
 
     /// Number of keys.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
-}
-
-/// The keys of a plan as the generator takes them.
-fn key_config(plan: &Plan) -> EvaluationKeyConfig {
-    let mut config = EvaluationKeyConfig { relin: plan.relin, ..EvaluationKeyConfig::default() };
-    if let Some(level) = plan.conjugation {
-        config.require(KeyPurpose::Galois(plan.params.galois_element_conjugate()), level);
-    }
-    for (k, level) in &plan.rotations {
-        config.require(KeyPurpose::Galois(plan.params.galois_element(*k)), *level);
-    }
-    config
 }
 
 /// Reads every key of `reader`, hands it to `keep`, and holds the set against the plan.
@@ -66,7 +61,9 @@ fn for_each_key(
     loop {
         let what = format!("key {} of {total}", count + 1);
         let wire = |e: WireError| Problem::wire(&what, &e);
-        let Some(bytes) = read_frame(reader, needs.frame_limit).map_err(wire)? else { break };
+        let Some(bytes) = read_frame(reader, needs.frame_limit).map_err(wire)? else {
+            break;
+        };
         let key = decode_key(&needs.params, &bytes, needs.frame_limit).map_err(wire)?;
         let name = key.purpose.describe(&needs.params);
         match needs.keys.get(&key.purpose) {
@@ -75,8 +72,13 @@ fn for_each_key(
                 return Err(Problem::wrong_keys(detail, "only the keys of the manifest", name));
             }
             Some(level) if *level != key.level => {
-                let detail = format!("{what}: the key for {name} is at another level than the model uses it at");
-                return Err(Problem::wrong_keys(detail, format!("level {level}"), format!("level {}", key.level)));
+                let detail =
+                    format!("{what}: the key for {name} is at another level than the model uses it at");
+                return Err(Problem::wrong_keys(
+                    detail,
+                    format!("level {level}"),
+                    format!("level {}", key.level),
+                ));
             }
             Some(_) if missing.remove(&key.purpose).is_none() => {
                 let detail = format!("{what}: there are two keys for {name}");
@@ -89,8 +91,15 @@ fn for_each_key(
     }
     if let Some((purpose, level)) = missing.iter().next() {
         let name = purpose.describe(&needs.params);
-        let detail = format!("{} of {total} keys are missing, the first is the one for {name}", missing.len());
-        return Err(Problem::wrong_keys(detail, format!("{total} keys, {name} at level {level}"), format!("{count} keys")));
+        let detail = format!(
+            "{} of {total} keys are missing, the first is the one for {name}",
+            missing.len()
+        );
+        return Err(Problem::wrong_keys(
+            detail,
+            format!("{total} keys, {name} at level {level}"),
+            format!("{count} keys"),
+        ));
     }
     Ok(())
 }

@@ -129,20 +129,34 @@ impl KeyStore {
                 stored += entry.metadata().map_err(at(&folder))?.len();
             }
         }
-        Ok(Self { folder, incoming, limit, stored: Mutex::new(stored), serial: AtomicU64::new(0) })
+        Ok(Self {
+            folder,
+            incoming,
+            limit,
+            stored: Mutex::new(stored),
+            serial: AtomicU64::new(0),
+        })
     }
 
     /// A fresh path for an upload in progress; removed when the guard drops, unless it was committed.
     pub(crate) fn incoming(&self) -> Incoming {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        Incoming { path: self.incoming.join(format!("{}-{serial}.part", std::process::id())) }
+        Incoming {
+            path: self
+                .incoming
+                .join(format!("{}-{serial}.part", std::process::id())),
+        }
     }
 
     /// Refuses early what will not fit; [`Self::commit`] checks again.
     pub(crate) fn check_room(&self, needed: u64) -> Result<(), StoreError> {
         let stored = *self.lock();
         if stored.saturating_add(needed) > self.limit {
-            return Err(StoreError::Full { limit: self.limit, stored, needed });
+            return Err(StoreError::Full {
+                limit: self.limit,
+                stored,
+                needed,
+            });
         }
         Ok(())
     }
@@ -150,7 +164,10 @@ impl KeyStore {
     /// Makes a checked upload permanent. Uploading the same bytes again is not an error and takes no room.
     pub(crate) fn commit(&self, incoming: &Incoming, id: KeyId) -> Result<(), StoreError> {
         let path = self.path(id);
-        let at = |source| StoreError::Io { path: path.clone(), source };
+        let at = |source| StoreError::Io {
+            path: path.clone(),
+            source,
+        };
         let file = File::open(&incoming.path).map_err(at)?;
         file.sync_all().map_err(at)?;
         let needed = file.metadata().map_err(at)?.len();
@@ -159,12 +176,18 @@ impl KeyStore {
             return Ok(());
         }
         if stored.saturating_add(needed) > self.limit {
-            return Err(StoreError::Full { limit: self.limit, stored: *stored, needed });
+            return Err(StoreError::Full {
+                limit: self.limit,
+                stored: *stored,
+                needed,
+            });
         }
         fs::rename(&incoming.path, &path).map_err(at)?;
         *stored += needed;
         // The new name must survive a power cut too.
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(at)
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(at)
     }
 
     /// Opens a key file.
@@ -185,19 +208,31 @@ impl KeyStore {
     /// # Errors
     /// [`StoreError::Io`]; `Ok(None)` when there is no such set.
     pub fn info(&self, id: KeyId) -> Result<Option<KeyInfo>, StoreError> {
-        let Some(mut file) = self.open_keys(id)? else { return Ok(None) };
-        let at = |source| StoreError::Io { path: self.path(id), source };
+        let Some(mut file) = self.open_keys(id)? else {
+            return Ok(None);
+        };
+        let at = |source| StoreError::Io {
+            path: self.path(id),
+            source,
+        };
         let bytes = file.metadata().map_err(at)?.len();
         let (mut keys, mut params_digest, mut position) = (0, String::new(), 0u64);
         let mut head = [0; HEADER_LEN];
         while position < bytes {
-            file.seek(SeekFrom::Start(position)).and_then(|_| file.read_exact(&mut head)).map_err(at)?;
+            file.seek(SeekFrom::Start(position))
+                .and_then(|_| file.read_exact(&mut head))
+                .map_err(at)?;
             let header = Header::parse(&head).map_err(|e| at(io::Error::other(e)))?;
             params_digest = hex(&header.params_digest);
             position = position.saturating_add(header.frame_len());
             keys += 1;
         }
-        Ok(Some(KeyInfo { key_id: id.to_string(), bytes, keys, params_digest }))
+        Ok(Some(KeyInfo {
+            key_id: id.to_string(),
+            bytes,
+            keys,
+            params_digest,
+        }))
     }
 
     /// Erases a key set; false when there was none.
@@ -224,7 +259,9 @@ impl KeyStore {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, u64> {
         // The guarded value is a plain counter: a panic elsewhere cannot leave it half written.
-        self.stored.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.stored
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -270,7 +307,10 @@ mod tests {
 
         let store = KeyStore::open(dir.path(), 1000).unwrap();
         let info = store.info(id).unwrap().unwrap();
-        assert_eq!((info.bytes, info.keys, info.params_digest), (bytes.len() as u64, 2, "03".repeat(32)));
+        assert_eq!(
+            (info.bytes, info.keys, info.params_digest),
+            (bytes.len() as u64, 2, "03".repeat(32))
+        );
         assert_eq!(fs::read_dir(dir.path().join("keys/incoming")).unwrap().count(), 0);
         assert!(store.remove(id).unwrap());
         assert!(!store.remove(id).unwrap());
@@ -286,7 +326,14 @@ mod tests {
         assert_eq!(put(&store, &frame(1)).unwrap(), id);
         put(&store, &frame(2)).unwrap();
         put(&store, &frame(3)).unwrap();
-        assert!(matches!(put(&store, &frame(4)), Err(StoreError::Full { limit: 250, stored: 249, needed: 83 })));
+        assert!(matches!(
+            put(&store, &frame(4)),
+            Err(StoreError::Full {
+                limit: 250,
+                stored: 249,
+                needed: 83
+            })
+        ));
         store.remove(id).unwrap();
         put(&store, &frame(4)).unwrap();
         assert!(store.check_room(2).is_err());
@@ -296,7 +343,14 @@ mod tests {
     fn only_digests_are_names() {
         let id = KeyId::new([0xa5; 32]);
         assert_eq!(id.to_string().parse(), Ok(id));
-        for bad in ["", "a5", "../../etc/passwd", &"A5".repeat(32), &"g0".repeat(32), &"a5".repeat(33)] {
+        for bad in [
+            "",
+            "a5",
+            "../../etc/passwd",
+            &"A5".repeat(32),
+            &"g0".repeat(32),
+            &"a5".repeat(33),
+        ] {
             assert!(bad.parse::<KeyId>().is_err(), "{bad}");
         }
     }

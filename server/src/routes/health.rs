@@ -15,5 +15,7 @@ pub(super) async fn health() -> Json<Value> {
 /// Models are compiled, the key store is open, and no shutdown is under way.
 pub(super) async fn ready(State(service): State<Arc<Service>>) -> Result<Json<Value>, Problem> {
     service.check_open()?;
-    Ok(Json(json!({ "status": "ready", "models": service.catalog.ids() })))
+    Ok(Json(
+        json!({ "status": "ready", "models": service.catalog.ids() }),
+    ))
 }

@@ -34,7 +34,12 @@ pub(super) async fn infer(
             let taken = || Problem::missing("a fresh x-request-id", "this id is in use; choose a random one");
             Some(service.registry.register(id).ok_or_else(taken)?)
         }
-        Some(_) => return Err(Problem::missing("x-request-id", "use 8 to 64 letters, digits or dashes")),
+        Some(_) => {
+            return Err(Problem::missing(
+                "x-request-id",
+                "use 8 to 64 letters, digits or dashes",
+            ));
+        }
     };
 
     let Ok(reading) = service.readers.try_acquire() else {
@@ -45,23 +50,44 @@ pub(super) async fn infer(
     let frame = body.collect().await?;
     drop(reading);
 
-    let key_id = text(&headers, "x-key-id")
-        .ok_or_else(|| Problem::missing("the header x-key-id", "send the key_id that POST /v1/keys answered"))?;
+    let key_id = text(&headers, "x-key-id").ok_or_else(|| {
+        Problem::missing(
+            "the header x-key-id",
+            "send the key_id that POST /v1/keys answered",
+        )
+    })?;
     let (key_id, info) = stored(&service, key_id).await?;
     if info.params_digest != model.entry.params_digest {
-        return Err(Problem::keys_of_other_params(&model.entry.params_digest, &info.params_digest));
+        return Err(Problem::keys_of_other_params(
+            &model.entry.params_digest,
+            &info.params_digest,
+        ));
     }
     // The cheap checks come before the queue; the worker checks the rest.
     let wire = |e| Problem::wire("request", &e);
     let head = Header::parse(&frame).map_err(wire)?;
     head.expect_params(&model.plan.params.digest()).map_err(wire)?;
 
-    let progress = request.as_ref().map_or_else(|| Arc::new(Progress::default()), |r| Arc::clone(&r.progress));
+    let progress = request
+        .as_ref()
+        .map_or_else(|| Arc::new(Progress::default()), |r| Arc::clone(&r.progress));
     let receive = start.elapsed();
-    let done = service.workers.evaluate(Job { model, key_id, frame, receive, progress }).await?;
+    let done = service
+        .workers
+        .evaluate(Job {
+            model,
+            key_id,
+            frame,
+            receive,
+            progress,
+        })
+        .await?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-        (HeaderName::from_static("server-timing"), server_timing(&done.report)),
+        (
+            HeaderName::from_static("server-timing"),
+            server_timing(&done.report),
+        ),
     ];
     Ok((headers, done.body).into_response())
 }
@@ -72,12 +98,20 @@ pub(super) async fn standing(
     Path(id): Path<String>,
 ) -> Result<Json<Standing>, Problem> {
     let path = format!("/v1/requests/{id}");
-    service.registry.standing(&id).map(Json).ok_or_else(|| Problem::not_found(&path))
+    service
+        .registry
+        .standing(&id)
+        .map(Json)
+        .ok_or_else(|| Problem::not_found(&path))
 }
 
 /// The phases as a `Server-Timing` header, in milliseconds.
 fn server_timing(report: &LatencyReport) -> String {
-    let phases: Vec<String> = report.phases.iter().map(|p| format!("{};dur={:.3}", p.name, p.us / 1e3)).collect();
+    let phases: Vec<String> = report
+        .phases
+        .iter()
+        .map(|p| format!("{};dur={:.3}", p.name, p.us / 1e3))
+        .collect();
     phases.join(", ")
 }
 

@@ -29,13 +29,22 @@ pub(super) async fn upload(
     body: Body,
 ) -> Result<Response, Problem> {
     service.check_open()?;
-    let id = query.model.ok_or_else(|| Problem::missing("the query parameter model", "POST /v1/keys?model=ID"))?;
+    let id = query
+        .model
+        .ok_or_else(|| Problem::missing("the query parameter model", "POST /v1/keys?model=ID"))?;
     let model = Arc::clone(service.model(&id)?);
     let Ok(_place) = service.uploads.try_acquire() else {
         return Err(Problem::busy("key uploads", service.config.uploads, 5));
     };
     let limit = model.needs.total_limit;
-    let mut body = Limited::new("evaluation keys", &headers, body, limit, service.config.idle_timeout).await?;
+    let mut body = Limited::new(
+        "evaluation keys",
+        &headers,
+        body,
+        limit,
+        service.config.idle_timeout,
+    )
+    .await?;
     service.store.check_room(limit)?;
 
     let incoming = service.store.incoming();
@@ -55,7 +64,9 @@ pub(super) async fn upload(
         let file = File::open(&incoming.path).map_err(io)?;
         check_keys(&model.needs, &mut BufReader::with_capacity(1 << 20, file))?;
         store.commit(&incoming, key_id)?;
-        store.info(key_id)?.ok_or_else(|| Problem::unknown_key(&key_id.to_string()))
+        store
+            .info(key_id)?
+            .ok_or_else(|| Problem::unknown_key(&key_id.to_string()))
     })
     .await
     .map_err(|e| Problem::internal(&e))??;
@@ -90,6 +101,8 @@ pub(super) async fn remove(
 pub(super) async fn stored(service: &Arc<Service>, id: &str) -> Result<(KeyId, KeyInfo), Problem> {
     let key_id = id.parse::<KeyId>().map_err(|()| Problem::unknown_key(id))?;
     let store = Arc::clone(&service.store);
-    let info = tokio::task::spawn_blocking(move || store.info(key_id)).await.map_err(|e| Problem::internal(&e))??;
+    let info = tokio::task::spawn_blocking(move || store.info(key_id))
+        .await
+        .map_err(|e| Problem::internal(&e))??;
     Ok((key_id, info.ok_or_else(|| Problem::unknown_key(id))?))
 }

@@ -38,10 +38,17 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
 
 /// One line per request: never a body, never a header.
 async fn log(request: Request, next: Next) -> Response {
-    let (method, path, start) = (request.method().clone(), request.uri().path().to_owned(), Instant::now());
+    let (method, path, start) = (
+        request.method().clone(),
+        request.uri().path().to_owned(),
+        Instant::now(),
+    );
     let mut response = next.run(request).await;
     let ms = start.elapsed().as_millis() as u64;
     tracing::info!(%method, path, status = response.status().as_u16(), ms, "request");
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     response
 }

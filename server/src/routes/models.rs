@@ -21,7 +21,10 @@ pub(super) async fn manifest(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let model = service.model(&id)?;
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     let etag = [(header::ETAG, model.etag.clone())];
     if known.split(',').any(|tag| tag.trim() == model.etag) {
         return Ok((StatusCode::NOT_MODIFIED, etag).into_response());
@@ -39,6 +42,10 @@ pub(super) async fn file(
     let model = service.model(&id)?;
     let path = format!("/v1/models/{id}/files/{name}");
     let bytes = model.files.get(&name).ok_or_else(|| Problem::not_found(&path))?;
-    let kind = if name.ends_with(".json") { "application/json" } else { "application/octet-stream" };
+    let kind = if name.ends_with(".json") {
+        "application/json"
+    } else {
+        "application/octet-stream"
+    };
     Ok(([(header::CONTENT_TYPE, kind)], bytes.clone()).into_response())
 }

@@ -1,0 +1,354 @@
+//! The whole way of one text: keys, upload, encryption, evaluation by the real server, decryption; beside it the same
+//! model in clear.
+
+use crate::api::Api;
+use crate::error::{Error, Result};
+use crate::folder::download_bundle;
+use crate::local::LocalServer;
+use crate::session::Session;
+use he_ops::trace::LatencyReport;
+use models::ModelDir;
+use models::reference::{Mode, forward};
+use serde::Serialize;
+use server::Config;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Largest difference of a logit from the clear polynomial model that counts as agreement.
+pub const LOGIT_TOLERANCE: f64 = 1.0 / 128.0;
+
+/// Hears how far a long step is.
+pub trait Ui: Send + Sync {
+    /// A step begins; `total` in bytes or pieces.
+    fn start(&self, what: &str, total: u64, bytes: bool);
+    /// So much of it is done.
+    fn at(&self, done: u64);
+    /// It is over; `text` sums it up.
+    fn done(&self, what: &str, text: &str);
+}
+
+/// What to run the demo with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The model's id.
+    pub model: String,
+    /// Folder of model folders: the server's, and where the clear model is read.
+    pub models: PathBuf,
+    /// Threads of the server; 0 takes all cores.
+    pub threads: usize,
+}
+
+/// What came out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Demo {
+    /// The text.
+    pub text: String,
+    /// The model.
+    pub model: String,
+    /// The text was cut to the length of the model.
+    pub truncated: bool,
+    /// Label of the encrypted evaluation.
+    pub label: String,
+    /// Its probability.
+    pub probability: f64,
+    /// Label of the same polynomial model in clear.
+    pub clear_label: String,
+    /// Its probability.
+    pub clear_probability: f64,
+    /// Largest difference between an encrypted and a clear logit.
+    pub max_logit_error: f64,
+    /// Starting the server: compiling the plan.
+    pub start_ms: f64,
+    /// Secret key and evaluation keys.
+    pub keygen_ms: f64,
+    /// Uploading the keys, the server's check of them included.
+    pub upload_ms: f64,
+    /// Tokenizing, embedding, encoding, encrypting.
+    pub encrypt_ms: f64,
+    /// From sending the request to having the reply.
+    pub round_trip_ms: f64,
+    /// The homomorphic evaluation alone, as measured by the server.
+    pub evaluate_ms: f64,
+    /// Decrypting and decoding.
+    pub decrypt_ms: f64,
+    /// Evaluation keys made and uploaded.
+    pub keys: usize,
+    /// Their bytes; sent once per client.
+    pub upload_bytes: usize,
+    /// Bytes of the encrypted text.
+    pub request_bytes: usize,
+    /// Bytes of the encrypted answer with its report.
+    pub reply_bytes: usize,
+    /// Parameters and their security, in words.
+    pub security: String,
+    /// Where the time of the server went.
+    pub report: LatencyReport,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// Any of this crate's; a wide difference to the clear model is not among them, the caller decides on it with
+/// [`Demo::check`].
+pub async fn run(options: &Options, text: &str, ui: Arc<dyn Ui>) -> Result<Demo> {
+    let dir = ModelDir::open(options.models.join(&options.model))?;
+    let data = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
+    let mut config = Config::new(&options.models, data.path());
+    config.only = Some(options.model.clone());
+    config.threads = options.threads;
+
+    ui.start("server", 0, false);
+    let (server, start) = timed(LocalServer::start(config)).await;
+    let server = server?;
+    let api = Api::new(server.url())?;
+    let manifest = api.manifest(&options.model).await?;
+    let security = manifest.security.to_string();
+    let (bundle, _) = download_bundle(&api, &manifest).await?;
+    ui.done(
+        "server",
+        &format!("model compiled and served on {} in {}", server.url(), time(start)),
+    );
+
+    let count = manifest.keys.len();
+    ui.start("keys", count as u64, false);
+    let clock = Instant::now();
+    let session = Session::generate(manifest, bundle)?;
+    let keys = session.evaluation_keys(|done, _| ui.at(done as u64))?;
+    let keygen = clock.elapsed();
+    let upload_bytes = keys.len();
+    ui.done(
+        "keys",
+        &format!("secret key and {count} evaluation keys made in {}", time(keygen)),
+    );
+
+    ui.start("upload", upload_bytes as u64, true);
+    let sent = Arc::clone(&ui);
+    let (stored, upload) = timed(api.upload_keys(&options.model, keys, move |n| sent.at(n))).await;
+    let key_id = stored?.key_id;
+    ui.done(
+        "upload",
+        &format!(
+            "{} of evaluation keys, once per client, in {}",
+            size(upload_bytes),
+            time(upload)
+        ),
+    );
+
+    let clock = Instant::now();
+    let request = session.encrypt(text)?;
+    let encrypt = clock.elapsed();
+    let request_bytes = request.frame.len();
+    ui.done(
+        "encrypt",
+        &format!(
+            "the text as {} of ciphertext in {}",
+            size(request_bytes),
+            time(encrypt)
+        ),
+    );
+
+    ui.start("evaluate", session.manifest().plan.steps as u64, false);
+    let limit = session.reply_limit()?;
+    let infer = api.infer(&options.model, &key_id, request.frame, limit, |s| {
+        ui.at(s.done as u64)
+    });
+    let (reply, round_trip) = timed(infer).await;
+    let reply = reply?;
+    let clock = Instant::now();
+    let (answer, report) = session.decrypt(&reply)?;
+    let decrypt = clock.elapsed();
+    let missing = || Error::Protocol {
+        url: server.url().to_owned(),
+        reason: "the reply has no report".into(),
+    };
+    let report = report.ok_or_else(missing)?;
+    let evaluate_ms = report.evaluate_us / 1e3;
+    ui.done(
+        "evaluate",
+        &format!(
+            "{} steps on ciphertexts in {evaluate_ms:.0} ms",
+            session.manifest().plan.steps
+        ),
+    );
+
+    let clear = forward(dir.config(), &dir.weights()?, &request.x, Mode::Polynomial)?;
+    let differences = answer.logits.iter().zip(&clear).map(|(a, b)| (a - b).abs());
+    let max_logit_error = differences.fold(0.0, f64::max);
+    let clear = session.answer(clear);
+    server.stop().await?;
+    Ok(Demo {
+        text: text.to_owned(),
+        model: options.model.clone(),
+        truncated: request.truncated,
+        label: answer.label,
+        probability: answer.probability,
+        clear_label: clear.label,
+        clear_probability: clear.probability,
+        max_logit_error,
+        start_ms: ms(start),
+        keygen_ms: ms(keygen),
+        upload_ms: ms(upload),
+        encrypt_ms: ms(encrypt),
+        round_trip_ms: ms(round_trip),
+        evaluate_ms,
+        decrypt_ms: ms(decrypt),
+        keys: count,
+        upload_bytes,
+        request_bytes,
+        reply_bytes: reply.len(),
+        security,
+        report,
+    })
+}
+
+impl Demo {
+    /// Whether the encrypted answer is the clear one, up to [`LOGIT_TOLERANCE`].
+    ///
+    /// # Errors
+    /// [`Error::Precision`].
+    pub fn check(&self) -> Result<()> {
+        // Written so that a NaN is refused.
+        if self.max_logit_error <= LOGIT_TOLERANCE {
+            return Ok(());
+        }
+        Err(Error::Precision {
+            needed: LOGIT_TOLERANCE,
+            found: self.max_logit_error,
+        })
+    }
+}
+
+impl fmt::Display for Demo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n  \"{}\"", shorten(&self.text, 90))?;
+        if self.truncated {
+            writeln!(f, "  (longer than the model takes; its end was cut)")?;
+        }
+        let row = |f: &mut fmt::Formatter<'_>, label: &str, p: f64, how: &str| {
+            let filled = (p.clamp(0.0, 1.0) * 30.0).round() as usize;
+            writeln!(
+                f,
+                "    {label:<10} {:>5.1} %  {}{}  {how}",
+                p * 100.0,
+                "█".repeat(filled),
+                "░".repeat(30 - filled)
+            )
+        };
+        writeln!(f)?;
+        row(
+            f,
+            &self.label,
+            self.probability,
+            "on encrypted data, by the server",
+        )?;
+        row(
+            f,
+            &self.clear_label,
+            self.clear_probability,
+            "in clear, by the same model",
+        )?;
+        let bits = -self.max_logit_error.max(f64::MIN_POSITIVE).log2();
+        let agree = if self.label == self.clear_label {
+            "same label"
+        } else {
+            "DIFFERENT labels"
+        };
+        writeln!(
+            f,
+            "\n  {agree}; largest logit difference {:.1e} ({bits:.1} bits)",
+            self.max_logit_error
+        )?;
+        writeln!(f, "  {}", self.security)?;
+
+        writeln!(f, "\n  {:<12} {:>12}    {:<12} {:>12}", "sizes", "", "times", "")?;
+        let sizes = [
+            ("keys (once)", self.upload_bytes),
+            ("request", self.request_bytes),
+            ("reply", self.reply_bytes),
+        ];
+        let times = [
+            ("make keys", self.keygen_ms),
+            ("upload", self.upload_ms),
+            ("encrypt", self.encrypt_ms),
+            ("round trip", self.round_trip_ms),
+            ("decrypt", self.decrypt_ms),
+        ];
+        for (i, (name, value)) in times.iter().enumerate() {
+            let (left, bytes) = sizes.get(i).map_or(("", String::new()), |(n, b)| (*n, size(*b)));
+            writeln!(f, "    {left:<12} {bytes:>10}      {name:<12} {value:>9.1} ms")?;
+        }
+        writeln!(f, "\n  Where the time of the server went\n")?;
+        for line in self.report.to_string().lines() {
+            writeln!(f, "    {line}")?;
+        }
+        Ok(())
+    }
+}
+
+async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let clock = Instant::now();
+    let out = work.await;
+    (out, clock.elapsed())
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// A duration for people.
+#[must_use]
+pub fn time(duration: Duration) -> String {
+    let s = duration.as_secs_f64();
+    if s < 1.0 {
+        format!("{:.0} ms", s * 1e3)
+    } else {
+        format!("{s:.1} s")
+    }
+}
+
+/// A size for people.
+#[must_use]
+pub fn size(bytes: usize) -> String {
+    let b = bytes as f64;
+    match bytes {
+        0..=9_999 => format!("{bytes} B"),
+        10_000..=999_999 => format!("{:.1} kB", b / 1e3),
+        _ => format!("{:.2} MB", b / 1e6),
+    }
+}
+
+fn shorten(text: &str, length: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= length {
+        return line;
+    }
+    line.chars().take(length - 3).chain("...".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(
+            (
+                size(80).as_str(),
+                size(147_000).as_str(),
+                size(52_428_800).as_str()
+            ),
+            ("80 B", "147.0 kB", "52.43 MB")
+        );
+        assert_eq!(
+            (
+                time(Duration::from_millis(12)).as_str(),
+                time(Duration::from_millis(2345)).as_str()
+            ),
+            ("12 ms", "2.3 s")
+        );
+        assert_eq!(shorten("a  b\n c", 10), "a b c");
+        assert_eq!(shorten("ääääääääää", 6), "äää...");
+    }
+}

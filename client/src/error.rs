@@ -1,0 +1,152 @@
+//! Everything that can go wrong on the client's side, with the exit code of the command line.
+
+use he_ops::wire::WireError;
+use std::path::PathBuf;
+
+/// Result of every fallible operation of this crate.
+pub type Result<T> = core::result::Result<T, Error>;
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is there already.
+    #[error("{} exists and is kept; use --force to replace it, or write elsewhere", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no key folder for this model yet.
+    #[error("no keys for model {model} in {}; make them first: client keygen --model {model}", folder.display())]
+    NoKeys {
+        /// The model.
+        model: String,
+        /// Where they were looked for.
+        folder: PathBuf,
+    },
+    /// The secret key can be read by others.
+    #[error(
+        "{} can be read by other users (mode {mode:o}, 600 needed); \
+         run: chmod 600 {0}, and make new keys if somebody may have read it",
+        path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The server cannot be reached, or the connection broke.
+    #[error("{url}: {reason}; is the server running? (server serve)")]
+    Network {
+        /// What was asked for.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The server answered with a problem.
+    #[error(
+        "the server refused ({status} {title}): {detail}{}\n  what to do: {hint}",
+        numbers(needed, found)
+    )]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Kind of problem in words.
+        title: String,
+        /// What happened.
+        detail: String,
+        /// What was needed.
+        needed: Option<String>,
+        /// What was found.
+        found: Option<String>,
+        /// What to do.
+        hint: String,
+    },
+    /// The server answered with something that is not of this protocol.
+    #[error("{url} answered what this client does not understand: {reason}; is it a server of this release?")]
+    Protocol {
+        /// What was asked for.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Bytes that are not what they should be: damaged, of another type, or made under other parameters.
+    #[error("{what}: {source}")]
+    Mismatch {
+        /// What was read.
+        what: String,
+        /// Why it was refused.
+        source: WireError,
+    },
+    /// Something that must not leave this machine was about to be sent.
+    #[error("{what} must never be sent to a server; send a file made by `client encrypt`")]
+    Unsafe {
+        /// What it is.
+        what: String,
+    },
+    /// The encrypted answer is further from the clear one than it should be.
+    #[error("the encrypted logits differ from the clear ones by {found:.2e}, at most {needed:.2e} expected")]
+    Precision {
+        /// Largest difference expected.
+        needed: f64,
+        /// Largest difference found.
+        found: f64,
+    },
+    /// The model's files or the text were refused.
+    #[error(transparent)]
+    Model(#[from] models::Error),
+    /// The engine refused.
+    #[error(transparent)]
+    Engine(#[from] he_ops::Error),
+    /// The server in this process failed.
+    #[error("the server in this process failed: {reason}")]
+    Local {
+        /// What it said.
+        reason: String,
+    },
+}
+
+fn numbers(needed: &Option<String>, found: &Option<String>) -> String {
+    match (needed, found) {
+        (Some(needed), Some(found)) => format!("\n  needed: {needed}\n  found:  {found}"),
+        _ => String::new(),
+    }
+}
+
+impl Error {
+    /// Exit code of the command line; documented in `--help`.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Network { .. } => 3,
+            Self::Refused {
+                status: 429 | 503, ..
+            } => 5,
+            Self::Refused {
+                status: 400..=499, ..
+            } => 4,
+            Self::Mismatch { .. } | Self::Unsafe { .. } => 6,
+            Self::Precision { .. } => 7,
+            _ => 1,
+        }
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn wire(what: impl Into<String>) -> impl FnOnce(WireError) -> Self {
+        let what = what.into();
+        move |source| Self::Mismatch { what, source }
+    }
+}

@@ -1,0 +1,229 @@
+//! The key folder: one folder per model with the secret key (mode 0600), the evaluation keys, and what the server said
+//! of the model when they were made, so that encrypting and decrypting need no network.
+
+use crate::api::Api;
+use crate::error::{Error, Result};
+use crate::session::Session;
+use he_ops::wire::{decode_secret_key, encode_secret_key};
+use models::{Bundle, Manifest, PUBLIC_FILES};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// File of the secret key.
+pub const SECRET: &str = "secret.key";
+/// File of the evaluation keys: concatenated frames, as uploaded.
+pub const EVALUATION: &str = "evaluation.keys";
+const MANIFEST: &str = "manifest.json";
+
+/// The keys and public files of one model.
+#[derive(Debug, Clone)]
+pub struct KeyFolder {
+    model: String,
+    path: PathBuf,
+}
+
+impl KeyFolder {
+    /// The folder of `model` below `home`. Nothing is read or made yet.
+    #[must_use]
+    pub fn new(home: &Path, model: &str) -> Self {
+        Self {
+            model: model.to_owned(),
+            path: home.join(model),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Refuses to go on where a secret key would be replaced: what was encrypted with it could not be read any more.
+    ///
+    /// # Errors
+    /// [`Error::Exists`].
+    pub fn check_free(&self, force: bool) -> Result<()> {
+        let path = self.path.join(SECRET);
+        if path.exists() && !force {
+            Err(Error::Exists { path })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes everything; the secret key last, so that an interrupted run leaves no folder that looks complete.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Exists`].
+    pub fn save(
+        &self,
+        session: &Session,
+        files: &[(String, Vec<u8>)],
+        keys: &[u8],
+        force: bool,
+    ) -> Result<()> {
+        self.check_free(force)?;
+        fs::create_dir_all(&self.path).map_err(Error::io(&self.path))?;
+        restrict(&self.path, 0o700)?;
+        let secret_path = self.path.join(SECRET);
+        if secret_path.exists() {
+            // An old secret key beside new evaluation keys would give answers that mean nothing.
+            fs::remove_file(&secret_path).map_err(Error::io(&secret_path))?;
+        }
+        let manifest = serde_json::to_vec_pretty(session.manifest()).unwrap_or_default();
+        for (name, bytes) in files {
+            write(&self.path.join(name), bytes, 0o644)?;
+        }
+        write(&self.path.join(MANIFEST), &manifest, 0o644)?;
+        write(&self.path.join(EVALUATION), keys, 0o644)?;
+        let secret = encode_secret_key(session.params(), session.secret());
+        write(&secret_path, &secret, 0o600)
+    }
+
+    /// Opens the session that was saved.
+    ///
+    /// # Errors
+    /// [`Error::NoKeys`], [`Error::Exposed`] for a secret key that others can read, [`Error::Mismatch`] for a damaged
+    /// one, [`Error::Model`] for a changed bundle.
+    pub fn open(&self) -> Result<Session> {
+        let path = self.path.join(SECRET);
+        if !path.exists() {
+            return Err(Error::NoKeys {
+                model: self.model.clone(),
+                folder: self.path.clone(),
+            });
+        }
+        check_mode(&path)?;
+        let manifest = self.manifest()?;
+        let read = |name: &str| -> Result<Vec<u8>> {
+            let bytes = self.read(name)?;
+            manifest.check_file(name, &bytes)?;
+            Ok(bytes)
+        };
+        let bundle = Bundle::new(
+            &read("config.json")?,
+            &read("tokenizer.json")?,
+            &read("embeddings.safetensors")?,
+        )?;
+        let bytes = Zeroizing::new(self.read(SECRET)?);
+        let params = manifest.checked_params()?;
+        let secret = decode_secret_key(&params, &bytes).map_err(Error::wire(path.display().to_string()))?;
+        Session::new(manifest, bundle, secret)
+    }
+
+    /// The manifest that the keys were made for.
+    ///
+    /// # Errors
+    /// [`Error::NoKeys`], [`Error::Model`].
+    pub fn manifest(&self) -> Result<Manifest> {
+        if !self.path.join(MANIFEST).exists() {
+            return Err(Error::NoKeys {
+                model: self.model.clone(),
+                folder: self.path.clone(),
+            });
+        }
+        Ok(Manifest::from_json(&self.read(MANIFEST)?)?)
+    }
+
+    /// The evaluation keys, and the id under which a server stores them.
+    ///
+    /// # Errors
+    /// [`Error::NoKeys`], [`Error::Io`].
+    pub fn evaluation_keys(&self) -> Result<(Vec<u8>, String)> {
+        if !self.path.join(EVALUATION).exists() {
+            return Err(Error::NoKeys {
+                model: self.model.clone(),
+                folder: self.path.clone(),
+            });
+        }
+        let keys = self.read(EVALUATION)?;
+        let id = blake3::hash(&keys).to_hex().to_string();
+        Ok((keys, id))
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.path.join(name);
+        fs::read(&path).map_err(Error::io(path))
+    }
+}
+
+/// Downloads the public bundle of a model; the bytes are kept beside it to be saved.
+///
+/// # Errors
+/// As [`Api::file`], and [`Error::Model`] for files that do not belong together.
+pub async fn download_bundle(api: &Api, manifest: &Manifest) -> Result<(Bundle, Vec<(String, Vec<u8>)>)> {
+    let mut files = Vec::new();
+    for name in PUBLIC_FILES {
+        files.push((name.to_owned(), api.file(manifest, name).await?));
+    }
+    let find = |name: &str| {
+        files
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, b)| b.as_slice())
+            .unwrap_or_default()
+    };
+    let bundle = Bundle::new(
+        find("config.json"),
+        find("tokenizer.json"),
+        find("embeddings.safetensors"),
+    )?;
+    Ok((bundle, files))
+}
+
+/// Writes a file under a temporary name with its final mode, then renames it: never half a file, never a moment in
+/// which others can read it.
+pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let part = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    // A left-over of a process of the same number would keep its old mode.
+    let _ = fs::remove_file(&part);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    let written = options.open(&part).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let renamed = written.and_then(|()| fs::rename(&part, path));
+    renamed.map_err(|source| {
+        let _ = fs::remove_file(&part);
+        Error::Io {
+            path: path.to_owned(),
+            source,
+        }
+    })
+}
+
+#[cfg(unix)]
+fn restrict(path: &Path, mode: u32) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(Error::io(path))
+}
+
+#[cfg(not(unix))]
+fn restrict(_: &Path, _: u32) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn check_mode(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(path).map_err(Error::io(path))?.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(Error::Exposed {
+            path: path.to_owned(),
+            mode,
+        })
+    }
+}
+
+#[cfg(not(unix))]
+fn check_mode(_: &Path) -> Result<()> {
+    Ok(())
+}
