@@ -1,1 +1,30 @@
 //! What the README claims, measured: accuracy under encryption and the per-op latency table.
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | [`engine`] | client and server in one value: keys made, sentences encrypted, plans run, without the network |
+//! | [`machine`] | the machine that a number was measured on |
+//! | [`stats`] | medians of a few runs |
+
+pub mod engine;
+pub mod machine;
+pub mod stats;
+
+use std::path::{Path, PathBuf};
+
+use models::ModelDir;
+
+/// The model folder for a name as typed: a path if it is one, else the folder of that name in `models/`, of the
+/// current folder or of the workspace.
+///
+/// # Errors
+/// - no such folder, or one that is refused; the message says where it was looked for
+pub fn open_model(name: &str) -> anyhow::Result<ModelDir> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(name);
+    let places = [PathBuf::from(name), Path::new("models").join(name), workspace];
+    match places.iter().find(|place| place.join("config.json").is_file()) {
+        // without the `..` of the workspace path, so that the folder's name is the model's
+        Some(found) => Ok(ModelDir::open(found.canonicalize()?)?),
+        None => anyhow::bail!("no model folder {name}: neither {name} nor models/{name} holds a config.json"),
+    }
+}
