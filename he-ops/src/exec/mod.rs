@@ -3,10 +3,12 @@
 mod ckks;
 mod plain;
 mod run;
+mod sim;
 
 pub use ckks::Ckks;
 pub use plain::Plain;
 pub use run::{Outputs, run};
+pub use sim::{Cost, Sim, SimValue};
 
 use crate::Result;
 use crate::ckks::Pattern;
