@@ -1,9 +1,9 @@
-//! The one hot kernel besides the transform: several sums of (vector x constant) at once, modulo primes of at most
-//! 50 bits.
+//! The hot kernels besides the transform: sums of products modulo primes of at most 50 bits.
 //!
 //! Basis conversion, rescaling, weights in a subring and scalar products are all
-//! `out_j[i] = (start_j + sum_k x_k[i] * w_jk) mod p_j`. Constants are in Montgomery form (times 2^52), sums are kept
-//! as two 52-bit words without any reduction, and one Montgomery step reduces the sum. On x86-64 with AVX-512 IFMA
+//! `out_j[i] = (start_j + sum_k x_k[i] * w_jk) mod p_j` ([`dot`]); the inner product of a key switch has vectors in
+//! place of the constants ([`products`]). Constants and keys are in Montgomery form (times 2^52), sums are kept as two
+//! 52-bit words without any reduction, and one Montgomery step reduces the sum. On x86-64 with AVX-512 IFMA
 //! eight lanes run at once and four outputs share every load; elsewhere the same arithmetic runs on u128, with the
 //! same results bit for bit.
 #![expect(clippy::indexing_slicing, reason = "hot loops; lengths are checked once at the entrance")]
@@ -59,40 +59,123 @@ pub fn dot(outputs: &mut [Output<'_>], xs: &[&[u64]]) {
     portable(outputs, xs, 0, len);
 }
 
-/// The same on u128, for entries `from..to`.
+/// limb\[i\] = (start + limb\[i\] * weight) mod p in place; weight and start in Montgomery form.
+pub fn scale_in_place(limb: &mut [u64], weight: u64, start: u64, modulus: &Modulus) {
+    const BLOCK: usize = 512;
+    let mut copy = [0u64; BLOCK];
+    for block in limb.chunks_mut(BLOCK) {
+        let copy = &mut copy[..block.len()];
+        copy.copy_from_slice(block);
+        dot(&mut [Output { out: block, weights: &[weight], start, modulus }], &[copy]);
+    }
+}
+
+/// `outs[j][i] = (sum_k xs[k][i] * ys[j][k][i]) mod p`: two sums that share the xs. The ys are in Montgomery form.
+///
+/// Surplus terms or entries are ignored, as in [`dot`].
+pub fn products(outs: [&mut [u64]; 2], xs: &[&[u64]], ys: [&[&[u64]]; 2], modulus: &Modulus) {
+    let terms = ys.iter().map(|y| y.len()).min().unwrap_or(0).min(xs.len());
+    let (xs, ys) = (&xs[..terms], ys.map(|y| &y[..terms]));
+    let lens = outs.iter().map(|o| o.len()).chain(xs.iter().chain(ys[0]).chain(ys[1]).map(|v| v.len()));
+    let len = lens.min().unwrap_or(0);
+    let mut from = 0;
+    let [out0, out1] = outs;
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512ifma") {
+        from = len / 8 * 8;
+        // SAFETY: the features were detected; `from` is at most the length of every slice, and all lists have `terms`
+        // entries.
+        unsafe { ifma::products([out0, out1], xs, ys, modulus, from) };
+    }
+    for (out, ys) in [out0, out1].into_iter().zip(ys) {
+        for i in from..len {
+            let terms = xs.iter().zip(ys).map(|(x, y)| u128::from(x[i]) * u128::from(y[i]));
+            out[i] = reduce_sum(terms, 0, modulus);
+        }
+    }
+}
+
+/// A sum of products below 2^100 each, divided by 2^52, modulo p.
+fn reduce_sum(terms: impl Iterator<Item = u128>, start: u64, modulus: &Modulus) -> u64 {
+    let mut sum = u128::from(start);
+    for (k, term) in terms.enumerate() {
+        sum += term;
+        if (k + 1) % TERMS_PER_REDUCTION == 0 {
+            sum = (u128::from(modulus.reduce((sum >> WORD52) as u64)) << WORD52) | (sum & u128::from(MASK52));
+        }
+    }
+    // Montgomery: (sum + m p) / 2^52 with m chosen so that the division is exact.
+    let m = (sum as u64).wrapping_mul(modulus.neg_inv52()) & MASK52;
+    modulus.reduce_u128((sum + u128::from(m) * u128::from(modulus.value())) >> WORD52)
+}
+
+/// [`dot`] on u128, for entries `from..to`.
 fn portable(outputs: &mut [Output<'_>], xs: &[&[u64]], from: usize, to: usize) {
     for o in outputs {
         for i in from..to {
-            let mut sum = u128::from(o.start);
-            for (k, (x, &w)) in xs.iter().zip(o.weights).enumerate() {
-                sum += u128::from(x[i]) * u128::from(w);
-                if (k + 1) % TERMS_PER_REDUCTION == 0 {
-                    sum = (u128::from(o.modulus.reduce((sum >> WORD52) as u64)) << WORD52) | (sum & u128::from(MASK52));
-                }
-            }
-            // Montgomery: (sum + m p) / 2^52 with m chosen so that the division is exact.
-            let m = (sum as u64).wrapping_mul(o.modulus.neg_inv52()) & MASK52;
-            let t = (sum + u128::from(m) * u128::from(o.modulus.value())) >> WORD52;
-            o.out[i] = o.modulus.reduce_u128(t);
+            let terms = xs.iter().zip(o.weights).map(|(x, &w)| u128::from(x[i]) * u128::from(w));
+            o.out[i] = reduce_sum(terms, o.start, o.modulus);
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod ifma {
-    use super::{MASK52, Output, TERMS_PER_REDUCTION, WORD52};
+    use super::{MASK52, Modulus, Output, TERMS_PER_REDUCTION, WORD52};
     use core::arch::x86_64::*;
 
-    /// r mod p for lanes below 2^52, with mu = floor(2^52 / p): the quotient is short by at most two.
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    #[inline]
-    fn barrett(r: __m512i, p: __m512i, mu: __m512i) -> __m512i {
-        let zero = _mm512_setzero_si512();
-        let quotient = _mm512_madd52hi_epu64(zero, r, mu);
-        // quotient * p is below 2^52, so its low word is the whole product.
-        let r = _mm512_sub_epi64(r, _mm512_madd52lo_epu64(zero, quotient, p));
-        let r = _mm512_min_epu64(r, _mm512_sub_epi64(r, p));
-        _mm512_min_epu64(r, _mm512_sub_epi64(r, p))
+    /// One modulus in every lane.
+    #[derive(Clone, Copy)]
+    struct Prime {
+        p: __m512i,
+        /// floor(2^52 / p).
+        mu: __m512i,
+        /// -p^-1 mod 2^52.
+        neg_inv: __m512i,
+    }
+
+    impl Prime {
+        #[target_feature(enable = "avx512f,avx512ifma")]
+        #[inline]
+        fn new(modulus: &Modulus) -> Self {
+            Self {
+                p: _mm512_set1_epi64(modulus.value() as i64),
+                mu: _mm512_set1_epi64(((1u64 << WORD52) / modulus.value()) as i64),
+                neg_inv: _mm512_set1_epi64(modulus.neg_inv52() as i64),
+            }
+        }
+
+        /// r mod p for lanes below 2^52: the quotient from mu is short by at most two.
+        #[target_feature(enable = "avx512f,avx512ifma")]
+        #[inline]
+        fn barrett(self, r: __m512i) -> __m512i {
+            let zero = _mm512_setzero_si512();
+            let quotient = _mm512_madd52hi_epu64(zero, r, self.mu);
+            // quotient * p is below 2^52, so its low word is the whole product.
+            let r = _mm512_sub_epi64(r, _mm512_madd52lo_epu64(zero, quotient, self.p));
+            let r = _mm512_min_epu64(r, _mm512_sub_epi64(r, self.p));
+            _mm512_min_epu64(r, _mm512_sub_epi64(r, self.p))
+        }
+
+        /// The same sum with a low word below 2^52 and a high word below p.
+        #[target_feature(enable = "avx512f,avx512ifma")]
+        #[inline]
+        fn fold(self, lo: __m512i, hi: __m512i) -> (__m512i, __m512i) {
+            let high = _mm512_add_epi64(hi, _mm512_srli_epi64::<WORD52>(lo));
+            (_mm512_and_si512(lo, _mm512_set1_epi64(MASK52 as i64)), self.barrett(high))
+        }
+
+        /// (lo + 2^52 hi) / 2^52 mod p: one Montgomery step.
+        #[target_feature(enable = "avx512f,avx512ifma")]
+        #[inline]
+        fn reduce(self, lo: __m512i, hi: __m512i) -> __m512i {
+            let high = _mm512_add_epi64(hi, _mm512_srli_epi64::<WORD52>(lo));
+            let low = _mm512_and_si512(lo, _mm512_set1_epi64(MASK52 as i64));
+            let m = _mm512_madd52lo_epu64(_mm512_setzero_si512(), low, self.neg_inv);
+            // low + (m p mod 2^52) is 0 or 2^52: the carry is one unless low is zero.
+            let carry = _mm512_min_epu64(low, _mm512_set1_epi64(1));
+            self.barrett(_mm512_madd52hi_epu64(_mm512_add_epi64(high, carry), m, self.p))
+        }
     }
 
     /// A tile of T outputs over entries 0..len (a multiple of 8).
@@ -101,11 +184,7 @@ mod ifma {
     /// AVX-512 F and IFMA present; every `out` and every x at least `len` long; every `weights` at least xs.len() long.
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) unsafe fn tile<const T: usize>(outputs: &mut [Output<'_>], xs: &[&[u64]], len: usize) {
-        let mask = _mm512_set1_epi64(MASK52 as i64);
-        let p: [__m512i; T] = core::array::from_fn(|j| _mm512_set1_epi64(outputs[j].modulus.value() as i64));
-        let mu: [__m512i; T] =
-            core::array::from_fn(|j| _mm512_set1_epi64(((1u64 << WORD52) / outputs[j].modulus.value()) as i64));
-        let ninv: [__m512i; T] = core::array::from_fn(|j| _mm512_set1_epi64(outputs[j].modulus.neg_inv52() as i64));
+        let primes: [Prime; T] = core::array::from_fn(|j| Prime::new(outputs[j].modulus));
         let start: [__m512i; T] = core::array::from_fn(|j| _mm512_set1_epi64(outputs[j].start as i64));
         let zero = _mm512_setzero_si512();
         for i in (0..len).step_by(8) {
@@ -122,22 +201,53 @@ mod ifma {
                 }
                 if (k + 1) % TERMS_PER_REDUCTION == 0 {
                     for j in 0..T {
-                        hi[j] = _mm512_add_epi64(hi[j], _mm512_srli_epi64::<WORD52>(lo[j]));
-                        lo[j] = _mm512_and_si512(lo[j], mask);
-                        hi[j] = barrett(hi[j], p[j], mu[j]);
+                        (lo[j], hi[j]) = primes[j].fold(lo[j], hi[j]);
                     }
                 }
             }
             for j in 0..T {
-                let high = _mm512_add_epi64(hi[j], _mm512_srli_epi64::<WORD52>(lo[j]));
-                let low = _mm512_and_si512(lo[j], mask);
-                let m = _mm512_madd52lo_epu64(zero, low, ninv[j]);
-                // low + (m p mod 2^52) is 0 or 2^52: the carry is one unless low is zero.
-                let carry = _mm512_min_epu64(low, _mm512_set1_epi64(1));
-                let t = _mm512_madd52hi_epu64(_mm512_add_epi64(high, carry), m, p[j]);
-                let r = barrett(t, p[j], mu[j]);
+                let r = primes[j].reduce(lo[j], hi[j]);
                 // SAFETY: i + 8 <= len <= out.len().
                 unsafe { _mm512_storeu_si512(outputs[j].out.as_mut_ptr().add(i).cast(), r) };
+            }
+        }
+    }
+
+    /// Two sums of products over entries 0..len (a multiple of 8).
+    ///
+    /// # Safety
+    /// AVX-512 F and IFMA present; every slice at least `len` long; both lists of ys as long as xs.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) unsafe fn products(
+        outs: [&mut [u64]; 2],
+        xs: &[&[u64]],
+        ys: [&[&[u64]]; 2],
+        modulus: &Modulus,
+        len: usize,
+    ) {
+        let prime = Prime::new(modulus);
+        let zero = _mm512_setzero_si512();
+        for i in (0..len).step_by(8) {
+            let mut lo = [zero; 2];
+            let mut hi = [zero; 2];
+            for (k, x) in xs.iter().enumerate() {
+                // SAFETY: i + 8 <= len <= x.len().
+                let x = unsafe { _mm512_loadu_si512(x.as_ptr().add(i).cast()) };
+                for j in 0..2 {
+                    // SAFETY: k < xs.len() = ys[j].len(), and i + 8 <= len <= ys[j][k].len().
+                    let y = unsafe { _mm512_loadu_si512(ys[j].get_unchecked(k).as_ptr().add(i).cast()) };
+                    lo[j] = _mm512_madd52lo_epu64(lo[j], x, y);
+                    hi[j] = _mm512_madd52hi_epu64(hi[j], x, y);
+                }
+                if (k + 1) % TERMS_PER_REDUCTION == 0 {
+                    for j in 0..2 {
+                        (lo[j], hi[j]) = prime.fold(lo[j], hi[j]);
+                    }
+                }
+            }
+            for j in 0..2 {
+                // SAFETY: i + 8 <= len <= outs[j].len().
+                unsafe { _mm512_storeu_si512(outs[j].as_mut_ptr().add(i).cast(), prime.reduce(lo[j], hi[j])) };
             }
         }
     }
@@ -202,5 +312,38 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn products_of_vectors_agree_with_u128() {
+        let m = Modulus::new(ntt_prime_below(50, 10, &[]).unwrap()).unwrap();
+        for terms in [0usize, 1, 3, 17] {
+            let len = 29;
+            let vector = |seed: u64| -> Vec<u64> {
+                (0..len).map(|i| if i == 3 { m.value() - 1 } else { m.reduce((seed + i).wrapping_mul(0x9e37_79b9_7f4a_7c15)) }).collect()
+            };
+            let xs: Vec<Vec<u64>> = (0..terms as u64).map(|k| vector(k * 100)).collect();
+            let ys: Vec<Vec<u64>> = (0..2 * terms as u64).map(|k| vector(k * 77 + 5)).collect();
+            let mont: Vec<Vec<u64>> = ys.iter().map(|y| y.iter().map(|&v| m.to_mont52(v)).collect()).collect();
+            let x_refs: Vec<&[u64]> = xs.iter().map(Vec::as_slice).collect();
+            let y_refs: Vec<&[u64]> = mont.iter().map(Vec::as_slice).collect();
+            let (mut a, mut b) = (vec![0; len as usize], vec![0; len as usize]);
+            products([&mut a, &mut b], &x_refs, [&y_refs[..terms], &y_refs[terms..]], &m);
+            for (out, ys) in [(&a, &ys[..terms]), (&b, &ys[terms..])] {
+                for i in 0..len as usize {
+                    let want = xs.iter().zip(ys).fold(0, |acc, (x, y)| m.add(acc, m.mul(x[i], y[i])));
+                    assert_eq!(out[i], want);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn scaling_in_place_is_a_dot_product_of_one_term() {
+        let m = Modulus::new(ntt_prime_below(48, 10, &[]).unwrap()).unwrap();
+        let mut limb: Vec<u64> = (0..1500).map(|i| m.reduce(i * i * 987_654_321)).collect();
+        let want: Vec<u64> = limb.iter().map(|&v| m.add(m.mul(v, 12345), 7)).collect();
+        scale_in_place(&mut limb, m.to_mont52(12345), m.to_mont52(7), &m);
+        assert_eq!(limb, want);
     }
 }

@@ -1,6 +1,6 @@
 //! Basis conversion between residue number systems.
 
-use super::dot::{Output, dot};
+use super::dot::{Output, dot, scale_in_place};
 use super::{Modulus, NttTable};
 use crate::par;
 use crate::ring::{Eval, Poly, arena};
@@ -63,10 +63,7 @@ impl BasisConverter {
     /// Source limb k (unnormalised inverse transform) to y_k, in place.
     pub fn prepare(&self, k: usize, limb: &mut [u64]) {
         if let (Some(&(factor, half)), Some(modulus)) = (self.source.get(k), self.from.get(k)) {
-            let len = limb.len();
-            let mut scratch = arena::take(len);
-            scratch.copy_from_slice(limb);
-            dot(&mut [Output { out: limb, weights: &[factor], start: half, modulus }], &[&scratch]);
+            scale_in_place(limb, factor, half, modulus);
         }
     }
 

@@ -320,12 +320,12 @@ impl Evaluator {
         self.automorphism("conjugate", a, self.params.galois_element_conjugate(), &mut None)
     }
 
-    fn automorphism(
+    fn automorphism<'a>(
         &self,
         op: &'static str,
-        a: &Ciphertext,
+        a: &'a Ciphertext,
         element: u64,
-        shared: &mut Option<Decomposed>,
+        shared: &mut Option<Decomposed<'a>>,
     ) -> Result<Ciphertext> {
         let (c0, c1) = two_parts(op, a)?;
         if element == 1 {

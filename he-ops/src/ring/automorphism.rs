@@ -24,10 +24,15 @@ pub fn permutation(element: u64, log_n: u32) -> Vec<u32> {
 pub fn permute(input: &Poly<Eval>, table: &[u32]) -> Poly<Eval> {
     let n = input.degree();
     let mut out = Poly::<Eval>::scratch(input.limbs(), n);
+    let mask = n.next_power_of_two() - 1;
     par::limbs(out.words_mut(), n, |i, limb| {
         let source = input.limb(i);
+        if source.len() != mask + 1 {
+            return;
+        }
         for (word, &from) in limb.iter_mut().zip(table) {
-            *word = source.get(from as usize).copied().unwrap_or_default();
+            // SAFETY: source has mask + 1 words, and the index is masked.
+            *word = unsafe { *source.get_unchecked(from as usize & mask) };
         }
     });
     out

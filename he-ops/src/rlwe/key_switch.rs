@@ -3,22 +3,40 @@
 use super::keys::KeySwitchKey;
 use super::params::{Gadget, Params};
 use crate::arith::NttTable;
+use crate::arith::dot::products;
 use crate::par;
 use crate::ring::{Eval, Poly, arena};
 use crate::{Error, Result};
 
 /// The digits of one polynomial, extended to all its primes and the special primes: what hoisted rotations share.
-pub struct Decomposed {
+pub struct Decomposed<'a> {
+    /// The polynomial itself: on its own primes a digit is what it was.
+    poly: &'a Poly<Eval>,
     level: usize,
     gadget: Gadget,
-    digits: Vec<Poly<Eval>>,
+    /// Per digit, the limbs outside of it: other ciphertext primes, then special primes.
+    extended: Vec<Poly<Eval>>,
 }
 
-impl Decomposed {
+impl Decomposed<'_> {
     /// The gadget it was made for; keys of another gadget need a decomposition of their own.
     #[must_use]
     pub fn gadget(&self) -> Gadget {
         self.gadget
+    }
+
+    /// Every digit modulo prime i of q_0..q_level and the special primes.
+    fn limb(&self, i: usize) -> Vec<&[u64]> {
+        let mut out: Vec<&[u64]> = Vec::with_capacity(self.extended.len());
+        for (digit, extended) in self.extended.iter().enumerate() {
+            let range = self.gadget.digit_range(digit, self.level);
+            out.push(match i {
+                i if range.contains(&i) => self.poly.limb(i),
+                i if i < range.start => extended.limb(i),
+                i => extended.limb(i - range.len()),
+            });
+        }
+        out
     }
 }
 
@@ -28,7 +46,7 @@ impl Decomposed {
 ///
 /// # Errors
 /// [`Error::Level`] or [`Error::Shape`] when the polynomial does not fit.
-pub fn decompose(params: &Params, poly: &Poly<Eval>, level: usize, gadget: Gadget) -> Result<Decomposed> {
+pub fn decompose<'a>(params: &Params, poly: &'a Poly<Eval>, level: usize, gadget: Gadget) -> Result<Decomposed<'a>> {
     let q = params.q_tables(level)?;
     let p = params.p_tables(gadget.specials)?;
     let n = params.degree();
@@ -38,36 +56,32 @@ pub fn decompose(params: &Params, poly: &Poly<Eval>, level: usize, gadget: Gadge
     let count = gadget.digits_at(level);
     let converters = (0..count).map(|d| params.mod_up(level, gadget, d)).collect::<Result<Vec<_>>>()?;
     let mut source = arena::take(poly.words().len());
-    source.copy_from_slice(poly.words());
     par::for_each(source.chunks_mut(n).zip(q).collect(), |i, (limb, table): (&mut [u64], &NttTable)| {
+        limb.copy_from_slice(poly.limb(i));
         table.inverse_unnormalized(limb);
         if let Some(converter) = converters.get(i / gadget.digit_limbs) {
             converter.prepare(i % gadget.digit_limbs, limb);
         }
     });
-    let mut digits = Vec::with_capacity(count);
+    let mut extended = Vec::with_capacity(count);
     for (digit, converter) in converters.iter().enumerate() {
         let range = gadget.digit_range(digit, level);
-        let mut extended = arena::take((q.len() + p.len() - range.len()) * n);
-        converter.convert(source.get(range.start * n..range.end * n).unwrap_or_default(), &mut extended, n);
-        let mut out = Poly::<Eval>::scratch(q.len() + p.len(), n);
-        let tables: Vec<&NttTable> = q.iter().chain(p).collect();
+        let mut out = Poly::<Eval>::scratch(q.len() + p.len() - range.len(), n);
+        converter.convert(source.get(range.start * n..range.end * n).unwrap_or_default(), out.words_mut(), n);
+        let tables: Vec<&NttTable> =
+            q.iter().enumerate().filter(|(i, _)| !range.contains(i)).map(|(_, t)| t).chain(p).collect();
         par::limbs(out.words_mut(), n, |i, limb| {
-            if range.contains(&i) {
-                limb.copy_from_slice(poly.limb(i));
-            } else if let Some(table) = tables.get(i) {
-                let at = if i < range.start { i } else { i - range.len() };
-                limb.copy_from_slice(extended.get(at * n..(at + 1) * n).unwrap_or_default());
+            if let Some(table) = tables.get(i) {
                 table.forward(limb);
             }
         });
-        digits.push(out);
+        extended.push(out);
     }
-    Ok(Decomposed { level, gadget, digits })
+    Ok(Decomposed { poly, level, gadget, extended })
 }
 
 /// The inner product of digits and key, still over QP: (body, mask).
-fn inner_product(params: &Params, decomposed: &Decomposed, key: &KeySwitchKey) -> Result<[Poly<Eval>; 2]> {
+fn inner_product(params: &Params, decomposed: &Decomposed<'_>, key: &KeySwitchKey) -> Result<[Poly<Eval>; 2]> {
     let level = decomposed.level;
     if key.gadget != decomposed.gadget || key.level < level {
         return Err(Error::Level { op: "key switch", needed: level, found: key.level });
@@ -76,17 +90,16 @@ fn inner_product(params: &Params, decomposed: &Decomposed, key: &KeySwitchKey) -
     let p = params.p_tables(key.gadget.specials)?;
     let tables: Vec<&NttTable> = q.iter().chain(p).collect();
     let n = params.degree();
-    let mut out = [(); 2].map(|()| Poly::<Eval>::zero(tables.len(), n));
+    let mut out = [(); 2].map(|()| Poly::<Eval>::scratch(tables.len(), n));
     let [body, mask] = &mut out;
     let items: Vec<_> = body.words_mut().chunks_mut(n).zip(mask.words_mut().chunks_mut(n)).collect();
     par::for_each(items, |i, (body, mask)| {
         // The key has more ciphertext primes than the operand when it was made for a higher level.
         let at = if i <= level { i } else { i + key.level - level };
         if let Some(table) = tables.get(i) {
-            for (digit, (b, a)) in decomposed.digits.iter().zip(&key.digits) {
-                table.mul_accumulate(body, digit.limb(i), b.limb(at));
-                table.mul_accumulate(mask, digit.limb(i), a.limb(at));
-            }
+            let bodies: Vec<&[u64]> = key.digits.iter().map(|(b, _)| b.limb(at)).collect();
+            let masks: Vec<&[u64]> = key.digits.iter().map(|(_, a)| a.limb(at)).collect();
+            products([body, mask], &decomposed.limb(i), [&bodies, &masks], table.modulus());
         }
     });
     Ok(out)
@@ -100,7 +113,7 @@ fn inner_product(params: &Params, decomposed: &Decomposed, key: &KeySwitchKey) -
 /// [`Error::Level`] when the key was made for a lower level or another gadget.
 pub fn switch(
     params: &Params,
-    decomposed: &Decomposed,
+    decomposed: &Decomposed<'_>,
     key: &KeySwitchKey,
     add: [Option<&Poly<Eval>>; 2],
 ) -> Result<[Poly<Eval>; 2]> {

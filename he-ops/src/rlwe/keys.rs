@@ -1,6 +1,7 @@
 //! Keys that may leave the client: key-switch keys, the bundle of them, the public key.
 
 use super::params::{Gadget, Params};
+use crate::arith::dot::scale_in_place;
 use crate::arith::sample::{Domain, Seed};
 use crate::par;
 use crate::ring::{Eval, Poly};
@@ -115,7 +116,8 @@ pub struct KeySwitchKey {
     pub level: usize,
     /// Its decomposition.
     pub gadget: Gadget,
-    /// (body, mask) per digit, over q_0..q_level, then the special primes.
+    /// (body, mask) per digit, over q_0..q_level, then the special primes; words in Montgomery form
+    /// ([`crate::arith::dot`]).
     pub digits: Vec<(Poly<Eval>, Poly<Eval>)>,
 }
 
@@ -150,6 +152,16 @@ impl SeededKeySwitchKey {
             return Err(Error::Shape { what: "digits of a key", needed: gadget.digits, found: self.bodies.len() });
         }
         let limbs = self.level + 1 + gadget.specials;
+        let tables: Vec<_> = params.q_tables(self.level)?.iter().chain(params.p_tables(gadget.specials)?).collect();
+        let to_mont = |mut poly: Poly<Eval>| {
+            par::limbs(poly.words_mut(), params.degree(), |i, limb| {
+                if let Some(m) = tables.get(i).map(|t| t.modulus()) {
+                    // 2^52 in Montgomery form.
+                    scale_in_place(limb, m.to_mont52(m.to_mont52(1)), 0, m);
+                }
+            });
+            poly
+        };
         let digits = self
             .bodies
             .into_iter()
@@ -158,7 +170,8 @@ impl SeededKeySwitchKey {
                 if body.limbs() != limbs || body.degree() != params.degree() {
                     return Err(Error::Shape { what: "limbs of a key", needed: limbs, found: body.limbs() });
                 }
-                Ok((body, expand_mask(params, &self.seed, digit, self.level, gadget)?))
+                let mask = expand_mask(params, &self.seed, digit, self.level, gadget)?;
+                Ok((to_mont(body), to_mont(mask)))
             })
             .collect::<Result<_>>()?;
         Ok(KeySwitchKey { purpose: self.purpose, level: self.level, gadget, digits })
