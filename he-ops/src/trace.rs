@@ -58,7 +58,10 @@ pub struct LatencyReport {
 impl LatencyReport {
     /// Adds a phase at the end.
     pub fn push_phase(&mut self, name: &str, duration: Duration) {
-        self.phases.push(Phase { name: name.to_owned(), us: micros(duration) });
+        self.phases.push(Phase {
+            name: name.to_owned(),
+            us: micros(duration),
+        });
     }
 
     /// The rows summed over layers, one per category.
@@ -67,7 +70,10 @@ impl LatencyReport {
         for op in &self.ops {
             match rows.iter_mut().find(|row| row.op == op.op) {
                 Some(row) => row.absorb(op),
-                None => rows.push(OpRecord { layer: "all".to_owned(), ..op.clone() }),
+                None => rows.push(OpRecord {
+                    layer: "all".to_owned(),
+                    ..op.clone()
+                }),
             }
         }
         rows
@@ -85,7 +91,11 @@ impl OpRecord {
 }
 
 fn write_table(f: &mut fmt::Formatter<'_>, title: &str, rows: &[OpRecord]) -> fmt::Result {
-    writeln!(f, "{title:<24} {:<20} {:>6} {:>9} {:>11} {:>7}", "op", "count", "level", "ms", "share")?;
+    writeln!(
+        f,
+        "{title:<24} {:<20} {:>6} {:>9} {:>11} {:>7}",
+        "op", "count", "level", "ms", "share"
+    )?;
     for row in rows {
         writeln!(
             f,
@@ -106,7 +116,11 @@ impl fmt::Display for LatencyReport {
         write_table(f, "layer", &self.ops)?;
         writeln!(f)?;
         write_table(f, "primitive", &self.primitives)?;
-        let overhead = if self.evaluate_us > 0.0 { self.overhead_us / self.evaluate_us } else { 0.0 };
+        let overhead = if self.evaluate_us > 0.0 {
+            self.overhead_us / self.evaluate_us
+        } else {
+            0.0
+        };
         writeln!(
             f,
             "\nevaluate {:.3} ms on {} thread{}, {:.2} % of it outside of operations",
@@ -115,7 +129,9 @@ impl fmt::Display for LatencyReport {
             if self.threads == 1 { "" } else { "s" },
             overhead * 100.0
         )?;
-        self.phases.iter().try_for_each(|phase| writeln!(f, "{:<12} {:>11.3} ms", phase.name, phase.us / 1e3))
+        self.phases
+            .iter()
+            .try_for_each(|phase| writeln!(f, "{:<12} {:>11.3} ms", phase.name, phase.us / 1e3))
     }
 }
 
@@ -148,7 +164,13 @@ impl Tracer {
         let key = (step.label.layer.clone(), step.label.op.clone());
         Row::note(self.ops.entry(key).or_insert_with(|| Row::new(order)), step, time);
         let order = self.primitives.len();
-        Row::note(self.primitives.entry(step.op.name()).or_insert_with(|| Row::new(order)), step, time);
+        Row::note(
+            self.primitives
+                .entry(step.op.name())
+                .or_insert_with(|| Row::new(order)),
+            step,
+            time,
+        );
     }
 
     /// Notes the wall time of a whole run.
@@ -168,13 +190,21 @@ impl Tracer {
 
     /// Rows per layer and category, in order of first execution.
     pub fn ops(&self) -> Vec<OpRecord> {
-        let rows = self.ops.iter().map(|((layer, op), row)| (row, layer.as_str(), op.as_str()));
+        let rows = self
+            .ops
+            .iter()
+            .map(|((layer, op), row)| (row, layer.as_str(), op.as_str()));
         self.table(rows.collect())
     }
 
     /// Rows per primitive, in order of first execution.
     pub fn primitives(&self) -> Vec<OpRecord> {
-        self.table(self.primitives.iter().map(|(op, row)| (row, "all", *op)).collect())
+        self.table(
+            self.primitives
+                .iter()
+                .map(|(op, row)| (row, "all", *op))
+                .collect(),
+        )
     }
 
     /// The report of the runs seen; phases other than `evaluate` are the server's to add.
@@ -212,7 +242,13 @@ impl Tracer {
 
 impl Row {
     fn new(first_seen: usize) -> Self {
-        Row { first_seen, count: 0, level_in: 0, level_out: usize::MAX, total: Duration::ZERO }
+        Row {
+            first_seen,
+            count: 0,
+            level_in: 0,
+            level_out: usize::MAX,
+            total: Duration::ZERO,
+        }
     }
 
     fn note(&mut self, step: &crate::graph::Step, time: Duration) {

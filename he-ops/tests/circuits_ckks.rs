@@ -5,7 +5,8 @@ mod common;
 
 use common::{Client, Numbers, graph_of, precision_bits, predict, run_plain};
 use he_ops::circuits::{
-    ChebyshevSeries, Circuit, FeedForward, Head, LinearTransform, Matrix, PowerSoftmaxAttention, Reciprocal, TokenLayout,
+    ChebyshevSeries, Circuit, FeedForward, Head, LinearTransform, Matrix, PowerSoftmaxAttention, Reciprocal,
+    TokenLayout,
 };
 use he_ops::ckks::Pattern;
 use he_ops::graph::{Plan, compile, compile_for};
@@ -15,13 +16,24 @@ use num_complex::Complex64;
 fn bits(plan: &Plan, inputs: &[(&str, Vec<Complex64>)]) -> f64 {
     let expected = run_plain(plan, inputs);
     let (found, report) = Client::new(plan).run(plan, inputs);
-    assert!(report.overhead_us < 0.01 * report.evaluate_us + 200.0, "{} us", report.overhead_us);
+    assert!(
+        report.overhead_us < 0.01 * report.evaluate_us + 200.0,
+        "{} us",
+        report.overhead_us
+    );
     let name = &plan.outputs[0].name;
     let bits = precision_bits(&found[name], &expected[name]);
     let (predicted, _) = predict(plan, inputs);
     let (degree, depth) = (plan.params.degree(), plan.depth());
-    println!("{:<24} N = {degree:<6} depth {depth:<2} {bits:.1} bits, {predicted:.1} predicted", plan.name);
-    assert!((bits - predicted).abs() < 3.0, "{}: {bits} bits, {predicted} predicted", plan.name);
+    println!(
+        "{:<24} N = {degree:<6} depth {depth:<2} {bits:.1} bits, {predicted:.1} predicted",
+        plan.name
+    );
+    assert!(
+        (bits - predicted).abs() < 3.0,
+        "{}: {bits} bits, {predicted} predicted",
+        plan.name
+    );
     bits
 }
 
@@ -29,11 +41,19 @@ fn check(circuit: &impl Circuit, inputs: &[Vec<Complex64>], needed: f64) {
     let depth = circuit.depth().unwrap();
     let params = common::toy_params_INSECURE(circuit.slots().ilog2() + 1, depth);
     let plan = compile_for(&graph_of(circuit), circuit.name(), &params).unwrap();
-    let named: Vec<(String, Vec<Complex64>)> =
-        inputs.iter().enumerate().map(|(i, x)| (format!("x{i}"), x.clone())).collect();
-    let named: Vec<(&str, Vec<Complex64>)> = named.iter().map(|(name, x)| (name.as_str(), x.clone())).collect();
+    let named: Vec<(String, Vec<Complex64>)> = inputs
+        .iter()
+        .enumerate()
+        .map(|(i, x)| (format!("x{i}"), x.clone()))
+        .collect();
+    let named: Vec<(&str, Vec<Complex64>)> =
+        named.iter().map(|(name, x)| (name.as_str(), x.clone())).collect();
     let found = bits(&plan, &named);
-    assert!(found >= needed, "{}: {found} bits, {needed} needed", circuit.name());
+    assert!(
+        found >= needed,
+        "{}: {found} bits, {needed} needed",
+        circuit.name()
+    );
 }
 
 const SMALL: usize = 1 << 8;
@@ -45,7 +65,11 @@ fn linear_transform() {
         Matrix::complex(16, 12, numbers.f32s(16 * 12, 0.3), numbers.f32s(16 * 12, 0.3)).unwrap()
     };
     let transform = LinearTransform::new(SMALL, 16, vec![w(&mut numbers), w(&mut numbers)]).unwrap();
-    check(&transform, &[numbers.complex(SMALL, 1.0), numbers.complex(SMALL, 1.0)], 18.0);
+    check(
+        &transform,
+        &[numbers.complex(SMALL, 1.0), numbers.complex(SMALL, 1.0)],
+        18.0,
+    );
 }
 
 #[test]
@@ -54,7 +78,11 @@ fn polynomials() {
         let mut numbers = Numbers(degree as u64);
         let mut coefficients: Vec<f64> = numbers.f32s(degree + 1, 0.3).into_iter().map(f64::from).collect();
         coefficients[degree] = 0.4;
-        check(&ChebyshevSeries::new(SMALL, coefficients).unwrap(), &[numbers.reals(SMALL, 1.0)], 12.0);
+        check(
+            &ChebyshevSeries::new(SMALL, coefficients).unwrap(),
+            &[numbers.reals(SMALL, 1.0)],
+            12.0,
+        );
     }
 }
 
@@ -73,7 +101,10 @@ fn feed_forward_and_head() {
         LinearTransform::new(SMALL, 16, vec![w]).unwrap()
     };
     let (up, down) = (matrix(&mut numbers), matrix(&mut numbers));
-    let circuit = FeedForward::new(up, Pattern::constant(0.3).unwrap()).with_twice_real_part().with_down(down).unwrap();
+    let circuit = FeedForward::new(up, Pattern::constant(0.3).unwrap())
+        .with_twice_real_part()
+        .with_down(down)
+        .unwrap();
     check(&circuit, &[numbers.complex(SMALL, 0.5)], 15.0);
     let layout = TokenLayout::new(SMALL, 4, 16).unwrap();
     let weights = Head::pair(numbers.f32s(16, 0.1), numbers.f32s(16, 0.1)).unwrap();
@@ -84,7 +115,8 @@ fn feed_forward_and_head() {
 #[test]
 fn attention() {
     let layout = TokenLayout::new(SMALL, 8, 16).unwrap();
-    let attention = PowerSoftmaxAttention::new(layout, 2, 0.01, vec![0.6; 2], vec![(0.05, 1.5); 2], 2).unwrap();
+    let attention =
+        PowerSoftmaxAttention::new(layout, 2, 0.01, vec![0.6; 2], vec![(0.05, 1.5); 2], 2).unwrap();
     let mut numbers = Numbers(4);
     let inputs = [(); 3].map(|()| numbers.reals(SMALL, 0.7));
     check(&attention, &inputs, 9.0);
@@ -99,7 +131,12 @@ fn a_classifier_on_a_small_ring() {
 
 #[test]
 fn a_classifier_at_the_parameters_of_the_service() {
-    let plan = compile(&common::classifier(1 << 14, 32, 64, 4, 64).unwrap(), "classifier", 35).unwrap();
+    let plan = compile(
+        &common::classifier(1 << 14, 32, 64, 4, 64).unwrap(),
+        "classifier",
+        35,
+    )
+    .unwrap();
     let inputs = [("tokens", Numbers(6).complex(1 << 14, 1.0))];
     let client = Client::new(&plan);
     let expected = run_plain(&plan, &inputs);
@@ -110,7 +147,14 @@ fn a_classifier_at_the_parameters_of_the_service() {
     let (predicted, cost) = predict(&plan, &inputs);
     println!("{bits:.1} bits, {predicted:.1} predicted; {cost:?}");
     assert!(bits > 10.0, "{bits} bits");
-    assert!((bits - predicted).abs() < 3.0, "{bits} bits, {predicted} predicted");
+    assert!(
+        (bits - predicted).abs() < 3.0,
+        "{bits} bits, {predicted} predicted"
+    );
     let within: f64 = report.ops.iter().map(|op| op.total_us).sum();
-    assert!((within - report.evaluate_us).abs() < 0.01 * report.evaluate_us, "{within} of {}", report.evaluate_us);
+    assert!(
+        (within - report.evaluate_us).abs() < 0.01 * report.evaluate_us,
+        "{within} of {}",
+        report.evaluate_us
+    );
 }

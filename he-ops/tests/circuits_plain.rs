@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use common::{Numbers, eval_plain, largest_error, plan_of};
 use he_ops::circuits::{
-    ChebyshevSeries, Circuit, FeedForward, Head, LinearTransform, Matrix, PowerSoftmaxAttention, Quadratic, Reciprocal,
-    TokenLayout,
+    ChebyshevSeries, Circuit, FeedForward, Head, LinearTransform, Matrix, PowerSoftmaxAttention, Quadratic,
+    Reciprocal, TokenLayout,
 };
 use he_ops::ckks::Pattern;
 use num_complex::Complex64;
@@ -75,7 +75,9 @@ fn eval_at_any_depth(circuit: &impl Circuit, x: &[Complex64]) -> Vec<Complex64> 
     let log_n = circuit.slots().ilog2() + 1;
     let params = common::toy_params_INSECURE(log_n, circuit.depth().unwrap());
     let plan = he_ops::graph::compile_for(&common::graph_of(circuit), circuit.name(), &params).unwrap();
-    common::run_plain(&plan, &[("x0", x.to_vec())]).remove("result").unwrap()
+    common::run_plain(&plan, &[("x0", x.to_vec())])
+        .remove("result")
+        .unwrap()
 }
 
 #[test]
@@ -84,7 +86,10 @@ fn a_full_matrix_costs_what_the_docs_say() {
     let matrix = |numbers: &mut Numbers| Matrix::real(64, 64, numbers.f32s(64 * 64, 1.0)).unwrap();
     let one = LinearTransform::new(SLOTS, 64, vec![matrix(&mut numbers)]).unwrap();
     let profile = one.profile().unwrap();
-    assert_eq!((profile.depth, profile.key_switches, profile.plaintext_products), (1, 15 + 7, 127));
+    assert_eq!(
+        (profile.depth, profile.key_switches, profile.plaintext_products),
+        (1, 15 + 7, 127)
+    );
     assert_eq!(one.rotations().unwrap(), BTreeSet::from([-16, 1, 2, 4, 8, 16]));
     // Two inputs share the giant steps.
     let two = LinearTransform::new(SLOTS, 64, vec![matrix(&mut numbers), matrix(&mut numbers)]).unwrap();
@@ -131,11 +136,17 @@ fn the_reciprocal_is_within_its_bound() {
                 lo + (hi - lo) * 0.5 * (1.0 + numbers.next())
             })
             .collect();
-        let t = x.iter().enumerate().map(|(j, x)| reciprocal.input_shift(j) - reciprocal.input_scale(j) * x);
+        let t = x
+            .iter()
+            .enumerate()
+            .map(|(j, x)| reciprocal.input_shift(j) - reciprocal.input_scale(j) * x);
         let y = eval_plain(&reciprocal, &[t.map(|t| Complex64::new(t, 0.0)).collect()]);
         for (j, (x, y)) in x.iter().zip(&y).enumerate() {
             let y = y.re * reciprocal.gain(j);
-            assert!((x * y - 1.0).abs() <= reciprocal.error_bound() * 1.001 + 1e-6, "{x} * {y}");
+            assert!(
+                (x * y - 1.0).abs() <= reciprocal.error_bound() * 1.001 + 1e-6,
+                "{x} * {y}"
+            );
             assert!((reciprocal.evaluate(j, *x) / y - 1.0).abs() < 1e-5);
         }
     }
@@ -144,8 +155,15 @@ fn the_reciprocal_is_within_its_bound() {
 /// The formula of PowerSoftmax, one query and head at a time, with the reciprocal polynomial in the middle.
 #[expect(clippy::too_many_arguments)]
 fn attention_direct(
-    layout: TokenLayout, heads: usize, power: i32, epsilon: f64, shift: &[f64], reciprocal: &Reciprocal,
-    q: &[f64], k: &[f64], v: &[f64],
+    layout: TokenLayout,
+    heads: usize,
+    power: i32,
+    epsilon: f64,
+    shift: &[f64],
+    reciprocal: &Reciprocal,
+    q: &[f64],
+    k: &[f64],
+    v: &[f64],
 ) -> Vec<f64> {
     let TokenLayout { tokens, dim, .. } = layout;
     let head_dim = dim / heads;
@@ -171,7 +189,8 @@ fn check_attention(layout: TokenLayout, heads: usize, power: u32, doublings: u32
     let TokenLayout { tokens, dim, .. } = layout;
     let shift: Vec<f64> = (0..heads).map(|h| 0.6 + 0.1 * h as f64).collect();
     let ranges: Vec<(f64, f64)> = (0..heads).map(|h| (0.02, 2.0 + h as f64)).collect();
-    let attention = PowerSoftmaxAttention::new(layout, power, 0.01, shift.clone(), ranges, doublings).unwrap();
+    let attention =
+        PowerSoftmaxAttention::new(layout, power, 0.01, shift.clone(), ranges, doublings).unwrap();
     let mut numbers = Numbers(11);
     let mut part = || (0..tokens * dim).map(|_| numbers.next()).collect::<Vec<f64>>();
     let (q, k, v) = (part(), part(), part());
@@ -181,7 +200,8 @@ fn check_attention(layout: TokenLayout, heads: usize, power: u32, doublings: u32
         for copy in 0..layout.copies() {
             for t in 0..tokens {
                 for f in 0..dim {
-                    out[layout.slot(copy, t, f)] = Complex64::new(x[((t + stairs * copy) % tokens) * dim + f], 0.0);
+                    out[layout.slot(copy, t, f)] =
+                        Complex64::new(x[((t + stairs * copy) % tokens) * dim + f], 0.0);
                 }
             }
         }
@@ -190,13 +210,28 @@ fn check_attention(layout: TokenLayout, heads: usize, power: u32, doublings: u32
     let stairs = attention.shifts();
     let y = eval_plain(&attention, &[pack(&q, 0), pack(&k, stairs), pack(&v, stairs)]);
     let o = attention_direct(
-        layout, heads, power as i32, 0.01, &shift, attention.reciprocal(), &q, &k, &v,
+        layout,
+        heads,
+        power as i32,
+        0.01,
+        &shift,
+        attention.reciprocal(),
+        &q,
+        &k,
+        &v,
     );
     let head_dim = dim / heads;
-    let result: Vec<Complex64> =
-        y.iter().enumerate().map(|(j, y)| y * attention.gain(j % dim / head_dim)).collect();
+    let result: Vec<Complex64> = y
+        .iter()
+        .enumerate()
+        .map(|(j, y)| y * attention.gain(j % dim / head_dim))
+        .collect();
     let expected = pack(&o, 0);
-    assert!(largest_error(&result, &expected) < 1e-5, "{}", largest_error(&result, &expected));
+    assert!(
+        largest_error(&result, &expected) < 1e-5,
+        "{}",
+        largest_error(&result, &expected)
+    );
     let depth = 3 + power.ilog2() as usize + doublings as usize;
     assert_eq!(attention.depth().unwrap(), depth);
 }
@@ -213,7 +248,8 @@ fn attention_is_the_power_softmax_formula() {
 #[test]
 fn attention_costs_what_the_docs_say() {
     let layout = TokenLayout::new(SLOTS, 32, 64).unwrap();
-    let attention = PowerSoftmaxAttention::new(layout, 2, 0.01, vec![0.5; 4], vec![(0.1, 2.0); 4], 3).unwrap();
+    let attention =
+        PowerSoftmaxAttention::new(layout, 2, 0.01, vec![0.5; 4], vec![(0.1, 2.0); 4], 3).unwrap();
     let profile = attention.profile().unwrap();
     // Rotations of k and v, sums and copies in two packed pairs, two conjugations, sums over 8 copies.
     let rotations = 2 * 3 + 2 * (4 + 4) + 2 + 2 * 3;
@@ -230,17 +266,30 @@ fn the_feed_forward_squares_what_the_matrix_gives() {
     let (w1, w2) = (numbers.f32s(hidden * dim, 0.3), numbers.f32s(dim * hidden, 0.3));
     let activation = Quadratic::new(0.2, 0.5, 0.1).unwrap();
     assert!((activation.evaluate(1.7) - (0.2 * 1.7 * 1.7 + 0.5 * 1.7 + 0.1)).abs() < 1e-12);
-    let transform = |w: &[f32]| LinearTransform::new(SLOTS, dim, vec![Matrix::real(32, 32, w.to_vec()).unwrap()]).unwrap();
+    let transform = |w: &[f32]| {
+        LinearTransform::new(SLOTS, dim, vec![Matrix::real(32, 32, w.to_vec()).unwrap()]).unwrap()
+    };
     let bias = Pattern::constant(activation.shift as f32).unwrap();
-    let circuit = FeedForward::new(transform(&w1), bias).with_down(transform(&w2)).unwrap();
+    let circuit = FeedForward::new(transform(&w1), bias)
+        .with_down(transform(&w2))
+        .unwrap();
     let x = numbers.reals(SLOTS, 1.0);
     let u: Vec<Complex64> = matmul(&x, &complex(&w1), hidden, dim, dim)
         .into_iter()
-        .map(|pre| Complex64::new((activation.evaluate(pre.re) - activation.offset) / activation.gain, 0.0))
+        .map(|pre| {
+            Complex64::new(
+                (activation.evaluate(pre.re) - activation.offset) / activation.gain,
+                0.0,
+            )
+        })
         .collect();
     let expected = matmul(&u, &complex(&w2), dim, hidden, dim);
     let y = eval_plain(&circuit, &[x]);
-    assert!(largest_error(&y, &expected) < 1e-6, "{}", largest_error(&y, &expected));
+    assert!(
+        largest_error(&y, &expected) < 1e-6,
+        "{}",
+        largest_error(&y, &expected)
+    );
     assert_eq!(circuit.depth().unwrap(), 3);
 }
 
@@ -249,21 +298,33 @@ fn the_head_sums_two_labels_in_every_slot() {
     let layout = TokenLayout::new(SLOTS, 32, 64).unwrap();
     let mut numbers = Numbers(6);
     let rows = [numbers.f32s(64, 0.1), numbers.f32s(64, 0.1)];
-    let head =
-        Head::new(layout, vec![Head::pair(rows[0].clone(), rows[1].clone()).unwrap()], Pattern::constant(0.25).unwrap())
-            .unwrap();
+    let head = Head::new(
+        layout,
+        vec![Head::pair(rows[0].clone(), rows[1].clone()).unwrap()],
+        Pattern::constant(0.25).unwrap(),
+    )
+    .unwrap();
     let one = numbers.reals(32 * 64, 1.0);
     let x: Vec<Complex64> = one.iter().copied().cycle().take(SLOTS).collect();
-    let label = |row: &[f32]| -> f64 { one.iter().enumerate().map(|(j, x)| x.re * f64::from(row[j % 64])).sum() };
+    let label = |row: &[f32]| -> f64 {
+        one.iter()
+            .enumerate()
+            .map(|(j, x)| x.re * f64::from(row[j % 64]))
+            .sum()
+    };
     let expected = vec![Complex64::new(label(&rows[0]) + 0.25, label(&rows[1])); SLOTS];
     assert!(largest_error(&eval_plain(&head, &[x]), &expected) < 1e-9);
-    assert_eq!((head.depth().unwrap(), head.profile().unwrap().key_switches), (1, 11));
+    assert_eq!(
+        (head.depth().unwrap(), head.profile().unwrap().key_switches),
+        (1, 11)
+    );
 }
 
 #[test]
 fn a_plan_of_a_circuit_has_the_profile_that_the_circuit_told() {
     let layout = TokenLayout::new(SLOTS, 32, 64).unwrap();
-    let attention = PowerSoftmaxAttention::new(layout, 2, 0.01, vec![0.5; 4], vec![(0.1, 2.0); 4], 3).unwrap();
+    let attention =
+        PowerSoftmaxAttention::new(layout, 2, 0.01, vec![0.5; 4], vec![(0.1, 2.0); 4], 3).unwrap();
     let (profile, plan) = (attention.profile().unwrap(), plan_of(&attention));
     let summary = plan.summary().unwrap();
     assert_eq!(summary.depth, profile.depth);

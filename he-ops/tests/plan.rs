@@ -7,25 +7,48 @@ use num_complex::Complex64;
 
 #[test]
 fn the_classifier_fits_depth_11_and_its_keys_are_small() {
-    let plan = compile(&common::classifier(1 << 14, 32, 64, 4, 64).unwrap(), "classifier", 35).unwrap();
+    let plan = compile(
+        &common::classifier(1 << 14, 32, 64, 4, 64).unwrap(),
+        "classifier",
+        35,
+    )
+    .unwrap();
     let summary = plan.summary().unwrap();
     println!("{plan}");
     assert_eq!(summary.depth, 11);
     assert!(summary.secure && summary.log_qp <= 868.0);
-    assert!(summary.key_switches <= 120, "{} key switches", summary.key_switches);
-    assert!(summary.key_bytes <= 60_000_000, "{} bytes of keys", summary.key_bytes);
+    assert!(
+        summary.key_switches <= 120,
+        "{} key switches",
+        summary.key_switches
+    );
+    assert!(
+        summary.key_bytes <= 60_000_000,
+        "{} bytes of keys",
+        summary.key_bytes
+    );
     assert!(summary.request_bytes <= 4_000_000);
 }
 
 #[test]
 fn the_text_of_a_plan_is_golden() {
-    let plan = compile(&common::classifier(1 << 14, 32, 64, 4, 64).unwrap(), "classifier", 35).unwrap();
+    let plan = compile(
+        &common::classifier(1 << 14, 32, 64, 4, 64).unwrap(),
+        "classifier",
+        35,
+    )
+    .unwrap();
     insta::assert_snapshot!("classifier", plan);
 }
 
 #[test]
 fn every_operand_has_the_level_and_the_scale_that_its_operation_needs() {
-    let plan = compile(&common::classifier(1 << 14, 32, 64, 4, 64).unwrap(), "classifier", 35).unwrap();
+    let plan = compile(
+        &common::classifier(1 << 14, 32, 64, 4, 64).unwrap(),
+        "classifier",
+        35,
+    )
+    .unwrap();
     let step = |id: &he_ops::graph::NodeId| &plan.steps[id.index()];
     for s in &plan.steps {
         let q = |level: usize| plan.params.moduli().nth(level).unwrap().value() as f64;
@@ -67,7 +90,12 @@ fn every_operand_has_the_level_and_the_scale_that_its_operation_needs() {
                 step(&a).scale
             }
         };
-        assert!((expected / s.scale - 1.0).abs() < 1e-12, "{:?}: {expected} {}", s.op, s.scale);
+        assert!(
+            (expected / s.scale - 1.0).abs() < 1e-12,
+            "{:?}: {expected} {}",
+            s.op,
+            s.scale
+        );
     }
 }
 
@@ -101,14 +129,25 @@ fn a_graph_deeper_than_the_parameters_is_refused_with_both_numbers() {
 fn a_run_can_be_cancelled_between_steps() {
     use std::collections::BTreeMap;
     use std::ops::ControlFlow;
-    let plan = compile(&common::classifier(1 << 14, 32, 64, 4, 64).unwrap(), "classifier", 35).unwrap();
+    let plan = compile(
+        &common::classifier(1 << 14, 32, 64, 4, 64).unwrap(),
+        "classifier",
+        35,
+    )
+    .unwrap();
     let inputs = BTreeMap::from([("tokens".to_owned(), vec![Complex64::ZERO; 1 << 14])]);
     let result = he_ops::exec::run(
         &plan,
         &mut he_ops::exec::Plain::new(1 << 14),
         &inputs,
         &mut he_ops::trace::Tracer::new(),
-        &mut |done, _| if done < 10 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) },
+        &mut |done, _| {
+            if done < 10 {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        },
     );
     assert!(matches!(result, Err(he_ops::Error::Cancelled { done: 10.., .. })));
 }

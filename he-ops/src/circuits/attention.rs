@@ -53,7 +53,12 @@ impl PowerSoftmaxAttention {
         ranges: Vec<(f64, f64)>,
         doublings: u32,
     ) -> Result<Self> {
-        let refuse = |reason: String| Err(Error::Circuit { circuit: "power_softmax_attention", reason });
+        let refuse = |reason: String| {
+            Err(Error::Circuit {
+                circuit: "power_softmax_attention",
+                reason,
+            })
+        };
         let heads = ranges.len();
         if !heads.is_power_of_two() || heads > layout.dim || shift.len() != heads {
             return refuse(format!(
@@ -73,12 +78,23 @@ impl PowerSoftmaxAttention {
             ));
         }
         if !epsilon.is_finite() || epsilon < 0.0 || shift.iter().any(|c| !c.is_finite()) {
-            return refuse(format!("a finite epsilon >= 0 and finite shifts needed, epsilon {epsilon} found"));
+            return refuse(format!(
+                "a finite epsilon >= 0 and finite shifts needed, epsilon {epsilon} found"
+            ));
         }
         let head_dim = layout.dim / heads;
         let of_slot = |slot: usize| ranges.get(slot / head_dim).copied().unwrap_or((0.0, 0.0));
         let reciprocal = Reciprocal::new(layout.slots, (0..layout.dim).map(of_slot).collect(), doublings)?;
-        Ok(PowerSoftmaxAttention { layout, heads, head_dim, power, epsilon, shift, reciprocal, ranges })
+        Ok(PowerSoftmaxAttention {
+            layout,
+            heads,
+            head_dim,
+            power,
+            epsilon,
+            shift,
+            reciprocal,
+            ranges,
+        })
     }
 
     /// Rows that a query is multiplied with in each copy: tokens / copies.
@@ -130,14 +146,19 @@ impl PowerSoftmaxAttention {
                 })
                 .collect()
         });
-        let shift = self.per_slot(|head, _| self.shift.get(head).copied().unwrap_or(0.0) * self.score_scale(head))?;
+        let shift =
+            self.per_slot(|head, _| self.shift.get(head).copied().unwrap_or(0.0) * self.score_scale(head))?;
         let root = (self.head_dim as f64).sqrt();
         let mut scores = Vec::with_capacity(products.len());
         for pair in products.chunks(2) {
             // A packed pair comes out of its conjugation doubled.
             let half = if pair.len() == 2 { 0.5 } else { 1.0 };
             let mask = self.per_slot(|head, a| {
-                if a == 0 { half * self.score_scale(head) / root } else { 0.0 }
+                if a == 0 {
+                    half * self.score_scale(head) / root
+                } else {
+                    0.0
+                }
             })?;
             let packed = g.category("ciphertext matmul", |g| {
                 let packed = match pair {
@@ -190,9 +211,16 @@ impl Circuit for PowerSoftmaxAttention {
             };
             scores.into_iter().map(|score| power(score, g)).collect()
         });
-        let nothing = || Error::Circuit { circuit: "power_softmax_attention", reason: "no token".to_owned() };
+        let nothing = || Error::Circuit {
+            circuit: "power_softmax_attention",
+            reason: "no token".to_owned(),
+        };
         let t = g.category("power softmax", |g| -> Result<NodeId> {
-            let sum = weights.iter().copied().reduce(|a, b| g.add(a, b)).ok_or_else(nothing)?;
+            let sum = weights
+                .iter()
+                .copied()
+                .reduce(|a, b| g.add(a, b))
+                .ok_or_else(nothing)?;
             let denominator = inner_sum(g, sum, sequence, copies)?;
             let start = self.per_slot(|head, _| {
                 let slot = head * self.head_dim;

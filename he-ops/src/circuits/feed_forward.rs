@@ -24,9 +24,16 @@ impl Quadratic {
     pub fn new(a: f64, b: f64, c: f64) -> Result<Self> {
         if a == 0.0 || ![a, b, c].iter().all(|x| x.is_finite()) {
             let reason = format!("finite coefficients with a != 0 needed, {a} x^2 + {b} x + {c} found");
-            return Err(Error::Value { what: "quadratic activation", reason });
+            return Err(Error::Value {
+                what: "quadratic activation",
+                reason,
+            });
         }
-        Ok(Quadratic { gain: a, shift: b / (2.0 * a), offset: c - b * b / (4.0 * a) })
+        Ok(Quadratic {
+            gain: a,
+            shift: b / (2.0 * a),
+            offset: c - b * b / (4.0 * a),
+        })
     }
 
     /// The activation at x.
@@ -50,14 +57,22 @@ pub struct FeedForward {
 impl FeedForward {
     /// `bias` is added before the square, activation shift included.
     pub fn new(up: LinearTransform, bias: Pattern) -> Self {
-        FeedForward { up, real_part: false, bias, down: None }
+        FeedForward {
+            up,
+            real_part: false,
+            bias,
+            down: None,
+        }
     }
 
     /// Takes twice the real part of the first transform: for inputs that carry something else in their imaginary part.
     /// Halve the weights.
     #[must_use]
     pub fn with_twice_real_part(self) -> Self {
-        FeedForward { real_part: true, ..self }
+        FeedForward {
+            real_part: true,
+            ..self
+        }
     }
 
     /// A second matrix after the activation.
@@ -66,8 +81,15 @@ impl FeedForward {
     /// [`Error::Shape`] unless it takes one input.
     pub fn with_down(self, down: LinearTransform) -> Result<Self> {
         match down.arity() {
-            1 => Ok(FeedForward { down: Some(down), ..self }),
-            found => Err(Error::Shape { what: "inputs of the second matrix", needed: 1, found }),
+            1 => Ok(FeedForward {
+                down: Some(down),
+                ..self
+            }),
+            found => Err(Error::Shape {
+                what: "inputs of the second matrix",
+                needed: 1,
+                found,
+            }),
         }
     }
 }

@@ -25,12 +25,27 @@ impl Head {
     pub fn new(layout: TokenLayout, weights: Vec<Pattern>, bias: Pattern) -> Result<Self> {
         if weights.is_empty() {
             let reason = "weights of at least one input needed".to_owned();
-            return Err(Error::Circuit { circuit: "head", reason });
+            return Err(Error::Circuit {
+                circuit: "head",
+                reason,
+            });
         }
-        if let Some(long) = weights.iter().chain([&bias]).find(|w| w.period() > layout.sequence()) {
-            return Err(Error::Shape { what: "period of a head", needed: layout.sequence(), found: long.period() });
+        if let Some(long) = weights
+            .iter()
+            .chain([&bias])
+            .find(|w| w.period() > layout.sequence())
+        {
+            return Err(Error::Shape {
+                what: "period of a head",
+                needed: layout.sequence(),
+                found: long.period(),
+            });
         }
-        Ok(Head { layout, weights, bias })
+        Ok(Head {
+            layout,
+            weights,
+            bias,
+        })
     }
 
     /// The rows of two labels as one complex pattern.
@@ -58,7 +73,11 @@ impl Circuit for Head {
     fn expand(&self, g: &mut Graph, inputs: &[NodeId]) -> Result<NodeId> {
         same_slots(self, g)?;
         if inputs.len() != self.arity() {
-            return Err(Error::Shape { what: "inputs of a circuit", needed: self.arity(), found: inputs.len() });
+            return Err(Error::Shape {
+                what: "inputs of a circuit",
+                needed: self.arity(),
+                found: inputs.len(),
+            });
         }
         g.category("head", |g| {
             let weighted = g.weighted_sum(inputs.iter().copied().zip(self.weights.iter().cloned()));

@@ -31,7 +31,9 @@ impl TokenLayout {
         }
         Err(Error::Circuit {
             circuit: "token layout",
-            reason: format!("powers of two with tokens * dim <= slots needed, {tokens} * {dim} in {slots} found"),
+            reason: format!(
+                "powers of two with tokens * dim <= slots needed, {tokens} * {dim} in {slots} found"
+            ),
         })
     }
 

@@ -23,9 +23,18 @@ impl Matrix {
     /// [`Error::Shape`] when there are not rows * cols entries.
     pub fn real(rows: usize, cols: usize, entries: Vec<f32>) -> Result<Self> {
         if entries.len() != rows * cols {
-            return Err(Error::Shape { what: "entries of a matrix", needed: rows * cols, found: entries.len() });
+            return Err(Error::Shape {
+                what: "entries of a matrix",
+                needed: rows * cols,
+                found: entries.len(),
+            });
         }
-        Ok(Matrix { rows, cols, re: entries, im: None })
+        Ok(Matrix {
+            rows,
+            cols,
+            re: entries,
+            im: None,
+        })
     }
 
     /// A complex matrix.
@@ -34,7 +43,10 @@ impl Matrix {
     /// [`Error::Shape`] when there are not rows * cols entries in each part.
     pub fn complex(rows: usize, cols: usize, re: Vec<f32>, im: Vec<f32>) -> Result<Self> {
         let im = Matrix::real(rows, cols, im)?.re;
-        Ok(Matrix { im: Some(im), ..Matrix::real(rows, cols, re)? })
+        Ok(Matrix {
+            im: Some(im),
+            ..Matrix::real(rows, cols, re)?
+        })
     }
 
     /// Rows: length of the result.
@@ -80,7 +92,7 @@ impl Matrix {
 ///
 /// Baby steps are composed of rotations by powers of two, which are few keys. Diagonals of zeros are left out.
 ///
-/// **Level:** in -> in - 1. **Keys:** rotations 1, 2, .., n/2 at the input, +n and -n one level below.
+/// **Level:** in -> in - 1. **Keys:** rotations 1, 2, .., n/2, +n and -n.
 /// **Cost:** at most n - 1 rotations for each input and 2 dim / n - 1 for the giant steps, one plaintext product for
 /// each diagonal. **Reference:** ePrint 2014/106 (diagonals), 2018/244 (baby steps, giant steps).
 #[derive(Debug, Clone)]
@@ -98,21 +110,35 @@ impl LinearTransform {
     /// [`Error::Circuit`] for a period that is no power of two or does not fit the slots, for no matrix at all, and
     /// for a matrix with more than `dim` rows or columns.
     pub fn new(slots: usize, dim: usize, matrices: Vec<Matrix>) -> Result<Self> {
-        let refuse = |reason: String| Err(Error::Circuit { circuit: "linear_transform", reason });
+        let refuse = |reason: String| {
+            Err(Error::Circuit {
+                circuit: "linear_transform",
+                reason,
+            })
+        };
         if !dim.is_power_of_two() || dim > slots {
-            return refuse(format!("a period that is a power of two up to {slots} needed, {dim} found"));
+            return refuse(format!(
+                "a period that is a power of two up to {slots} needed, {dim} found"
+            ));
         }
         if matrices.is_empty() {
             return refuse("at least one matrix needed".to_owned());
         }
         for Matrix { rows, cols, .. } in &matrices {
             if *rows > dim || *cols > dim {
-                return refuse(format!("matrices of up to {dim} x {dim} needed, {rows} x {cols} found; split it"));
+                return refuse(format!(
+                    "matrices of up to {dim} x {dim} needed, {rows} x {cols} found; split it"
+                ));
             }
         }
         // The power of two next above sqrt(2 dim): baby steps are shared between matrices, so rather more of them.
         let baby_steps = 1 << (dim.trailing_zeros() + 2).div_ceil(2);
-        Ok(LinearTransform { slots, dim, baby_steps: usize::min(baby_steps, dim), matrices })
+        Ok(LinearTransform {
+            slots,
+            dim,
+            baby_steps: usize::min(baby_steps, dim),
+            matrices,
+        })
     }
 
     /// Another number of baby steps, a power of two up to `dim`: more of them where several matrices share an input.
@@ -123,8 +149,14 @@ impl LinearTransform {
         if baby_steps.is_power_of_two() && baby_steps <= self.dim {
             return Ok(LinearTransform { baby_steps, ..self });
         }
-        let reason = format!("a power of two of baby steps up to {} needed, {baby_steps} found", self.dim);
-        Err(Error::Circuit { circuit: "linear_transform", reason })
+        let reason = format!(
+            "a power of two of baby steps up to {} needed, {baby_steps} found",
+            self.dim
+        );
+        Err(Error::Circuit {
+            circuit: "linear_transform",
+            reason,
+        })
     }
 
     /// Diagonals that are not zero.
@@ -135,17 +167,20 @@ impl LinearTransform {
         Ok(self.profile()?.plaintext_products)
     }
 
-    /// Inner sums by giant step: terms (input, baby step, weights).
-    fn giants(&self) -> Result<BTreeMap<i64, Vec<(usize, usize, Pattern)>>> {
+    /// Inner sums by giant step.
+    fn giants(&self) -> Result<BTreeMap<i64, Vec<Term>>> {
         let n = self.baby_steps as i64;
         let dim = self.dim as i64;
-        let mut giants: BTreeMap<i64, Vec<(usize, usize, Pattern)>> = BTreeMap::new();
+        let mut giants: BTreeMap<i64, Vec<Term>> = BTreeMap::new();
         for (input, matrix) in self.matrices.iter().enumerate() {
             for k in 1 - dim..dim {
                 let (giant, baby) = (k.div_euclid(n), k.rem_euclid(n));
                 let weights = matrix.diagonal(k, self.dim, n * giant)?;
                 if !weights.is_zero() {
-                    giants.entry(giant).or_default().push((input, baby as usize, weights));
+                    giants
+                        .entry(giant)
+                        .or_default()
+                        .push((input, baby as usize, weights));
                 }
             }
         }
@@ -156,6 +191,9 @@ impl LinearTransform {
         Ok(giants)
     }
 }
+
+/// Input, baby step, weights.
+type Term = (usize, usize, Pattern);
 
 /// rot_k(x), composed of rotations by powers of two; equal prefixes are equal nodes.
 fn baby(g: &mut Graph, x: NodeId, k: usize) -> NodeId {
@@ -198,7 +236,11 @@ impl Circuit for LinearTransform {
     fn expand(&self, g: &mut Graph, inputs: &[NodeId]) -> Result<NodeId> {
         same_slots(self, g)?;
         if inputs.len() != self.arity() {
-            return Err(Error::Shape { what: "inputs of a circuit", needed: self.arity(), found: inputs.len() });
+            return Err(Error::Shape {
+                what: "inputs of a circuit",
+                needed: self.arity(),
+                found: inputs.len(),
+            });
         }
         let giants = self.giants()?;
         g.category("plaintext matmul", |g| {
@@ -224,7 +266,10 @@ impl Circuit for LinearTransform {
                     None => part,
                 });
             }
-            total.ok_or(Error::Circuit { circuit: "linear_transform", reason: "no diagonal".to_owned() })
+            total.ok_or(Error::Circuit {
+                circuit: "linear_transform",
+                reason: "no diagonal".to_owned(),
+            })
         })
     }
 }

@@ -77,7 +77,11 @@ pub trait Circuit {
 /// The inputs as an array, checked in number and against the graph.
 fn take<const N: usize>(circuit: &impl Circuit, g: &Graph, inputs: &[NodeId]) -> Result<[NodeId; N]> {
     same_slots(circuit, g)?;
-    let wrong = |_| Error::Shape { what: "inputs of a circuit", needed: N, found: inputs.len() };
+    let wrong = |_| Error::Shape {
+        what: "inputs of a circuit",
+        needed: N,
+        found: inputs.len(),
+    };
     inputs.try_into().map_err(wrong)
 }
 
@@ -85,6 +89,10 @@ fn same_slots(circuit: &impl Circuit, g: &Graph) -> Result<()> {
     if g.slots() == circuit.slots() {
         Ok(())
     } else {
-        Err(Error::Shape { what: "slots of a circuit", needed: g.slots(), found: circuit.slots() })
+        Err(Error::Shape {
+            what: "slots of a circuit",
+            needed: g.slots(),
+            found: circuit.slots(),
+        })
     }
 }

@@ -29,8 +29,14 @@ impl ChebyshevSeries {
     /// # Errors
     /// [`Error::Circuit`] when the degree is 0 or above 1023; [`Error::Value`] for a coefficient that is not finite.
     pub fn new(slots: usize, mut coefficients: Vec<f64>) -> Result<Self> {
-        if coefficients.iter().any(|c| !c.is_finite() || c.abs() > f64::from(f32::MAX)) {
-            return Err(Error::Value { what: "chebyshev_series", reason: "a coefficient is not finite".to_owned() });
+        if coefficients
+            .iter()
+            .any(|c| !c.is_finite() || c.abs() > f64::from(f32::MAX))
+        {
+            return Err(Error::Value {
+                what: "chebyshev_series",
+                reason: "a coefficient is not finite".to_owned(),
+            });
         }
         while coefficients.last() == Some(&0.0) {
             coefficients.pop();
@@ -38,12 +44,22 @@ impl ChebyshevSeries {
         if !(2..=1024).contains(&coefficients.len()) {
             let degree = coefficients.len().saturating_sub(1);
             let reason = format!("degree 1 to 1023 needed, {degree} found");
-            return Err(Error::Circuit { circuit: "chebyshev_series", reason });
+            return Err(Error::Circuit {
+                circuit: "chebyshev_series",
+                reason,
+            });
         }
-        let mut series = ChebyshevSeries { slots, coefficients, leaf: 2 };
+        let mut series = ChebyshevSeries {
+            slots,
+            coefficients,
+            leaf: 2,
+        };
         let mut best = (usize::MAX, usize::MAX);
         for log_leaf in 1..=series.optimal_depth() {
-            let candidate = ChebyshevSeries { leaf: 1 << log_leaf, ..series.clone() };
+            let candidate = ChebyshevSeries {
+                leaf: 1 << log_leaf,
+                ..series.clone()
+            };
             let found = candidate.profile()?;
             let cost = (found.ciphertext_products, found.plaintext_products);
             if cost < best {
@@ -61,13 +77,24 @@ impl ChebyshevSeries {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn interpolate(slots: usize, f: impl Fn(f64) -> f64, lo: f64, hi: f64, degree: usize) -> Result<Self> {
+    pub fn interpolate(
+        slots: usize,
+        f: impl Fn(f64) -> f64,
+        lo: f64,
+        hi: f64,
+        degree: usize,
+    ) -> Result<Self> {
         let n = degree + 1;
         let angle = |i: usize| std::f64::consts::PI * (i as f64 + 0.5) / n as f64;
-        let samples: Vec<f64> =
-            (0..n).map(|i| f(0.5 * (hi + lo) + 0.5 * (hi - lo) * angle(i).cos())).collect();
+        let samples: Vec<f64> = (0..n)
+            .map(|i| f(0.5 * (hi + lo) + 0.5 * (hi - lo) * angle(i).cos()))
+            .collect();
         let coefficient = |k: usize| {
-            let sum: f64 = samples.iter().enumerate().map(|(i, y)| y * (k as f64 * angle(i)).cos()).sum();
+            let sum: f64 = samples
+                .iter()
+                .enumerate()
+                .map(|(i, y)| y * (k as f64 * angle(i)).cos())
+                .sum();
             sum * if k == 0 { 1.0 } else { 2.0 } / n as f64
         };
         Self::new(slots, (0..n).map(coefficient).collect())
@@ -114,7 +141,10 @@ impl PowerBasis {
             return Ok(*known);
         }
         if k < 2 {
-            return Err(Error::Circuit { circuit: "chebyshev_series", reason: format!("T_{k} is not there") });
+            return Err(Error::Circuit {
+                circuit: "chebyshev_series",
+                reason: format!("T_{k} is not there"),
+            });
         }
         // T_{a+b} = 2 T_a T_b - T_{a-b} with a - b = 0 or 1.
         let (a, b) = (k.div_ceil(2), k / 2);
@@ -169,14 +199,20 @@ impl ChebyshevSeries {
         let degree = degree(p);
         let constant = p.first().copied().unwrap_or(0.0);
         if degree == 0 {
-            return Ok(Part { terms: None, constant });
+            return Ok(Part {
+                terms: None,
+                constant,
+            });
         }
         if degree < self.leaf && ceil_log2(degree) < budget {
             let mut terms = Vec::new();
             for (k, c) in p.iter().enumerate().skip(1).filter(|(_, c)| **c != 0.0) {
                 terms.push((basis.get(g, k)?, Pattern::constant(*c as f32)?));
             }
-            return Ok(Part { terms: Some(g.weighted_sum(terms)), constant });
+            return Ok(Part {
+                terms: Some(g.weighted_sum(terms)),
+                constant,
+            });
         }
         let at = 1_usize << degree.ilog2();
         let (q, r) = split(p, at);
@@ -190,7 +226,10 @@ impl ChebyshevSeries {
             }
             None => g.mul_plain(giant, Pattern::constant(quotient.constant as f32)?),
         };
-        Ok(Part { terms: add(g, Some(product), rest.terms), constant: rest.constant })
+        Ok(Part {
+            terms: add(g, Some(product), rest.terms),
+            constant: rest.constant,
+        })
     }
 }
 
@@ -209,9 +248,18 @@ impl Circuit for ChebyshevSeries {
 
     fn expand(&self, g: &mut Graph, inputs: &[NodeId]) -> Result<NodeId> {
         let [x] = take(self, g, inputs)?;
-        let mut basis = PowerBasis { powers: [(1, x)].into(), minus_one: Pattern::constant(-1.0)? };
+        let mut basis = PowerBasis {
+            powers: [(1, x)].into(),
+            minus_one: Pattern::constant(-1.0)?,
+        };
         let part = self.part(g, &mut basis, &self.coefficients, self.optimal_depth())?;
-        let missing = Error::Circuit { circuit: "chebyshev_series", reason: "a constant".to_owned() };
-        Ok(g.add_plain(part.terms.ok_or(missing)?, Pattern::constant(part.constant as f32)?))
+        let missing = Error::Circuit {
+            circuit: "chebyshev_series",
+            reason: "a constant".to_owned(),
+        };
+        Ok(g.add_plain(
+            part.terms.ok_or(missing)?,
+            Pattern::constant(part.constant as f32)?,
+        ))
     }
 }

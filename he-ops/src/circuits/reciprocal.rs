@@ -42,21 +42,39 @@ impl Reciprocal {
     /// [`Error::Circuit`] unless 0 < lo < hi in every slot, the period is a power of two, and there are 1 to 8
     /// doublings.
     pub fn new(slots: usize, ranges: Vec<(f64, f64)>, doublings: u32) -> Result<Self> {
-        let refuse = |reason: String| Err(Error::Circuit { circuit: "reciprocal", reason });
+        let refuse = |reason: String| {
+            Err(Error::Circuit {
+                circuit: "reciprocal",
+                reason,
+            })
+        };
         if !ranges.len().is_power_of_two() || ranges.len() > slots {
-            return refuse(format!("a period that is a power of two needed, {} found", ranges.len()));
+            return refuse(format!(
+                "a period that is a power of two needed, {} found",
+                ranges.len()
+            ));
         }
         if !(1..=8).contains(&doublings) {
             return refuse(format!("1 to 8 doublings needed, {doublings} found"));
         }
-        if let Some((lo, hi)) = ranges.iter().find(|(lo, hi)| !(*lo > 0.0 && lo < hi && hi.is_finite())) {
+        if let Some((lo, hi)) = ranges
+            .iter()
+            .find(|(lo, hi)| !(*lo > 0.0 && lo < hi && hi.is_finite()))
+        {
             return refuse(format!("0 < lo < hi needed, [{lo}, {hi}] found"));
         }
-        Ok(Reciprocal { slots, doublings, ranges })
+        Ok(Reciprocal {
+            slots,
+            doublings,
+            ranges,
+        })
     }
 
     fn range(&self, slot: usize) -> (f64, f64) {
-        self.ranges.get(slot % self.ranges.len().max(1)).copied().unwrap_or((1.0, 2.0))
+        self.ranges
+            .get(slot % self.ranges.len().max(1))
+            .copied()
+            .unwrap_or((1.0, 2.0))
     }
 
     /// Slots after which the intervals repeat.
@@ -85,7 +103,9 @@ impl Reciprocal {
     /// Largest |x p(x) - 1| over all slots and over x in the interval of each: 1 / T_{2^D}(t0).
     pub fn error_bound(&self) -> f64 {
         let degree = f64::from(self.doublings).exp2();
-        (0..self.ranges.len()).map(|j| 1.0 / chebyshev(degree, self.input_shift(j))).fold(0.0, f64::max)
+        (0..self.ranges.len())
+            .map(|j| 1.0 / chebyshev(degree, self.input_shift(j)))
+            .fold(0.0, f64::max)
     }
 
     /// p(x) for the interval of a slot, in f64, gain included.
@@ -104,7 +124,8 @@ impl Reciprocal {
     /// # Errors
     /// As [`Circuit::expand`].
     pub fn expand_unfolded(&self, g: &mut Graph, x: NodeId) -> Result<NodeId> {
-        let pattern = |f: &dyn Fn(usize) -> f64| Pattern::real((0..self.period()).map(|j| f(j) as f32).collect());
+        let pattern =
+            |f: &dyn Fn(usize) -> f64| Pattern::real((0..self.period()).map(|j| f(j) as f32).collect());
         let scaled = g.mul_plain(x, pattern(&|j| -self.input_scale(j))?);
         let t = g.add_plain(scaled, pattern(&|j| self.input_shift(j))?);
         let product = self.expand(g, &[t])?;
@@ -139,14 +160,19 @@ impl Circuit for Reciprocal {
                     power = g.add_plain(twice, minus_one.clone());
                 }
                 let n = f64::from(j).exp2();
-                let at_zero = (0..self.period()).map(|slot| chebyshev(n, self.input_shift(slot)) as f32).collect();
+                let at_zero = (0..self.period())
+                    .map(|slot| chebyshev(n, self.input_shift(slot)) as f32)
+                    .collect();
                 let factor = g.add_plain(power, Pattern::real(at_zero)?);
                 product = Some(match product {
                     None => factor,
                     Some(product) => g.mul(product, factor),
                 });
             }
-            product.ok_or(Error::Circuit { circuit: "reciprocal", reason: "no doubling".to_owned() })
+            product.ok_or(Error::Circuit {
+                circuit: "reciprocal",
+                reason: "no doubling".to_owned(),
+            })
         })
     }
 }

@@ -12,7 +12,10 @@ use crate::{Error, Result};
 pub fn inner_sum(g: &mut Graph, a: NodeId, step: i64, count: usize) -> Result<NodeId> {
     if !count.is_power_of_two() {
         let reason = format!("a power of two of summands needed, {count} found");
-        return Err(Error::Circuit { circuit: "inner_sum", reason });
+        return Err(Error::Circuit {
+            circuit: "inner_sum",
+            reason,
+        });
     }
     let mut sum = a;
     for i in 0..count.trailing_zeros() {

@@ -28,13 +28,21 @@ const SCALE_TOLERANCE: f64 = 1e-9;
 fn checked(value: Ciphertext, step: &Step) -> Result<Ciphertext> {
     let op = step.op.name();
     if value.level != step.level {
-        return Err(Error::Level { op, needed: step.level, found: value.level });
+        return Err(Error::Level {
+            op,
+            needed: step.level,
+            found: value.level,
+        });
     }
     // Written so that a scale that is not a number fails.
     if (value.scale / step.scale - 1.0).abs() < SCALE_TOLERANCE {
         return Ok(value);
     }
-    Err(Error::Scale { op, needed: step.scale, found: value.scale })
+    Err(Error::Scale {
+        op,
+        needed: step.scale,
+        found: value.scale,
+    })
 }
 
 impl Backend for Ckks<'_> {
@@ -42,10 +50,18 @@ impl Backend for Ckks<'_> {
 
     fn input(&mut self, value: &Ciphertext, step: &Step) -> Result<Ciphertext> {
         if value.parts.len() != 2 {
-            return Err(Error::Parts { op: "input", needed: 2, found: value.parts.len() });
+            return Err(Error::Parts {
+                op: "input",
+                needed: 2,
+                found: value.parts.len(),
+            });
         }
         if let Some(part) = value.parts.iter().find(|part| part.limbs() != step.level + 1) {
-            return Err(Error::Shape { what: "limbs of an input", needed: step.level + 1, found: part.limbs() });
+            return Err(Error::Shape {
+                what: "limbs of an input",
+                needed: step.level + 1,
+                found: part.limbs(),
+            });
         }
         checked(value.clone(), step)
     }
@@ -73,10 +89,16 @@ impl Backend for Ckks<'_> {
     fn weighted_sums(&mut self, inputs: &[&Ciphertext], rows: &[SumRow<'_>]) -> Result<Vec<Ciphertext>> {
         let encoded: Vec<Row<'_>> = rows
             .iter()
-            .map(|row| Row { weights: row.weights.clone(), plain_scale: row.step.plain_scale })
+            .map(|row| Row {
+                weights: row.weights.clone(),
+                plain_scale: row.step.plain_scale,
+            })
             .collect();
         let sums = self.evaluator.weighted_sums(inputs, &encoded)?;
-        sums.into_iter().zip(rows).map(|(sum, row)| checked(sum, row.step)).collect()
+        sums.into_iter()
+            .zip(rows)
+            .map(|(sum, row)| checked(sum, row.step))
+            .collect()
     }
 
     fn mul(&mut self, a: &Ciphertext, b: &Ciphertext, step: &Step) -> Result<Ciphertext> {
@@ -94,7 +116,11 @@ impl Backend for Ckks<'_> {
         };
         let by: Vec<i64> = steps.iter().map(by).collect();
         let turned = self.evaluator.rotate_hoisted(a, &by)?;
-        turned.into_iter().zip(steps).map(|(value, step)| checked(value, step)).collect()
+        turned
+            .into_iter()
+            .zip(steps)
+            .map(|(value, step)| checked(value, step))
+            .collect()
     }
 
     fn conjugate(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {

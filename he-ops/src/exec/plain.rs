@@ -18,7 +18,10 @@ pub struct Plain {
 impl Plain {
     /// A backend for vectors of `slots` entries.
     pub fn new(slots: usize) -> Self {
-        Plain { slots, magnitudes: Vec::new() }
+        Plain {
+            slots,
+            magnitudes: Vec::new(),
+        }
     }
 
     /// Root mean square of the slots of each value, in order of the steps run so far.
@@ -28,7 +31,11 @@ impl Plain {
 
     fn keep(&mut self, value: Vec<Complex64>) -> Result<Vec<Complex64>> {
         if value.len() != self.slots {
-            return Err(Error::Shape { what: "plain vector", needed: self.slots, found: value.len() });
+            return Err(Error::Shape {
+                what: "plain vector",
+                needed: self.slots,
+                found: value.len(),
+            });
         }
         let power: f64 = value.iter().map(Complex64::norm_sqr).sum();
         self.magnitudes.push((power / self.slots as f64).sqrt());

@@ -66,10 +66,13 @@ pub fn run<B: Backend>(
 }
 
 fn read<V>(values: &[Option<V>], id: NodeId) -> Result<&V> {
-    values.get(id.index()).and_then(Option::as_ref).ok_or_else(|| Error::Circuit {
-        circuit: "run",
-        reason: format!("{id} is read but not there; compile the plan again"),
-    })
+    values
+        .get(id.index())
+        .and_then(Option::as_ref)
+        .ok_or_else(|| Error::Circuit {
+            circuit: "run",
+            reason: format!("{id} is read but not there; compile the plan again"),
+        })
 }
 
 /// One step, or one group that shares its work: rotations of one value, weighted sums over the same inputs.
@@ -116,7 +119,10 @@ fn weighted_sums<B: Backend>(
     let mut ids: Vec<NodeId> = group.iter().flat_map(|step| step.op.args()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let inputs = ids.iter().map(|id| read(values, *id)).collect::<Result<Vec<_>>>()?;
+    let inputs = ids
+        .iter()
+        .map(|id| read(values, *id))
+        .collect::<Result<Vec<_>>>()?;
     let rows: Vec<SumRow<'_>> = group
         .iter()
         .map(|step| {

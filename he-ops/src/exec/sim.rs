@@ -96,7 +96,13 @@ impl Sim {
     /// A fresh encryption under the secret key, for the given input step.
     pub fn fresh(&self, step: &Step) -> SimValue {
         let variance = self.per_slot(ERROR_STD_DEV * ERROR_STD_DEV + 1.0 / 12.0, step.scale);
-        SimValue { level: step.level, scale: step.scale, parts: 2, variance, power: 1.0 }
+        SimValue {
+            level: step.level,
+            scale: step.scale,
+            parts: 2,
+            variance,
+            power: 1.0,
+        }
     }
 
     /// Work of the steps run so far.
@@ -126,22 +132,38 @@ impl Sim {
         let power = self.magnitudes.get(self.done).map_or(1.0, |rms| rms * rms);
         self.done += 1;
         if value.level != step.level {
-            return Err(Error::Level { op: step.op.name(), needed: step.level, found: value.level });
+            return Err(Error::Level {
+                op: step.op.name(),
+                needed: step.level,
+                found: value.level,
+            });
         }
         if (value.scale / step.scale - 1.0).abs() < 1e-9 {
             return Ok(SimValue { power, ..value });
         }
-        Err(Error::Scale { op: step.op.name(), needed: step.scale, found: value.scale })
+        Err(Error::Scale {
+            op: step.op.name(),
+            needed: step.scale,
+            found: value.scale,
+        })
     }
 
     fn same(op: &'static str, a: &SimValue, b: &SimValue) -> Result<()> {
         if a.level != b.level {
-            return Err(Error::Level { op, needed: a.level, found: b.level });
+            return Err(Error::Level {
+                op,
+                needed: a.level,
+                found: b.level,
+            });
         }
         if (a.scale / b.scale - 1.0).abs() < 1e-9 {
             return Ok(());
         }
-        Err(Error::Scale { op, needed: a.scale, found: b.scale })
+        Err(Error::Scale {
+            op,
+            needed: a.scale,
+            found: b.scale,
+        })
     }
 
     /// Reads and writes of whole limbs, and products on them.
@@ -153,7 +175,13 @@ impl Sim {
     }
 
     /// Noise of one key switch with a key of `key_level`; counts the work, without the decomposition if it is shared.
-    fn key_switch(&mut self, a: &SimValue, key_level: Option<usize>, key: &str, shared: bool) -> Result<SimValue> {
+    fn key_switch(
+        &mut self,
+        a: &SimValue,
+        key_level: Option<usize>,
+        key: &str,
+        shared: bool,
+    ) -> Result<SimValue> {
         let missing = || Error::MissingKey {
             op: "key switch",
             key: key.to_owned(),
@@ -165,13 +193,18 @@ impl Sim {
         let (limbs, specials) = (a.level + 1, gadget.specials);
         let digits = limbs.div_ceil(gadget.digit_limbs.max(1));
         if !shared {
-            let extended: usize =
-                (0..digits).map(|digit| limbs + specials - digit_size(gadget, digit, limbs)).sum();
+            let extended: usize = (0..digits)
+                .map(|digit| limbs + specials - digit_size(gadget, digit, limbs))
+                .sum();
             self.count(limbs + extended, limbs * extended, limbs + extended);
         }
         // Inner product with the key, then both parts from QP back to Q.
         let wide = limbs + specials;
-        self.count(2 * wide, 2 * digits * wide + 2 * specials * limbs, 3 * digits * wide + 2 * wide + 2 * limbs);
+        self.count(
+            2 * wide,
+            2 * digits * wide + 2 * specials * limbs,
+            3 * digits * wide + 2 * wide + 2 * limbs,
+        );
         let sigma = ERROR_STD_DEV * ERROR_STD_DEV;
         let mut noise = self.division(specials, 2);
         for digit in 0..digits {
@@ -183,26 +216,50 @@ impl Sim {
                 .take(size)
                 .map(crate::arith::Modulus::log2)
                 .sum();
-            let log_p: f64 = self.params.special_moduli().take(specials).map(crate::arith::Modulus::log2).sum();
+            let log_p: f64 = self
+                .params
+                .special_moduli()
+                .take(specials)
+                .map(crate::arith::Modulus::log2)
+                .sum();
             noise += self.degree() * size as f64 / 12.0 * sigma * (2.0 * (log_digit - log_p)).exp2();
         }
-        Ok(SimValue { parts: 2, variance: a.variance + self.per_slot(noise, a.scale), ..*a })
+        Ok(SimValue {
+            parts: 2,
+            variance: a.variance + self.per_slot(noise, a.scale),
+            ..*a
+        })
     }
 
     fn divide(&mut self, a: &SimValue, scale: f64) -> SimValue {
-        self.count(a.parts * (a.level + 1), a.parts * 2 * a.level, a.parts * (2 * a.level + 1));
+        self.count(
+            a.parts * (a.level + 1),
+            a.parts * 2 * a.level,
+            a.parts * (2 * a.level + 1),
+        );
         let added = self.per_slot(self.division(1, a.parts), scale);
-        SimValue { level: a.level.saturating_sub(1), scale, variance: a.variance + added, ..*a }
+        SimValue {
+            level: a.level.saturating_sub(1),
+            scale,
+            variance: a.variance + added,
+            ..*a
+        }
     }
 
     fn last_prime(&self, level: usize) -> Result<f64> {
         let prime = self.params.moduli().nth(level).filter(|_| level > 0);
-        prime.map(|q| q.value() as f64).ok_or(Error::Level { op: "rescale", needed: 1, found: level })
+        prime.map(|q| q.value() as f64).ok_or(Error::Level {
+            op: "rescale",
+            needed: 1,
+            found: level,
+        })
     }
 }
 
 fn digit_size(gadget: Gadget, digit: usize, limbs: usize) -> usize {
-    gadget.digit_limbs.min(limbs.saturating_sub(digit * gadget.digit_limbs))
+    gadget
+        .digit_limbs
+        .min(limbs.saturating_sub(digit * gadget.digit_limbs))
 }
 
 /// Mean |w|^2 of a pattern.
@@ -224,15 +281,33 @@ impl Backend for Sim {
         self.count(0, 0, 3 * limbs);
         // The same value twice is an error twice as large, not two errors.
         let doubled = matches!(step.op, Op::Add(x, y) if x == y);
-        let variance = if doubled { 4.0 * a.variance } else { a.variance + b.variance };
-        self.keep(SimValue { parts: a.parts.max(b.parts), variance, ..*a }, step)
+        let variance = if doubled {
+            4.0 * a.variance
+        } else {
+            a.variance + b.variance
+        };
+        self.keep(
+            SimValue {
+                parts: a.parts.max(b.parts),
+                variance,
+                ..*a
+            },
+            step,
+        )
     }
 
     fn sub(&mut self, a: &SimValue, b: &SimValue, step: &Step) -> Result<SimValue> {
         Self::same("sub", a, b)?;
         let parts = a.parts.max(b.parts);
         self.count(0, 0, 3 * parts * (a.level + 1));
-        self.keep(SimValue { parts, variance: a.variance + b.variance, ..*a }, step)
+        self.keep(
+            SimValue {
+                parts,
+                variance: a.variance + b.variance,
+                ..*a
+            },
+            step,
+        )
     }
 
     fn negate(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
@@ -248,17 +323,31 @@ impl Backend for Sim {
     fn add_plain(&mut self, a: &SimValue, pattern: &Pattern, step: &Step) -> Result<SimValue> {
         self.count(0, 0, 2 * a.parts * (a.level + 1));
         let added = pattern.period() as f64 / 6.0 / (a.scale * a.scale);
-        self.keep(SimValue { variance: a.variance + added, ..*a }, step)
+        self.keep(
+            SimValue {
+                variance: a.variance + added,
+                ..*a
+            },
+            step,
+        )
     }
 
     fn weighted_sums(&mut self, inputs: &[&SimValue], rows: &[SumRow<'_>]) -> Result<Vec<SimValue>> {
         let Some(first) = inputs.first() else {
-            return Err(Error::Shape { what: "inputs of a weighted sum", needed: 1, found: 0 });
+            return Err(Error::Shape {
+                what: "inputs of a weighted sum",
+                needed: 1,
+                found: 0,
+            });
         };
         for input in inputs {
             Self::same("weighted sum", first, input)?;
             if input.parts != 2 {
-                return Err(Error::Parts { op: "weighted sum", needed: 2, found: input.parts });
+                return Err(Error::Parts {
+                    op: "weighted sum",
+                    needed: 2,
+                    found: input.parts,
+                });
             }
         }
         let limbs = 2 * (first.level + 1);
@@ -275,7 +364,14 @@ impl Backend for Sim {
             }
             self.count(0, 0, limbs);
             let scale = first.scale * row.step.plain_scale;
-            sums.push(self.keep(SimValue { variance, scale, ..**first }, row.step)?);
+            sums.push(self.keep(
+                SimValue {
+                    variance,
+                    scale,
+                    ..**first
+                },
+                row.step,
+            )?);
         }
         Ok(sums)
     }
@@ -283,20 +379,44 @@ impl Backend for Sim {
     fn mul(&mut self, a: &SimValue, b: &SimValue, step: &Step) -> Result<SimValue> {
         Self::same("mul", a, b)?;
         if a.parts.max(b.parts) > 2 {
-            return Err(Error::Parts { op: "mul", needed: 2, found: a.parts.max(b.parts) });
+            return Err(Error::Parts {
+                op: "mul",
+                needed: 2,
+                found: a.parts.max(b.parts),
+            });
         }
         self.count(0, 4 * (a.level + 1), 7 * (a.level + 1));
         let variance = a.power * b.variance + b.power * a.variance + a.variance * b.variance;
-        self.keep(SimValue { parts: 3, scale: a.scale * b.scale, variance, ..*a }, step)
+        self.keep(
+            SimValue {
+                parts: 3,
+                scale: a.scale * b.scale,
+                variance,
+                ..*a
+            },
+            step,
+        )
     }
 
     fn square(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
         if a.parts > 2 {
-            return Err(Error::Parts { op: "square", needed: 2, found: a.parts });
+            return Err(Error::Parts {
+                op: "square",
+                needed: 2,
+                found: a.parts,
+            });
         }
         self.count(0, 4 * (a.level + 1), 5 * (a.level + 1));
         let variance = 4.0 * a.power * a.variance + a.variance * a.variance;
-        self.keep(SimValue { parts: 3, scale: a.scale * a.scale, variance, ..*a }, step)
+        self.keep(
+            SimValue {
+                parts: 3,
+                scale: a.scale * a.scale,
+                variance,
+                ..*a
+            },
+            step,
+        )
     }
 
     fn rotate(&mut self, a: &SimValue, steps: &[Step]) -> Result<Vec<SimValue>> {
@@ -331,7 +451,13 @@ impl Backend for Sim {
 
     fn drop_level(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
         self.count(0, 0, 2 * a.parts * (step.level + 1));
-        self.keep(SimValue { level: step.level, ..*a }, step)
+        self.keep(
+            SimValue {
+                level: step.level,
+                ..*a
+            },
+            step,
+        )
     }
 
     fn align(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
@@ -339,7 +465,14 @@ impl Backend for Sim {
         let scale = a.scale * step.plain_scale / self.last_prime(above)?;
         self.count(0, a.parts * (above + 1), 4 * a.parts * (above + 1));
         let rounding = a.power / (12.0 * step.plain_scale * step.plain_scale);
-        let value = self.divide(&SimValue { level: above, variance: a.variance + rounding, ..*a }, scale);
+        let value = self.divide(
+            &SimValue {
+                level: above,
+                variance: a.variance + rounding,
+                ..*a
+            },
+            scale,
+        );
         self.keep(value, step)
     }
 }

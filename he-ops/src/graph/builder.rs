@@ -94,9 +94,12 @@ impl Op {
             Op::Negate(a) => Op::Negate(f(*a)),
             Op::MulI(a, power) => Op::MulI(f(*a), *power),
             Op::AddPlain(a, pattern) => Op::AddPlain(f(*a), pattern.clone()),
-            Op::WeightedSum(terms) => {
-                Op::WeightedSum(terms.iter().map(|(a, pattern)| (f(*a), pattern.clone())).collect())
-            }
+            Op::WeightedSum(terms) => Op::WeightedSum(
+                terms
+                    .iter()
+                    .map(|(a, pattern)| (f(*a), pattern.clone()))
+                    .collect(),
+            ),
             Op::Rotate(a, k) => Op::Rotate(f(*a), *k),
             Op::Conjugate(a) => Op::Conjugate(f(*a)),
             Op::Relinearize(a) => Op::Relinearize(f(*a)),
@@ -190,7 +193,10 @@ pub struct Graph {
 impl Graph {
     /// An empty graph over `slots` complex slots (a power of two; half the ring degree).
     pub fn new(slots: usize) -> Self {
-        let root = Label { layer: "input".to_owned(), op: "input".to_owned() };
+        let root = Label {
+            layer: "input".to_owned(),
+            op: "input".to_owned(),
+        };
         Graph {
             slots,
             nodes: Vec::new(),
@@ -229,7 +235,10 @@ impl Graph {
     /// Everything that `body` adds belongs to `layer` and to the category `op`; returns what `body` returns.
     pub fn scope<R>(&mut self, layer: &str, op: &str, body: impl FnOnce(&mut Graph) -> R) -> R {
         let outer = self.current;
-        self.current = self.intern(Label { layer: layer.to_owned(), op: op.to_owned() });
+        self.current = self.intern(Label {
+            layer: layer.to_owned(),
+            op: op.to_owned(),
+        });
         let result = body(self);
         self.current = outer;
         result
@@ -237,13 +246,19 @@ impl Graph {
 
     /// Like [`scope`](Self::scope), keeping the layer that is set.
     pub fn category<R>(&mut self, op: &str, body: impl FnOnce(&mut Graph) -> R) -> R {
-        let layer = self.labels.get(self.current).map(|label| label.layer.clone()).unwrap_or_default();
+        let layer = self
+            .labels
+            .get(self.current)
+            .map(|label| label.layer.clone())
+            .unwrap_or_default();
         self.scope(&layer, op, body)
     }
 
     /// A ciphertext from the client.
     pub fn input(&mut self, name: &str) -> NodeId {
-        self.push(Op::Input { name: name.to_owned() })
+        self.push(Op::Input {
+            name: name.to_owned(),
+        })
     }
 
     /// a + b.
@@ -276,7 +291,11 @@ impl Graph {
 
     /// a + pattern; a zero pattern changes nothing.
     pub fn add_plain(&mut self, a: NodeId, pattern: Pattern) -> NodeId {
-        if pattern.is_zero() { a } else { self.push(Op::AddPlain(a, pattern)) }
+        if pattern.is_zero() {
+            a
+        } else {
+            self.push(Op::AddPlain(a, pattern))
+        }
     }
 
     /// pattern * a: one level.
@@ -287,7 +306,8 @@ impl Graph {
     /// Σ pattern_i * a_i: one level. Terms with a zero pattern are left out; if all are zero, one of them stays, so
     /// that the value exists. An empty sum is refused when the graph is compiled.
     pub fn weighted_sum(&mut self, terms: impl IntoIterator<Item = (NodeId, Pattern)>) -> NodeId {
-        let (mut kept, zeros): (Vec<_>, Vec<_>) = terms.into_iter().partition(|(_, pattern)| !pattern.is_zero());
+        let (mut kept, zeros): (Vec<_>, Vec<_>) =
+            terms.into_iter().partition(|(_, pattern)| !pattern.is_zero());
         if kept.is_empty() {
             kept.extend(zeros.into_iter().next());
         }
@@ -326,7 +346,10 @@ impl Graph {
 
     /// An empty graph with the same slots and labels: what a pass rewrites into.
     pub(super) fn successor(&self) -> Graph {
-        Graph { labels: self.labels.clone(), ..Graph::new(self.slots) }
+        Graph {
+            labels: self.labels.clone(),
+            ..Graph::new(self.slots)
+        }
     }
 
     /// Adds an operation under the label that an existing node has.
@@ -353,7 +376,10 @@ impl Graph {
             return *known;
         }
         let id = NodeId::new(self.nodes.len());
-        self.nodes.push(Node { op, label: self.current });
+        self.nodes.push(Node {
+            op,
+            label: self.current,
+        });
         self.seen.insert(key, id);
         id
     }

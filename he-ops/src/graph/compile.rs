@@ -33,7 +33,11 @@ pub fn compile(graph: &Graph, name: &str, log_scale: u32) -> Result<Plan> {
 /// [`Error::Level`] when they have too few levels.
 pub fn compile_for(graph: &Graph, name: &str, params: &Params) -> Result<Plan> {
     if graph.slots() != params.slots() {
-        return Err(Error::Shape { what: "slots of the graph", needed: params.slots(), found: graph.slots() });
+        return Err(Error::Shape {
+            what: "slots of the graph",
+            needed: params.slots(),
+            found: graph.slots(),
+        });
     }
     let (graph, levels) = lower(graph)?;
     finish(&graph, &levels, name, params)
@@ -68,7 +72,12 @@ pub fn profile(graph: &Graph) -> Result<Profile> {
         depth: levels.iter().copied().max().unwrap_or(0),
         rotations: keys.rotations.keys().copied().collect(),
         conjugation: keys.conjugation.is_some(),
-        key_switches: count(|op| usize::from(matches!(op, Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_)))),
+        key_switches: count(|op| {
+            usize::from(matches!(
+                op,
+                Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_)
+            ))
+        }),
         ciphertext_products: count(|op| usize::from(matches!(op, Op::Mul(..)))),
         plaintext_products: count(|op| match op {
             Op::WeightedSum(terms) => terms.len(),
@@ -91,8 +100,17 @@ fn lower(graph: &Graph) -> Result<(Graph, Vec<usize>)> {
 
 /// The passes that need the primes, and the plan.
 fn finish(graph: &Graph, levels: &[usize], name: &str, params: &Params) -> Result<Plan> {
-    let Scaled { graph, levels, scales, plain_scales } = assign_scales(graph, levels, params)?;
-    let Keys { relin, conjugation, rotations } = collect_keys(&graph, &levels);
+    let Scaled {
+        graph,
+        levels,
+        scales,
+        plain_scales,
+    } = assign_scales(graph, levels, params)?;
+    let Keys {
+        relin,
+        conjugation,
+        rotations,
+    } = collect_keys(&graph, &levels);
     let order = schedule(&graph, &levels, &scales);
 
     // Values are renamed to the steps that compute them.
@@ -106,10 +124,19 @@ fn finish(graph: &Graph, levels: &[usize], name: &str, params: &Params) -> Resul
     let mut steps = Vec::with_capacity(order.len());
     for scheduled in &order {
         let index = scheduled.node.index();
-        let missing = || Error::Circuit { circuit: "schedule", reason: format!("{} is lost", scheduled.node) };
+        let missing = || Error::Circuit {
+            circuit: "schedule",
+            reason: format!("{} is lost", scheduled.node),
+        };
         let node = graph.nodes().get(index).ok_or_else(missing)?;
         let level = levels.get(index).copied().ok_or_else(missing)?;
-        let level_in = node.op.args().iter().filter_map(|arg| levels.get(arg.index())).copied().max();
+        let level_in = node
+            .op
+            .args()
+            .iter()
+            .filter_map(|arg| levels.get(arg.index()))
+            .copied()
+            .max();
         steps.push(Step {
             op: node.op.map_args(rename),
             level_in: level_in.unwrap_or(level),
@@ -122,11 +149,22 @@ fn finish(graph: &Graph, levels: &[usize], name: &str, params: &Params) -> Resul
         });
     }
     let port = |name: &str, value: NodeId| match steps.get(value.index()) {
-        Some(step) => Ok(Port { name: name.to_owned(), value, level: step.level, scale: step.scale }),
-        None => Err(Error::Circuit { circuit: "schedule", reason: format!("{value} is lost") }),
+        Some(step) => Ok(Port {
+            name: name.to_owned(),
+            value,
+            level: step.level,
+            scale: step.scale,
+        }),
+        None => Err(Error::Circuit {
+            circuit: "schedule",
+            reason: format!("{value} is lost"),
+        }),
     };
-    let outputs =
-        graph.outputs().iter().map(|(name, value)| port(name, rename(*value))).collect::<Result<Vec<_>>>()?;
+    let outputs = graph
+        .outputs()
+        .iter()
+        .map(|(name, value)| port(name, rename(*value)))
+        .collect::<Result<Vec<_>>>()?;
     let mut inputs = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         if let Op::Input { name } = &step.op {
@@ -139,5 +177,14 @@ fn finish(graph: &Graph, levels: &[usize], name: &str, params: &Params) -> Resul
     for (step, frees) in steps.iter_mut().zip(frees) {
         step.frees = frees;
     }
-    Ok(Plan { name: name.to_owned(), params: params.clone(), steps, inputs, outputs, relin, conjugation, rotations })
+    Ok(Plan {
+        name: name.to_owned(),
+        params: params.clone(),
+        steps,
+        inputs,
+        outputs,
+        relin,
+        conjugation,
+        rotations,
+    })
 }

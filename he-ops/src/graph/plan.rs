@@ -79,9 +79,17 @@ impl Plan {
 
     /// The evaluation keys that a client must provide, each at the level where it is used.
     pub fn keys(&self) -> EvaluationKeyConfig {
-        let rotations = self.rotations.iter().map(|(k, level)| (self.params.galois_element(*k), *level));
-        let conjugation = self.conjugation.map(|level| (self.params.galois_element_conjugate(), level));
-        EvaluationKeyConfig { relin: self.relin, galois: rotations.chain(conjugation).collect() }
+        let rotations = self
+            .rotations
+            .iter()
+            .map(|(k, level)| (self.params.galois_element(*k), *level));
+        let conjugation = self
+            .conjugation
+            .map(|level| (self.params.galois_element_conjugate(), level));
+        EvaluationKeyConfig {
+            relin: self.relin,
+            galois: rotations.chain(conjugation).collect(),
+        }
     }
 
     /// Bytes on the wire of the seeded evaluation keys, frame headers not counted.
@@ -89,8 +97,14 @@ impl Plan {
     /// # Errors
     /// None for a plan made by the compiler.
     pub fn key_bytes(&self) -> Result<u64> {
-        let levels = self.rotations.values().chain(&self.conjugation).chain(&self.relin);
-        levels.map(|level| Ok(self.params.key_switch_key_bits(*level)? as u64 / 8)).sum()
+        let levels = self
+            .rotations
+            .values()
+            .chain(&self.conjugation)
+            .chain(&self.relin);
+        levels
+            .map(|level| Ok(self.params.key_switch_key_bits(*level)? as u64 / 8))
+            .sum()
     }
 
     /// Counts, sizes and parameters of the plan, for manifests and for people.

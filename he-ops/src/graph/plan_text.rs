@@ -17,11 +17,19 @@ impl fmt::Display for Words<'_> {
 fn write_step(f: &mut fmt::Formatter<'_>, id: usize, step: &Step) -> fmt::Result {
     let mut words = Words(&step.op).to_string();
     if let Some(group) = step.group {
-        let how = if matches!(step.op, Op::Rotate(..)) { "hoisted" } else { "together" };
+        let how = if matches!(step.op, Op::Rotate(..)) {
+            "hoisted"
+        } else {
+            "together"
+        };
         words.push_str(&format!(" {how} {group}"));
     }
     let scale = step.scale.log2();
-    write!(f, "%{id:<4} = {words:<44} level {:>2}  scale 2^{scale:<8.4}", step.level)?;
+    write!(
+        f,
+        "%{id:<4} = {words:<44} level {:>2}  scale 2^{scale:<8.4}",
+        step.level
+    )?;
     writeln!(f, "  {} | {}", step.label.layer, step.label.op)
 }
 
@@ -56,7 +64,10 @@ impl fmt::Display for Plan {
                 s.reply_bytes as f64 / 1e6,
                 s.peak_bytes as f64 / 1e6
             )?;
-            writeln!(f, "\n  level  key switches  products  plaintext products  rescales")?;
+            writeln!(
+                f,
+                "\n  level  key switches  products  plaintext products  rescales"
+            )?;
             for l in &s.levels {
                 writeln!(
                     f,
@@ -81,7 +92,14 @@ impl fmt::Display for Plan {
         }
         writeln!(f)?;
         for port in &self.outputs {
-            writeln!(f, "output {} = {}  level {}  scale 2^{:.4}", port.name, port.value, port.level, port.scale.log2())?;
+            writeln!(
+                f,
+                "output {} = {}  level {}  scale 2^{:.4}",
+                port.name,
+                port.value,
+                port.level,
+                port.scale.log2()
+            )?;
         }
         Ok(())
     }

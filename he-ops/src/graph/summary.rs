@@ -81,8 +81,12 @@ pub struct PlanSummary {
 impl PlanSummary {
     pub(super) fn of(plan: &Plan) -> Result<PlanSummary> {
         let params = &plan.params;
-        let mut levels: Vec<LevelCounts> =
-            (0..=plan.depth()).map(|level| LevelCounts { level, ..LevelCounts::default() }).collect();
+        let mut levels: Vec<LevelCounts> = (0..=plan.depth())
+            .map(|level| LevelCounts {
+                level,
+                ..LevelCounts::default()
+            })
+            .collect();
         let mut hoisted = 0;
         let (mut rotations, mut conjugations, mut relinearizations) = (0, 0, 0);
         for step in &plan.steps {
@@ -109,7 +113,10 @@ impl PlanSummary {
         let total = |count: fn(&LevelCounts) -> usize| levels.iter().map(count).sum::<usize>();
         let security = params.security();
         let sizes = |ports: &[super::Port], parts: u64| {
-            ports.iter().map(|port| parts * part_bits(plan, port.level).div_ceil(8)).sum::<u64>()
+            ports
+                .iter()
+                .map(|port| parts * part_bits(plan, port.level).div_ceil(8))
+                .sum::<u64>()
         };
         Ok(PlanSummary {
             name: plan.name.clone(),
@@ -144,7 +151,12 @@ impl PlanSummary {
 
 /// Bits of one bit-packed polynomial at `level`.
 fn part_bits(plan: &Plan, level: usize) -> u64 {
-    let per_slot: u64 = plan.params.moduli().take(level + 1).map(|q| u64::from(q.bits())).sum();
+    let per_slot: u64 = plan
+        .params
+        .moduli()
+        .take(level + 1)
+        .map(|q| u64::from(q.bits()))
+        .sum();
     per_slot * plan.params.degree() as u64
 }
 
@@ -152,12 +164,19 @@ fn part_bits(plan: &Plan, level: usize) -> u64 {
 fn peak_bytes(plan: &Plan) -> u64 {
     let mut parts: Vec<u64> = Vec::with_capacity(plan.steps.len());
     let (mut live, mut peak) = (0_u64, 0_u64);
-    let size = |step: &super::Step, parts: u64| 8 * parts * (step.level as u64 + 1) * plan.params.degree() as u64;
+    let size =
+        |step: &super::Step, parts: u64| 8 * parts * (step.level as u64 + 1) * plan.params.degree() as u64;
     for step in &plan.steps {
         let own = match &step.op {
             Op::Mul(..) => 3,
             Op::Relinearize(_) => 2,
-            op => op.args().iter().filter_map(|arg| parts.get(arg.index())).copied().max().unwrap_or(2),
+            op => op
+                .args()
+                .iter()
+                .filter_map(|arg| parts.get(arg.index()))
+                .copied()
+                .max()
+                .unwrap_or(2),
         };
         parts.push(own);
         live += size(step, own);
@@ -181,19 +200,42 @@ mod tests {
         let mut g = Graph::new(1 << 12);
         let x = g.input("x");
         let (a, b) = (g.rotate(x, 1), g.rotate(x, 2));
-        let sum = g.weighted_sum([(a, Pattern::constant(0.5).unwrap()), (b, Pattern::constant(0.25).unwrap())]);
+        let sum = g.weighted_sum([
+            (a, Pattern::constant(0.5).unwrap()),
+            (b, Pattern::constant(0.25).unwrap()),
+        ]);
         let y = g.square(sum);
         g.output("y", y);
         let plan = compile(&g, "small", 35).unwrap();
         let summary = plan.summary().unwrap();
-        assert_eq!((summary.depth, summary.key_switches, summary.rotations, summary.hoisted_rotations), (2, 3, 2, 2));
-        assert_eq!((summary.ciphertext_products, summary.plaintext_products, summary.rescales), (1, 2, 2));
+        assert_eq!(
+            (
+                summary.depth,
+                summary.key_switches,
+                summary.rotations,
+                summary.hoisted_rotations
+            ),
+            (2, 3, 2, 2)
+        );
+        assert_eq!(
+            (
+                summary.ciphertext_products,
+                summary.plaintext_products,
+                summary.rescales
+            ),
+            (1, 2, 2)
+        );
         assert_eq!((summary.keys, summary.relinearizations), (3, 1));
         // One part of three primes in, two parts of the bottom prime out.
         let bits: u64 = plan.params.moduli().map(|q| u64::from(q.bits())).sum();
-        assert_eq!((summary.request_bytes, summary.reply_bytes), (8192 * bits / 8, 2 * 8192 * 47 / 8));
+        assert_eq!(
+            (summary.request_bytes, summary.reply_bytes),
+            (8192 * bits / 8, 2 * 8192 * 47 / 8)
+        );
         assert!(summary.secure && summary.log_qp <= 214.0);
-        let [top, middle, _] = summary.levels.as_slice() else { panic!("three levels") };
+        let [top, middle, _] = summary.levels.as_slice() else {
+            panic!("three levels")
+        };
         assert_eq!((top.level, top.key_switches, top.plain_products), (2, 2, 2));
         assert_eq!((middle.level, middle.key_switches), (1, 1));
     }

@@ -37,7 +37,11 @@ pub(super) fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
             let args = op.args();
             let mut rest = args.as_slice();
             while let Some((first, _)) = rest.split_first() {
-                let run = rest.iter().zip(first.index()..).take_while(|(id, index)| id.index() == *index).count();
+                let run = rest
+                    .iter()
+                    .zip(first.index()..)
+                    .take_while(|(id, index)| id.index() == *index)
+                    .count();
                 let (head, tail) = rest.split_at(run.max(1));
                 match head {
                     [.., last] if head.len() > 2 => write!(f, " {first}..{last}")?,
@@ -54,7 +58,15 @@ pub(super) fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
         Op::DropLevel(_, level) | Op::Align(_, level) => write!(f, " to {level}"),
         Op::AddPlain(_, pattern) => write!(f, " period {}", pattern.period()),
         Op::WeightedSum(terms) => {
-            write!(f, " period {}", terms.iter().map(|(_, pattern)| pattern.period()).max().unwrap_or(0))
+            write!(
+                f,
+                " period {}",
+                terms
+                    .iter()
+                    .map(|(_, pattern)| pattern.period())
+                    .max()
+                    .unwrap_or(0)
+            )
         }
         _ => Ok(()),
     }

@@ -23,7 +23,13 @@ pub fn toy_params_INSECURE(log_n: u32, depth: usize) -> Params {
     let mut log_q = vec![35; depth + 1];
     log_q[0] = 47;
     let log_p = vec![50; (depth + 2) * 35 / 50 + 1];
-    Params::new_INSECURE(&ParamsLiteral { log_n, log_q, log_p, log_scale: 35 }).unwrap()
+    Params::new_INSECURE(&ParamsLiteral {
+        log_n,
+        log_q,
+        log_p,
+        log_scale: 35,
+    })
+    .unwrap()
 }
 
 /// Small deterministic numbers in [-1, 1].
@@ -44,21 +50,34 @@ impl Numbers {
     }
 
     pub fn reals(&mut self, count: usize, size: f64) -> Vec<Complex64> {
-        (0..count).map(|_| Complex64::new(self.next() * size, 0.0)).collect()
+        (0..count)
+            .map(|_| Complex64::new(self.next() * size, 0.0))
+            .collect()
     }
 
     pub fn complex(&mut self, count: usize, size: f64) -> Vec<Complex64> {
-        (0..count).map(|_| Complex64::new(self.next() * size, self.next() * size)).collect()
+        (0..count)
+            .map(|_| Complex64::new(self.next() * size, self.next() * size))
+            .collect()
     }
 }
 
-pub fn run_on<B: Backend>(plan: &Plan, backend: &mut B, inputs: BTreeMap<String, B::Value>) -> Result<Outputs<B::Value>> {
-    run(plan, backend, &inputs, &mut Tracer::new(), &mut |_, _| ControlFlow::Continue(()))
+pub fn run_on<B: Backend>(
+    plan: &Plan,
+    backend: &mut B,
+    inputs: BTreeMap<String, B::Value>,
+) -> Result<Outputs<B::Value>> {
+    run(plan, backend, &inputs, &mut Tracer::new(), &mut |_, _| {
+        ControlFlow::Continue(())
+    })
 }
 
 /// Runs a plan on plain numbers.
 pub fn run_plain(plan: &Plan, inputs: &[(&str, Vec<Complex64>)]) -> BTreeMap<String, Vec<Complex64>> {
-    let inputs = inputs.iter().map(|(name, x)| ((*name).to_owned(), x.clone())).collect();
+    let inputs = inputs
+        .iter()
+        .map(|(name, x)| ((*name).to_owned(), x.clone()))
+        .collect();
     run_on(plan, &mut Plain::new(plan.params.slots()), inputs).unwrap()
 }
 
@@ -66,10 +85,16 @@ pub fn run_plain(plan: &Plan, inputs: &[(&str, Vec<Complex64>)]) -> BTreeMap<Str
 pub fn predict(plan: &Plan, inputs: &[(&str, Vec<Complex64>)]) -> (f64, Cost) {
     let slots = plan.params.slots();
     let mut plain = Plain::new(slots);
-    let given = inputs.iter().map(|(name, x)| ((*name).to_owned(), x.clone())).collect();
+    let given = inputs
+        .iter()
+        .map(|(name, x)| ((*name).to_owned(), x.clone()))
+        .collect();
     run_on(plan, &mut plain, given).unwrap();
     let mut sim = Sim::new(plan, plain.magnitudes());
-    let fresh = plan.inputs.iter().map(|port| (port.name.clone(), sim.fresh(&plan.steps[port.value.index()])));
+    let fresh = plan
+        .inputs
+        .iter()
+        .map(|port| (port.name.clone(), sim.fresh(&plan.steps[port.value.index()])));
     let fresh = fresh.collect();
     let results = run_on(plan, &mut sim, fresh).unwrap();
     (results[&plan.outputs[0].name].precision_bits(slots), sim.cost())
@@ -86,10 +111,17 @@ impl Client {
     pub fn new(plan: &Plan) -> Self {
         let params = &plan.params;
         let secret = SecretKey::generate(params).unwrap();
-        let seeded = KeyGenerator::new(params, &secret).unwrap().evaluation_keys(&plan.keys(), |_, _| ()).unwrap();
+        let seeded = KeyGenerator::new(params, &secret)
+            .unwrap()
+            .evaluation_keys(&plan.keys(), |_, _| ())
+            .unwrap();
         let keys = EvaluationKeys::from_seeded(params, seeded).unwrap();
         keys.satisfies(&plan.keys()).unwrap();
-        Client { secret, evaluator: Evaluator::new(params, Arc::new(keys)), encoder: Encoder::new(params) }
+        Client {
+            secret,
+            evaluator: Evaluator::new(params, Arc::new(keys)),
+            encoder: Encoder::new(params),
+        }
     }
 
     /// Encrypts, runs, decrypts.
@@ -103,17 +135,29 @@ impl Client {
         for (name, values) in inputs {
             let port = plan.inputs.iter().find(|port| port.name == *name).unwrap();
             let plain = self.encoder.encode(values, port.level, port.scale).unwrap();
-            let sent = Encryptor::new(params, &self.secret).unwrap().encrypt(&plain).unwrap();
+            let sent = Encryptor::new(params, &self.secret)
+                .unwrap()
+                .encrypt(&plain)
+                .unwrap();
             encrypted.insert((*name).to_owned(), sent.expand(params).unwrap());
         }
         let mut tracer = Tracer::new();
         let mut backend = Ckks::new(&self.evaluator);
-        let results = run(plan, &mut backend, &encrypted, &mut tracer, &mut |_, _| ControlFlow::Continue(())).unwrap();
+        let results = run(plan, &mut backend, &encrypted, &mut tracer, &mut |_, _| {
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         let open = |ciphertext| {
-            let plain = Decryptor::new(params, &self.secret).unwrap().decrypt(ciphertext).unwrap();
+            let plain = Decryptor::new(params, &self.secret)
+                .unwrap()
+                .decrypt(ciphertext)
+                .unwrap();
             self.encoder.decode(&plain).unwrap()
         };
-        let results = results.iter().map(|(name, value)| (name.clone(), open(value))).collect();
+        let results = results
+            .iter()
+            .map(|(name, value)| (name.clone(), open(value)))
+            .collect();
         (results, tracer.report(plan, 1))
     }
 }
@@ -121,14 +165,23 @@ impl Client {
 /// The result of a circuit on plain slots, compiled for real parameters.
 pub fn eval_plain(circuit: &impl Circuit, inputs: &[Vec<Complex64>]) -> Vec<Complex64> {
     let plan = plan_of(circuit);
-    let inputs = inputs.iter().enumerate().map(|(i, x)| (format!("x{i}"), x.clone())).collect();
-    run_on(&plan, &mut Plain::new(circuit.slots()), inputs).unwrap().remove("result").unwrap()
+    let inputs = inputs
+        .iter()
+        .enumerate()
+        .map(|(i, x)| (format!("x{i}"), x.clone()))
+        .collect();
+    run_on(&plan, &mut Plain::new(circuit.slots()), inputs)
+        .unwrap()
+        .remove("result")
+        .unwrap()
 }
 
 pub fn graph_of(circuit: &impl Circuit) -> Graph {
     let mut g = Graph::new(circuit.slots());
     let inputs: Vec<_> = (0..circuit.arity()).map(|i| g.input(&format!("x{i}"))).collect();
-    let result = g.scope("test", circuit.name(), |g| circuit.expand(g, &inputs)).unwrap();
+    let result = g
+        .scope("test", circuit.name(), |g| circuit.expand(g, &inputs))
+        .unwrap();
     g.output("result", result);
     g
 }
@@ -164,18 +217,38 @@ pub fn classifier(slots: usize, tokens: usize, dim: usize, heads: usize, hidden:
         let v = v?.expand(g, &[z])?;
         let bias = Pattern::real(numbers.f32s(dim, 0.1))?;
         Ok(g.category("repack", |g| {
-            let (q, k, v) = (twice_real_part(g, q), twice_imag_part(g, k), twice_imag_part(g, v));
-            (g.add_plain(q, bias.clone()), g.add_plain(k, bias.clone()), g.add_plain(v, bias))
+            let (q, k, v) = (
+                twice_real_part(g, q),
+                twice_imag_part(g, k),
+                twice_imag_part(g, v),
+            );
+            (
+                g.add_plain(q, bias.clone()),
+                g.add_plain(k, bias.clone()),
+                g.add_plain(v, bias),
+            )
         }))
     })?;
-    let attention =
-        PowerSoftmaxAttention::new(layout, 2, 0.01, vec![0.5; heads], (0..heads).map(|_| (0.05, 1.2)).collect(), 3)?;
+    let attention = PowerSoftmaxAttention::new(
+        layout,
+        2,
+        0.01,
+        vec![0.5; heads],
+        (0..heads).map(|_| (0.05, 1.2)).collect(),
+        3,
+    )?;
     let o = g.scope("layer0.attention", "scores", |g| attention.expand(g, &[q, k, v]))?;
     let bias = Pattern::real(numbers.f32s(dim, 0.5))?;
     let feed_forward = FeedForward::new(up, bias).with_twice_real_part();
-    let u = g.scope("layer0.feed_forward", "activation", |g| feed_forward.expand(g, &[z, o]))?;
+    let u = g.scope("layer0.feed_forward", "activation", |g| {
+        feed_forward.expand(g, &[z, o])
+    })?;
     let mut row = || Head::pair(numbers.f32s(dim, 0.1), numbers.f32s(dim, 0.1));
-    let head = Head::new(layout, vec![row()?, row()?, row()?], Pattern::complex(vec![0.1], vec![-0.1])?)?;
+    let head = Head::new(
+        layout,
+        vec![row()?, row()?, row()?],
+        Pattern::complex(vec![0.1], vec![-0.1])?,
+    )?;
     let logits = g.scope("classifier", "head", |g| head.expand(g, &[u, o, z]))?;
     g.output("logits", logits);
     Ok(g)

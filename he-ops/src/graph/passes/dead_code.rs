@@ -42,6 +42,9 @@ mod tests {
         g.square(x);
         let y = g.rotate(x, 1);
         g.output("y", y);
-        assert_eq!(remove_dead_code(&g).to_string(), "%0 = input x\n%1 = rotate %0 by 1\noutput y = %1\n");
+        assert_eq!(
+            remove_dead_code(&g).to_string(),
+            "%0 = input x\n%1 = rotate %0 by 1\noutput y = %1\n"
+        );
     }
 }

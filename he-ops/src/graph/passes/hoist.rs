@@ -43,7 +43,12 @@ pub(in crate::graph) fn schedule(graph: &Graph, levels: &[usize], scales: &[f64]
             _ => {}
         }
     }
-    let mut scheduler = Scheduler { graph, done: vec![false; count], order: Vec::with_capacity(count), groups: 0 };
+    let mut scheduler = Scheduler {
+        graph,
+        done: vec![false; count],
+        order: Vec::with_capacity(count),
+        groups: 0,
+    };
     for (index, node) in graph.nodes().iter().enumerate() {
         let id = NodeId::new(index);
         if scheduler.is_done(id) {
@@ -55,7 +60,10 @@ pub(in crate::graph) fn schedule(graph: &Graph, levels: &[usize], scales: &[f64]
                 scheduler.emit_group(&members);
             }
             Op::WeightedSum(_) => {
-                let same = of(&node.op.args()).and_then(|key| sums.get(&key)).map(Vec::as_slice).unwrap_or_default();
+                let same = of(&node.op.args())
+                    .and_then(|key| sums.get(&key))
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
                 let members = scheduler.sums_with(id, same);
                 scheduler.emit_group(&members);
             }
@@ -97,7 +105,8 @@ impl Scheduler<'_> {
             }
             // A drop costs nothing to bring forward.
             let waiting: Vec<NodeId> = own.iter().copied().filter(|arg| !self.is_done(*arg)).collect();
-            let ready = |arg: &NodeId| matches!(self.graph.op(*arg), Some(Op::DropLevel(a, _)) if self.is_done(*a));
+            let ready =
+                |arg: &NodeId| matches!(self.graph.op(*arg), Some(Op::DropLevel(a, _)) if self.is_done(*a));
             if waiting.iter().all(ready) {
                 drops.extend(waiting);
                 inputs.extend(own);
@@ -126,9 +135,18 @@ mod tests {
         let d = g.rotate(x, 2);
         let e = g.add(c, d);
         g.output("e", e);
-        let order: Vec<_> = schedule(&g, &[0; 6], &[1.0; 6]).iter().map(|step| (step.node.to_string(), step.group)).collect();
-        let expected =
-            [("%0", None), ("%1", Some(0)), ("%4", Some(0)), ("%2", None), ("%3", None), ("%5", None)];
+        let order: Vec<_> = schedule(&g, &[0; 6], &[1.0; 6])
+            .iter()
+            .map(|step| (step.node.to_string(), step.group))
+            .collect();
+        let expected = [
+            ("%0", None),
+            ("%1", Some(0)),
+            ("%4", Some(0)),
+            ("%2", None),
+            ("%3", None),
+            ("%5", None),
+        ];
         assert_eq!(order, expected.map(|(id, group)| (id.to_owned(), group)));
     }
 
@@ -144,10 +162,19 @@ mod tests {
         let d = g.mul_plain(b, weight(5.0));
         let sum = g.add(c, d);
         g.output("sum", sum);
-        let order: Vec<_> =
-            schedule(&g, &[1; 7], &[1.0; 7]).iter().map(|step| (step.node.index(), step.group)).collect();
-        let expected =
-            [(0, None), (1, None), (2, Some(0)), (4, Some(0)), (3, None), (5, None), (6, None)];
+        let order: Vec<_> = schedule(&g, &[1; 7], &[1.0; 7])
+            .iter()
+            .map(|step| (step.node.index(), step.group))
+            .collect();
+        let expected = [
+            (0, None),
+            (1, None),
+            (2, Some(0)),
+            (4, Some(0)),
+            (3, None),
+            (5, None),
+            (6, None),
+        ];
         assert_eq!(order, expected);
     }
 }

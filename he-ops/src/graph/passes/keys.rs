@@ -43,6 +43,13 @@ mod tests {
         let d = g.rotate(c, -2);
         g.output("d", d);
         let keys = collect_keys(&g, &[5, 4, 3, 2, 1]);
-        assert_eq!(keys, Keys { relin: None, conjugation: Some(2), rotations: [(1, 4), (-2, 1)].into() });
+        assert_eq!(
+            keys,
+            Keys {
+                relin: None,
+                conjugation: Some(2),
+                rotations: [(1, 4), (-2, 1)].into()
+            }
+        );
     }
 }

@@ -21,7 +21,11 @@ pub(in crate::graph) fn assign_levels(graph: &Graph) -> Vec<usize> {
         }
     }
     let is_input = |op: &Op| matches!(op, Op::Input { .. });
-    let tops = graph.nodes().iter().zip(&levels).filter(|(node, _)| is_input(&node.op));
+    let tops = graph
+        .nodes()
+        .iter()
+        .zip(&levels)
+        .filter(|(node, _)| is_input(&node.op));
     let top = tops.map(|(_, level)| *level).max().unwrap_or(0);
     for (node, level) in graph.nodes().iter().zip(&mut levels) {
         if is_input(&node.op) {
@@ -49,7 +53,12 @@ mod tests {
         g.output("out", sum);
         let g = insert_rescale(&g);
         let levels = assign_levels(&g);
-        let text: String = g.to_string().lines().zip(&levels).map(|(line, level)| format!("{level}: {line}\n")).collect();
+        let text: String = g
+            .to_string()
+            .lines()
+            .zip(&levels)
+            .map(|(line, level)| format!("{level}: {line}\n"))
+            .collect();
         let expected = "\
 3: %0 = input x
 0: %1 = rotate %0 by 1

@@ -32,8 +32,16 @@ mod tests {
     #[test]
     fn values_go_after_their_last_reader_and_outputs_stay() {
         let id = NodeId::new;
-        let ops = [Op::Input { name: "x".to_owned() }, Op::Rotate(id(0), 1), Op::Add(id(0), id(1)), Op::Negate(id(2))];
+        let ops = [
+            Op::Input { name: "x".to_owned() },
+            Op::Rotate(id(0), 1),
+            Op::Add(id(0), id(1)),
+            Op::Negate(id(2)),
+        ];
         let ops: Vec<&Op> = ops.iter().collect();
-        assert_eq!(last_uses(&ops, &[id(2), id(3)]), [vec![], vec![], vec![id(0), id(1)], vec![]]);
+        assert_eq!(
+            last_uses(&ops, &[id(2), id(3)]),
+            [vec![], vec![], vec![id(0), id(1)], vec![]]
+        );
     }
 }

@@ -24,7 +24,7 @@ use super::{Graph, NodeId, Op};
 
 /// True where the product of a pass would be owed by more than one user anyway: some user, directly or through
 /// operations that pass the debt on, needs `settled(op)` operands.
-fn forced(graph: &Graph, needs_settled: impl Fn(&Op) -> bool) -> Vec<bool> {
+fn forced(graph: &Graph, needs_settled: impl Fn(&Op) -> bool, lazy: &[bool]) -> Vec<bool> {
     let mut forced = vec![false; graph.nodes().len()];
     let mark = |id: NodeId, forced: &mut Vec<bool>| {
         if let Some(flag) = forced.get_mut(id.index()) {
@@ -37,7 +37,8 @@ fn forced(graph: &Graph, needs_settled: impl Fn(&Op) -> bool) -> Vec<bool> {
     for (index, node) in graph.nodes().iter().enumerate().rev() {
         let passes_on = matches!(node.op, Op::Negate(_) | Op::MulI(..) | Op::AddPlain(..))
             && forced.get(index).copied().unwrap_or(false);
-        if passes_on || needs_settled(&node.op) {
+        let needs = needs_settled(&node.op) && !lazy.get(index).copied().unwrap_or(false);
+        if passes_on || needs {
             for arg in node.op.args() {
                 mark(arg, &mut forced);
             }
@@ -61,23 +62,33 @@ struct Value {
 /// need operands that owe nothing (`needs_settled`), sums pass debts on, so that a sum of products settles once.
 ///
 /// A sum settles its operands first only when that is free: both are needed settled elsewhere.
-/// `mixed_sums` says whether a value that owes and one that does not may be added as they are.
+/// `mixed_sums` says whether a value that owes and one that does not may be added as they are; `lazy` marks nodes that
+/// pass debts on although their operation would need settled operands.
 fn settle_lazily(
     graph: &Graph,
     needs_settled: impl Fn(&Op) -> bool,
     makes_debt: impl Fn(&Op) -> bool,
     pays: impl Fn(NodeId) -> Op,
     mixed_sums: bool,
+    lazy: &[bool],
 ) -> Graph {
-    let forced = forced(graph, &needs_settled);
+    let forced = forced(graph, &needs_settled, lazy);
     let mut out = graph.successor();
     let mut values: Vec<Value> = Vec::with_capacity(graph.nodes().len());
-    for (node, forced) in graph.nodes().iter().zip(forced) {
+    for (index, (node, forced)) in graph.nodes().iter().zip(forced).enumerate() {
         let known = |id: NodeId, values: &[Value]| values.get(id.index()).copied();
-        let args: Vec<Value> = node.op.args().into_iter().filter_map(|id| known(id, &values)).collect();
+        let args: Vec<Value> = node
+            .op
+            .args()
+            .into_iter()
+            .filter_map(|id| known(id, &values))
+            .collect();
         let settle = |value: &Value, out: &mut Graph| {
             if value.owes {
-                let label = out.nodes().get(value.raw.index()).map_or(node.label, |made| made.label);
+                let label = out
+                    .nodes()
+                    .get(value.raw.index())
+                    .map_or(node.label, |made| made.label);
                 out.push_as(pays(value.raw), label)
             } else {
                 value.raw
@@ -85,14 +96,21 @@ fn settle_lazily(
         };
         let is_sum = matches!(node.op, Op::Add(..) | Op::Sub(..));
         let settle_args = if needs_settled(&node.op) {
-            true
+            !lazy.get(index).copied().unwrap_or(false)
         } else if is_sum {
-            args.iter().all(|arg| !arg.owes || arg.forced) || (!mixed_sums && args.iter().any(|arg| !arg.owes))
+            args.iter().all(|arg| !arg.owes || arg.forced)
+                || (!mixed_sums && args.iter().any(|arg| !arg.owes))
         } else {
             // Operations on one operand: settle before if the settled form is there anyway.
             args.iter().all(|arg| arg.forced)
         };
-        let mut operands = args.iter().map(|arg| if settle_args { settle(arg, &mut out) } else { arg.raw });
+        let mut operands = args.iter().map(|arg| {
+            if settle_args {
+                settle(arg, &mut out)
+            } else {
+                arg.raw
+            }
+        });
         let operands: Vec<NodeId> = operands.by_ref().collect();
         let mut next = operands.into_iter();
         let op = node.op.map_args(|old| next.next().unwrap_or(old));
@@ -102,7 +120,11 @@ fn settle_lazily(
     }
     for (name, value) in graph.outputs() {
         if let Some(value) = values.get(value.index()) {
-            let id = if value.owes { out.push_as(pays(value.raw), label_of(&out, value.raw)) } else { value.raw };
+            let id = if value.owes {
+                out.push_as(pays(value.raw), label_of(&out, value.raw))
+            } else {
+                value.raw
+            };
             out.output(name, id);
         }
     }

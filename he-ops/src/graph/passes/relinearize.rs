@@ -12,11 +12,15 @@ pub(in crate::graph) fn insert_relinearize(graph: &Graph) -> Graph {
     settle_lazily(
         graph,
         |op| {
-            matches!(op, Op::Mul(..) | Op::Rotate(..) | Op::Conjugate(_) | Op::WeightedSum(_) | Op::Rescale(_))
+            matches!(
+                op,
+                Op::Mul(..) | Op::Rotate(..) | Op::Conjugate(_) | Op::WeightedSum(_) | Op::Rescale(_)
+            )
         },
         |op| matches!(op, Op::Mul(..)),
         Op::Relinearize,
         true,
+        &[],
     )
 }
 

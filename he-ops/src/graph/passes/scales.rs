@@ -36,9 +36,16 @@ impl Scaled {
     }
 
     fn at(&self, id: NodeId) -> Result<(usize, f64, usize)> {
-        match (self.levels.get(id.index()), self.scales.get(id.index()), self.graph.nodes().get(id.index())) {
+        match (
+            self.levels.get(id.index()),
+            self.scales.get(id.index()),
+            self.graph.nodes().get(id.index()),
+        ) {
             (Some(level), Some(scale), Some(node)) => Ok((*level, *scale, node.label)),
-            _ => Err(Error::Circuit { circuit: "assign_scales", reason: format!("{id} is not computed yet") }),
+            _ => Err(Error::Circuit {
+                circuit: "assign_scales",
+                reason: format!("{id} is not computed yet"),
+            }),
         }
     }
 }
@@ -50,10 +57,19 @@ impl Scaled {
 pub(in crate::graph) fn assign_scales(graph: &Graph, levels: &[usize], params: &Params) -> Result<Scaled> {
     let top = levels.iter().copied().max().unwrap_or(0);
     if top > params.max_level() {
-        return Err(Error::Level { op: "compile", needed: top, found: params.max_level() });
+        return Err(Error::Level {
+            op: "compile",
+            needed: top,
+            found: params.max_level(),
+        });
     }
     let pending = pending(graph);
-    let mut out = Scaled { graph: graph.successor(), levels: vec![], scales: vec![], plain_scales: vec![] };
+    let mut out = Scaled {
+        graph: graph.successor(),
+        levels: vec![],
+        scales: vec![],
+        plain_scales: vec![],
+    };
     let mut map: Vec<NodeId> = Vec::with_capacity(levels.len());
     for ((node, &level), &owes) in graph.nodes().iter().zip(levels).zip(&pending) {
         let canonical = params.scale(level)?;
@@ -69,7 +85,11 @@ pub(in crate::graph) fn assign_scales(graph: &Graph, levels: &[usize], params: &
             op => {
                 // A product has canonical operands; everything else has operands of its own scale.
                 let scale = if owes { product } else { canonical };
-                let needed = if matches!(op, Op::Mul(..)) { canonical } else { scale };
+                let needed = if matches!(op, Op::Mul(..)) {
+                    canonical
+                } else {
+                    scale
+                };
                 let mut operands = Vec::new();
                 for arg in op.args() {
                     operands.push(align(&mut out, moved(arg), level, needed, params)?);
@@ -84,7 +104,11 @@ pub(in crate::graph) fn assign_scales(graph: &Graph, levels: &[usize], params: &
     for (name, value) in graph.outputs() {
         let value = map.get(value.index()).copied().unwrap_or(*value);
         let (level, _, _) = out.at(value)?;
-        let value = if level == 0 { value } else { align(&mut out, value, 0, params.scale(0)?, params)? };
+        let value = if level == 0 {
+            value
+        } else {
+            align(&mut out, value, 0, params.scale(0)?, params)?
+        };
         out.graph.output(name, value);
     }
     Ok(out)
@@ -97,10 +121,20 @@ fn align(out: &mut Scaled, value: NodeId, level: usize, scale: f64, params: &Par
         return Ok(value);
     }
     if found_level < level {
-        return Err(Error::Level { op: "assign_scales", needed: level, found: found_level });
+        return Err(Error::Level {
+            op: "assign_scales",
+            needed: level,
+            found: found_level,
+        });
     }
     let above = params.moduli().nth(level + 1).map_or(1.0, |q| q.value() as f64);
-    Ok(out.push(Op::Align(value, level), label, level, scale, scale * above / found_scale))
+    Ok(out.push(
+        Op::Align(value, level),
+        label,
+        level,
+        scale,
+        scale * above / found_scale,
+    ))
 }
 
 /// One weighted sum per scale of the inputs, all with the same product scale, and their sum.
@@ -117,7 +151,10 @@ fn weighted_sum(
     for (id, pattern) in terms {
         let id = moved(*id);
         let (made_at, _, _) = out.at(id)?;
-        groups.entry(std::cmp::Reverse(made_at)).or_default().push((id, pattern.clone()));
+        groups
+            .entry(std::cmp::Reverse(made_at))
+            .or_default()
+            .push((id, pattern.clone()));
     }
     let mut sum = None;
     for terms in groups.into_values() {
@@ -138,5 +175,8 @@ fn weighted_sum(
             Some(sum) => out.push(Op::Add(sum, part), label, level, product, 1.0),
         });
     }
-    sum.ok_or(Error::Circuit { circuit: "assign_scales", reason: "a weighted sum of nothing".to_owned() })
+    sum.ok_or(Error::Circuit {
+        circuit: "assign_scales",
+        reason: "a weighted sum of nothing".to_owned(),
+    })
 }

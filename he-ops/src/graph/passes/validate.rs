@@ -11,21 +11,33 @@ use crate::{Error, Result};
 /// [`Error::Circuit`] for a slot count that is not a power of two, an operand of another graph, a weighted sum
 /// that is empty or names an input twice, a pattern longer than the slots, no output, or two outputs of one name.
 pub(in crate::graph) fn validate(graph: &Graph) -> Result<()> {
-    let refuse = |reason: String| Err(Error::Circuit { circuit: "graph", reason });
+    let refuse = |reason: String| {
+        Err(Error::Circuit {
+            circuit: "graph",
+            reason,
+        })
+    };
     if !graph.slots().is_power_of_two() {
         return refuse(format!("a power of two of slots needed, {} found", graph.slots()));
     }
     for (index, node) in graph.nodes().iter().enumerate() {
         if let Some(arg) = node.op.args().into_iter().find(|arg| arg.index() >= index) {
-            return refuse(format!("%{index} ({}) uses {arg}, which belongs to another graph", node.op.name()));
+            return refuse(format!(
+                "%{index} ({}) uses {arg}, which belongs to another graph",
+                node.op.name()
+            ));
         }
         if matches!(&node.op, Op::WeightedSum(terms) if terms.is_empty()) {
-            return refuse(format!("%{index} is a weighted sum of nothing; give it at least one term"));
+            return refuse(format!(
+                "%{index} is a weighted sum of nothing; give it at least one term"
+            ));
         }
         if let Op::WeightedSum(terms) = &node.op {
             let mut inputs = BTreeSet::new();
             if let Some((twice, _)) = terms.iter().find(|(input, _)| !inputs.insert(*input)) {
-                return refuse(format!("%{index} is a weighted sum with two weights for {twice}; add the weights"));
+                return refuse(format!(
+                    "%{index} is a weighted sum with two weights for {twice}; add the weights"
+                ));
             }
         }
         for pattern in node.op.patterns() {
@@ -48,7 +60,9 @@ pub(in crate::graph) fn validate(graph: &Graph) -> Result<()> {
             return refuse(format!("two outputs are called {name}"));
         }
         if graph.op(*value).is_none() {
-            return refuse(format!("output {name} is {value}, which belongs to another graph"));
+            return refuse(format!(
+                "output {name} is {value}, which belongs to another graph"
+            ));
         }
     }
     Ok(())
