@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Client, Numbers, graph_of, precision_bits, predict, run_plain};
+use common::{Client, Numbers, graph_of, precision_bits, predicted, run_plain};
 use he_ops::circuits::{
     ChebyshevSeries, Circuit, FeedForward, Head, LinearTransform, Matrix, PowerSoftmaxAttention, Reciprocal,
     TokenLayout,
@@ -23,7 +23,7 @@ fn bits(plan: &Plan, inputs: &[(&str, Vec<Complex64>)]) -> f64 {
     );
     let name = &plan.outputs[0].name;
     let bits = precision_bits(&found[name], &expected[name]);
-    let (predicted, _) = predict(plan, inputs);
+    let (predicted, _) = predicted(plan, inputs);
     let (degree, depth) = (plan.params.degree(), plan.depth());
     println!(
         "{:<24} N = {degree:<6} depth {depth:<2} {bits:.1} bits, {predicted:.1} predicted",
@@ -144,7 +144,7 @@ fn a_classifier_at_the_parameters_of_the_service() {
     let (found, report) = client.run(&plan, &inputs);
     println!("{report}");
     let bits = precision_bits(&found["logits"], &expected["logits"]);
-    let (predicted, cost) = predict(&plan, &inputs);
+    let (predicted, cost) = predicted(&plan, &inputs);
     println!("{bits:.1} bits, {predicted:.1} predicted; {cost:?}");
     assert!(bits > 10.0, "{bits} bits");
     assert!(

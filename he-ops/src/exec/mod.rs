@@ -2,11 +2,13 @@
 
 mod ckks;
 mod plain;
+mod predict;
 mod run;
 mod sim;
 
 pub use ckks::Ckks;
 pub use plain::Plain;
+pub use predict::{Prediction, predict};
 pub use run::{Outputs, run};
 pub use sim::{Cost, Sim, SimValue};
 

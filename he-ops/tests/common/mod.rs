@@ -11,7 +11,7 @@ use he_ops::circuits::{
     twice_real_part,
 };
 use he_ops::ckks::{Decryptor, Encoder, Encryptor, Evaluator, Pattern};
-use he_ops::exec::{Backend, Ckks, Cost, Outputs, Plain, Sim, run};
+use he_ops::exec::{Backend, Ckks, Cost, Outputs, Plain, predict, run};
 use he_ops::graph::{Graph, Plan};
 use he_ops::rlwe::{EvaluationKeys, KeyGenerator, Params, ParamsLiteral, SecretKey};
 use he_ops::trace::{LatencyReport, Tracer};
@@ -82,22 +82,15 @@ pub fn run_plain(plan: &Plan, inputs: &[(&str, Vec<Complex64>)]) -> BTreeMap<Str
 }
 
 /// Bits that the noise model predicts for the first output, and the work that it counts.
-pub fn predict(plan: &Plan, inputs: &[(&str, Vec<Complex64>)]) -> (f64, Cost) {
-    let slots = plan.params.slots();
-    let mut plain = Plain::new(slots);
+pub fn predicted(plan: &Plan, inputs: &[(&str, Vec<Complex64>)]) -> (f64, Cost) {
+    let mut plain = Plain::new(plan.params.slots());
     let given = inputs
         .iter()
         .map(|(name, x)| ((*name).to_owned(), x.clone()))
         .collect();
     run_on(plan, &mut plain, given).unwrap();
-    let mut sim = Sim::new(plan, plain.magnitudes());
-    let fresh = plan
-        .inputs
-        .iter()
-        .map(|port| (port.name.clone(), sim.fresh(&plan.steps[port.value.index()])));
-    let fresh = fresh.collect();
-    let results = run_on(plan, &mut sim, fresh).unwrap();
-    (results[&plan.outputs[0].name].precision_bits(slots), sim.cost())
+    let prediction = predict(plan, plain.magnitudes()).unwrap();
+    (prediction.precision_bits[&plan.outputs[0].name], prediction.cost)
 }
 
 /// A client and its keys for one plan.

@@ -1,0 +1,44 @@
+//! What a run will give and cost, before it runs.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use super::{Cost, Sim, run};
+use crate::Result;
+use crate::graph::Plan;
+use crate::trace::Tracer;
+
+/// Expected precision and counted work of a plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// For each output, the bits to which every slot is expected to be right.
+    pub precision_bits: BTreeMap<String, f64>,
+    /// Work of the whole run.
+    pub cost: Cost,
+}
+
+/// A dry run of the plan on the noise model, from fresh secret-key encryptions; `magnitudes` as for [`Sim::new`].
+///
+/// # Errors
+/// Whatever the noise model refuses; nothing for a plan made by the compiler.
+pub fn predict(plan: &Plan, magnitudes: &[f64]) -> Result<Prediction> {
+    let mut sim = Sim::new(plan, magnitudes);
+    let mut inputs = BTreeMap::new();
+    for port in &plan.inputs {
+        if let Some(step) = plan.steps.get(port.value.index()) {
+            inputs.insert(port.name.clone(), sim.fresh(step));
+        }
+    }
+    let outputs = run(plan, &mut sim, &inputs, &mut Tracer::new(), &mut |_, _| {
+        ControlFlow::Continue(())
+    })?;
+    let slots = plan.params.slots();
+    let precision_bits = outputs
+        .into_iter()
+        .map(|(name, value)| (name, value.precision_bits(slots)))
+        .collect();
+    Ok(Prediction {
+        precision_bits,
+        cost: sim.cost(),
+    })
+}
