@@ -10,8 +10,11 @@
 
 use super::modulus::{MASK52, Modulus, WORD52};
 
-/// Terms summed before the high word is reduced: 8 x 2^(50+50-52) stays below 2^51.
-const TERMS_PER_REDUCTION: usize = 8;
+/// Terms that may be summed before the high word must be reduced, less one: a term below 2^50 p adds less than
+/// p / 4 to it, and it has to stay below 2^51. Eight terms for a prime of 50 bits, 32 for 48 bits, plenty for 35.
+fn reduction_mask(modulus: &Modulus) -> usize {
+    (1 << (53 - modulus.bits().clamp(3, 50))) - 1
+}
 
 /// One output of a dot product.
 pub struct Output<'a> {
@@ -98,9 +101,10 @@ pub fn products(outs: [&mut [u64]; 2], xs: &[&[u64]], ys: [&[&[u64]]; 2], modulu
 /// A sum of products below 2^100 each, divided by 2^52, modulo p.
 fn reduce_sum(terms: impl Iterator<Item = u128>, start: u64, modulus: &Modulus) -> u64 {
     let mut sum = u128::from(start);
+    let mask = reduction_mask(modulus);
     for (k, term) in terms.enumerate() {
         sum += term;
-        if (k + 1) % TERMS_PER_REDUCTION == 0 {
+        if (k + 1) & mask == 0 {
             sum = (u128::from(modulus.reduce((sum >> WORD52) as u64)) << WORD52) | (sum & u128::from(MASK52));
         }
     }
@@ -121,7 +125,7 @@ fn portable(outputs: &mut [Output<'_>], xs: &[&[u64]], from: usize, to: usize) {
 
 #[cfg(target_arch = "x86_64")]
 mod ifma {
-    use super::{MASK52, Modulus, Output, TERMS_PER_REDUCTION, WORD52};
+    use super::{MASK52, Modulus, Output, WORD52, reduction_mask};
     use core::arch::x86_64::*;
 
     /// One modulus in every lane.
@@ -185,6 +189,7 @@ mod ifma {
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) unsafe fn tile<const T: usize>(outputs: &mut [Output<'_>], xs: &[&[u64]], len: usize) {
         let primes: [Prime; T] = core::array::from_fn(|j| Prime::new(outputs[j].modulus));
+        let reduction = outputs.iter().map(|o| reduction_mask(o.modulus)).min().unwrap_or(0);
         let start: [__m512i; T] = core::array::from_fn(|j| _mm512_set1_epi64(outputs[j].start as i64));
         let zero = _mm512_setzero_si512();
         for i in (0..len).step_by(8) {
@@ -199,7 +204,7 @@ mod ifma {
                     lo[j] = _mm512_madd52lo_epu64(lo[j], v, w);
                     hi[j] = _mm512_madd52hi_epu64(hi[j], v, w);
                 }
-                if (k + 1) % TERMS_PER_REDUCTION == 0 {
+                if (k + 1) & reduction == 0 {
                     for j in 0..T {
                         (lo[j], hi[j]) = primes[j].fold(lo[j], hi[j]);
                     }
@@ -226,6 +231,7 @@ mod ifma {
         len: usize,
     ) {
         let prime = Prime::new(modulus);
+        let reduction = reduction_mask(modulus);
         let zero = _mm512_setzero_si512();
         for i in (0..len).step_by(8) {
             let mut lo = [zero; 2];
@@ -239,7 +245,7 @@ mod ifma {
                     lo[j] = _mm512_madd52lo_epu64(lo[j], x, y);
                     hi[j] = _mm512_madd52hi_epu64(hi[j], x, y);
                 }
-                if (k + 1) % TERMS_PER_REDUCTION == 0 {
+                if (k + 1) & reduction == 0 {
                     for j in 0..2 {
                         (lo[j], hi[j]) = prime.fold(lo[j], hi[j]);
                     }

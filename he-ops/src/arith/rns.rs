@@ -120,37 +120,64 @@ impl Division {
         Ok(Self { converter: BasisConverter::new(drop, keep)?, factors })
     }
 
-    /// round(input / A) plus `add`, over the kept primes.
+    /// round(input / A) plus its `add`, over the kept primes, for several polynomials.
     ///
-    /// `input` holds the kept limbs, then the limbs to divide away. Cost: one inverse transform per dropped limb, one
-    /// transform per kept limb. Error at most (dropped limbs)/2 + 1/2 per coefficient, of mean zero.
+    /// An input holds the kept limbs, then the limbs to divide away. Cost of each: one inverse transform per dropped
+    /// limb, one transform per kept limb. Error at most (dropped limbs)/2 + 1/2 per coefficient, of mean zero. Prime by
+    /// prime, all inputs in turn: they share the transform's tables while these are in the cache.
     #[must_use]
-    pub fn divide(&self, input: &Poly<Eval>, add: Option<&Poly<Eval>>, keep: &[NttTable], drop: &[NttTable]) -> Poly<Eval> {
-        let n = input.degree();
-        let (head, tail) = input.words().split_at((keep.len() * n).min(input.words().len()));
-        let mut source = arena::take(tail.len());
-        source.copy_from_slice(tail);
-        par::for_each(source.chunks_mut(n).zip(drop).collect(), |k, (limb, table): (&mut [u64], &NttTable)| {
-            table.inverse_unnormalized(limb);
-            self.converter.prepare(k, limb);
-        });
-        let mut remainder = arena::take(keep.len() * n);
-        self.converter.convert(&source, &mut remainder, n);
-        let mut out = Poly::<Eval>::scratch(keep.len(), n);
-        let items: Vec<_> = out.words_mut().chunks_mut(n).zip(remainder.chunks_mut(n)).zip(head.chunks(n)).collect();
-        par::for_each(items, |i, ((out, remainder), value)| {
-            if let (Some(table), Some(factors)) = (keep.get(i), self.factors.get(i)) {
-                table.forward(remainder);
-                let modulus = table.modulus();
-                let mut output = [Output { out, weights: factors, start: 0, modulus }];
-                match add {
-                    Some(add) => dot(&mut output, &[value, remainder, add.limb(i)]),
-                    None => dot(&mut output, &[value, remainder]),
+    pub fn divide(
+        &self,
+        inputs: &[(&Poly<Eval>, Option<&Poly<Eval>>)],
+        keep: &[NttTable],
+        drop: &[NttTable],
+    ) -> Vec<Poly<Eval>> {
+        let n = inputs.first().map_or(1, |(p, _)| p.degree());
+        let mut sources: Vec<_> = inputs.iter().map(|_| arena::take(drop.len() * n)).collect();
+        par::for_each(by_limb(sources.iter_mut().map(|s| s.chunks_mut(n))), |k, limbs| {
+            for (limb, (input, _)) in limbs.into_iter().zip(inputs) {
+                if let Some(table) = drop.get(k) {
+                    limb.copy_from_slice(input.limb(keep.len() + k));
+                    table.inverse_unnormalized(limb);
+                    self.converter.prepare(k, limb);
                 }
             }
         });
-        out
+        let mut remainders: Vec<_> = inputs.iter().map(|_| arena::take(keep.len() * n)).collect();
+        for (source, remainder) in sources.iter().zip(&mut remainders) {
+            self.converter.convert(source, remainder, n);
+        }
+        let mut outs: Vec<_> = inputs.iter().map(|_| Poly::<Eval>::scratch(keep.len(), n)).collect();
+        let limbs = outs.iter_mut().zip(&mut remainders);
+        let limbs = by_limb(limbs.map(|(o, r)| o.words_mut().chunks_mut(n).zip(r.chunks_mut(n))));
+        par::for_each(limbs, |i, limbs| {
+            for ((out, remainder), (input, add)) in limbs.into_iter().zip(inputs) {
+                if let (Some(table), Some(factors)) = (keep.get(i), self.factors.get(i)) {
+                    table.forward(remainder);
+                    let mut output = [Output { out, weights: factors, start: 0, modulus: table.modulus() }];
+                    match add {
+                        Some(add) => dot(&mut output, &[input.limb(i), remainder, add.limb(i)]),
+                        None => dot(&mut output, &[input.limb(i), remainder]),
+                    }
+                }
+            }
+        });
+        outs
     }
+}
+
+/// Turns "for each polynomial its limbs" into "for each limb those of all polynomials".
+fn by_limb<T>(polys: impl Iterator<Item = impl Iterator<Item = T>>) -> Vec<Vec<T>> {
+    let mut out: Vec<Vec<T>> = Vec::new();
+    for limbs in polys {
+        for (i, limb) in limbs.enumerate() {
+            match out.get_mut(i) {
+                Some(row) => row.push(limb),
+                None => out.push(vec![limb]),
+            }
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -189,7 +189,7 @@ impl Evaluator {
                 let key = self.keys.get("relinearize", KeyPurpose::Relin, a.level)?;
                 let decomposed = decompose(&self.params, c2, a.level, key.gadget)?;
                 let parts = switch(&self.params, &decomposed, key, [Some(c0), Some(c1)])?;
-                Ok(Ciphertext { parts: parts.into(), level: a.level, scale: a.scale })
+                Ok(Ciphertext { parts, level: a.level, scale: a.scale })
             }
             other => Err(Error::Parts { op: "relinearize", needed: 3, found: other.len() }),
         }
@@ -208,7 +208,8 @@ impl Evaluator {
         }
         let division = self.params.rescale(a.level)?;
         let (keep, drop) = self.tables(a.level)?.split_at(a.level);
-        let parts = a.parts.iter().map(|p| division.divide(p, None, keep, drop)).collect();
+        let inputs: Vec<_> = a.parts.iter().map(|p| (p, None)).collect();
+        let parts = division.divide(&inputs, keep, drop);
         let prime = drop.first().map_or(1.0, |t| t.modulus().value() as f64);
         Ok(Ciphertext { parts, level: a.level - 1, scale: a.scale / prime })
     }

@@ -116,12 +116,12 @@ pub fn switch(
     decomposed: &Decomposed<'_>,
     key: &KeySwitchKey,
     add: [Option<&Poly<Eval>>; 2],
-) -> Result<[Poly<Eval>; 2]> {
+) -> Result<Vec<Poly<Eval>>> {
     let [body, mask] = inner_product(params, decomposed, key)?;
     let level = decomposed.level;
     let division = params.mod_down(level, key.gadget.specials)?;
     let q = params.q_tables(level)?;
     let p = params.p_tables(key.gadget.specials)?;
     let [add_body, add_mask] = add;
-    Ok([division.divide(&body, add_body, q, p), division.divide(&mask, add_mask, q, p)])
+    Ok(division.divide(&[(&body, add_body), (&mask, add_mask)], q, p))
 }
