@@ -2,10 +2,12 @@
 //!
 //! | Module | What it is |
 //! |---|---|
+//! | [`accuracy`] | the model in clear on its test split, and encrypted through the real server |
 //! | [`engine`] | client and server in one value: keys made, sentences encrypted, plans run, without the network |
 //! | [`machine`] | the machine that a number was measured on |
 //! | [`stats`] | medians of a few runs |
 
+pub mod accuracy;
 pub mod engine;
 pub mod machine;
 pub mod stats;
