@@ -198,7 +198,7 @@ fn separate_steps_by_files_and_by_pipes() {
         &["infer", "--keys", keys, "--server", &url],
         &piped[..piped.len() - 1],
         4,
-        "malformed",
+        "Malformed",
     );
 
     let report = at("report.json");
