@@ -28,7 +28,7 @@ Exit codes:
   2  wrong usage                       6  damaged bytes, or made under other keys or parameters
   3  the server cannot be reached      7  the encrypted answer is less precise than it should be
 
-Connections are plain HTTP: for a server on another machine use its TLS proxy through a local tunnel.
+Connections are plain HTTP: reach a server on another machine through a local TLS tunnel.
 See `client help COMMAND` for examples of each command."
 )]
 pub struct Cli {
@@ -126,8 +126,8 @@ Examples:
   client keygen
   client keygen --model sentiment --keys ./keys --server http://127.0.0.1:8080
 
-The secret key is written with mode 0600 and never replaced without --force: what was encrypted with an
-old key cannot be read with a new one.")]
+The secret key is written with mode 0600 and never replaced without --force: what was encrypted
+with an old key cannot be read with a new one.")]
 pub struct Keygen {
     #[command(flatten)]
     pub keys: KeyArgs,
@@ -193,8 +193,8 @@ Examples:
   client decrypt reply.he --json
   client decrypt reply.he --report           also where the time of the server went
 
-Decrypted numbers are approximate, and their last digits say something about the secret key. Numbers are
-therefore rounded to --round bits; give more only to yourself, never to the server or a third party.")]
+Decrypted numbers are approximate, and their last digits say something about the secret key. They
+are therefore rounded to --round bits; keep more digits to yourself, away from the server and others.")]
 pub struct Decrypt {
     /// File made by `client infer`; - is stdin.
     #[arg(default_value = "-")]

@@ -262,7 +262,7 @@ impl fmt::Display for Demo {
         )?;
         writeln!(f, "  {}", self.security)?;
 
-        writeln!(f, "\n  {:<12} {:>12}    {:<12} {:>12}", "sizes", "", "times", "")?;
+        writeln!(f, "\n  {:<29} times", "sizes")?;
         let sizes = [
             ("keys (once)", self.upload_bytes),
             ("request", self.request_bytes),
@@ -281,7 +281,7 @@ impl fmt::Display for Demo {
         }
         writeln!(f, "\n  Where the time of the server went\n")?;
         for line in self.report.to_string().lines() {
-            writeln!(f, "    {line}")?;
+            writeln!(f, "{}", format!("    {line}").trim_end())?;
         }
         Ok(())
     }

@@ -1,4 +1,11 @@
 //! The command line as a person uses it: files, pipes, refusals, exit codes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected should stop"
+)]
 
 use assert_cmd::Command;
 use client::LocalServer;

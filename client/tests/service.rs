@@ -1,5 +1,12 @@
 //! The real server over real sockets, with real keys at the parameters of the model: what it answers, what it refuses,
 //! and that a refusal harms nothing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected should stop"
+)]
 
 use client::{Api, Error, LocalServer, Session, download_bundle};
 use he_ops::ckks::{Encoder, Encryptor};
@@ -598,5 +605,40 @@ async fn the_manifest_is_cacheable_and_secure() {
         header.payload_len,
         "the length must not show"
     );
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stops_sending_is_dropped_and_leaves_nothing() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let data = tempfile::tempdir().unwrap();
+    let mut config = config(data.path());
+    config.idle_timeout = Duration::from_millis(500);
+    let server = LocalServer::start(config).await.unwrap();
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let head = format!(
+        "POST /v1/keys?model={MODEL} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 1000000\r\n\r\nHEIS"
+    );
+    let incoming = data.path().join("keys/incoming");
+    let count = || std::fs::read_dir(&incoming).unwrap().count();
+
+    // one hangs up in the middle of an upload
+    let mut gone = tokio::net::TcpStream::connect(&address).await.unwrap();
+    gone.write_all(head.as_bytes()).await.unwrap();
+    until("the upload starts", async || count() == 1).await;
+    drop(gone);
+    until("the upload is cleaned up", async || count() == 0).await;
+
+    // one stays and says nothing
+    let mut silent = tokio::net::TcpStream::connect(&address).await.unwrap();
+    silent.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    silent.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 408") && answer.contains("/problems/timeout"),
+        "{answer}"
+    );
+    assert_eq!(count(), 0);
     server.stop().await.unwrap();
 }

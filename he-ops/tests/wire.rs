@@ -1,4 +1,11 @@
 //! The wire format held to its golden bytes, and against malformed frames.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected should stop"
+)]
 
 use he_ops::ckks::{Ciphertext, SeededCiphertext};
 use he_ops::ring::{Eval, Poly};

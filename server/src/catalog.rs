@@ -2,6 +2,7 @@
 
 use crate::keys::KeyNeeds;
 use anyhow::{Context, bail};
+use he_ops::ckks::Encoder;
 use he_ops::graph::{Plan, Port};
 use he_ops::wire::{ciphertext_frame_limit, hex};
 use models::{Manifest, ModelDir};
@@ -11,12 +12,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A model with all that follows from its plan.
-#[derive(Debug)]
 pub(crate) struct Served {
     /// Its id, the name of its folder.
     pub id: String,
     /// What the workers run.
     pub plan: Plan,
+    /// Its encoder: tables that all requests share.
+    pub encoder: Encoder,
     /// The one input of the plan.
     pub input: Port,
     /// The one output of the plan.
@@ -55,7 +57,6 @@ pub(crate) struct ModelEntry {
 }
 
 /// All models by id.
-#[derive(Debug)]
 pub(crate) struct Catalog(BTreeMap<String, Arc<Served>>);
 
 impl Catalog {
@@ -137,6 +138,7 @@ impl Served {
         let etag = format!("\"{}\"", blake3::hash(&manifest).to_hex());
         Ok(Self {
             id: dir.id().to_owned(),
+            encoder: Encoder::new(&plan.params),
             plan,
             input,
             output,

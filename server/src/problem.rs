@@ -5,9 +5,13 @@ use axum::response::{IntoResponse, Response};
 use he_ops::wire::WireError;
 use serde::Serialize;
 
+/// Why a request was refused. Boxed, so that the way of success stays cheap.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem(Box<Document>);
+
 /// A problem document. `kind` is stable; texts may change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Problem {
+pub struct Document {
     /// Stable relative reference, `/problems/...`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -31,6 +35,12 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// The document as sent.
+    #[must_use]
+    pub fn document(&self) -> &Document {
+        &self.0
+    }
+
     fn new(
         status: StatusCode,
         slug: &str,
@@ -38,7 +48,7 @@ impl Problem {
         detail: impl Into<String>,
         hint: &str,
     ) -> Self {
-        Self {
+        Self(Box::new(Document {
             kind: format!("/problems/{slug}"),
             title,
             status: status.as_u16(),
@@ -47,12 +57,12 @@ impl Problem {
             found: None,
             hint: hint.to_owned(),
             retry_after: None,
-        }
+        }))
     }
 
     fn numbers(mut self, needed: impl ToString, found: impl ToString) -> Self {
-        self.needed = Some(needed.to_string());
-        self.found = Some(found.to_string());
+        self.0.needed = Some(needed.to_string());
+        self.0.found = Some(found.to_string());
         self
     }
 
@@ -204,7 +214,7 @@ impl Problem {
         let detail = format!("all {places} places for {what} are taken");
         let hint = format!("try again in {retry_after} s");
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", "Busy", detail, &hint);
-        problem.retry_after = Some(retry_after);
+        problem.0.retry_after = Some(retry_after);
         problem
     }
 
@@ -218,7 +228,7 @@ impl Problem {
             detail,
             "try again later",
         );
-        problem.retry_after = Some(10);
+        problem.0.retry_after = Some(10);
         problem
     }
 
@@ -316,15 +326,15 @@ impl Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}: {}", self.status, self.title, self.detail)
+        write!(f, "{} {}: {}", self.0.status, self.0.title, self.0.detail)
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry_after = self.retry_after;
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.0.retry_after;
+        let body = serde_json::to_vec(&self.0).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(

@@ -214,7 +214,7 @@ impl Shared {
 
         let mut tracer = Tracer::new();
         let outcome = self.pool.install(|| {
-            let evaluator = Evaluator::new(params, keys);
+            let evaluator = Evaluator::new(&model.encoder, keys);
             let mut backend = Ckks::new(&evaluator);
             let inputs = BTreeMap::from([(model.input.name.clone(), ciphertext)]);
             run(

@@ -67,7 +67,7 @@ pub(super) fn unpack_limb(bytes: &[u8], prime: u64, bits: u32, limb: usize, out:
             worst = worst.max(*value);
         }
         let used = values.len() * width;
-        if used % 8 != 0 && load(&window, used / 8) >> (used % 8) != 0 {
+        if !used.is_multiple_of(8) && load(&window, used / 8) >> (used % 8) != 0 {
             return Err(WireError::Field {
                 what: "padding of a packed limb",
                 needed: "zero".into(),
