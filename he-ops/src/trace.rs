@@ -262,3 +262,64 @@ impl Row {
 fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ckks::Pattern;
+    use crate::exec::{Plain, run};
+    use crate::graph::{Graph, compile};
+    use num_complex::Complex64;
+    use std::ops::ControlFlow;
+
+    #[test]
+    fn every_step_is_in_both_tables_once() {
+        let mut g = Graph::new(1 << 12);
+        let x = g.input("x");
+        let y = g.scope("layer0", "matmul", |g| {
+            let (a, b) = (g.rotate(x, 1), g.rotate(x, 2));
+            let half = Pattern::constant(0.5).unwrap();
+            g.weighted_sum([(a, half.clone()), (b, half)])
+        });
+        let y = g.scope("layer1", "matmul", |g| g.rotate(y, 4));
+        let y = g.scope("layer1", "activation", |g| g.square(y));
+        g.output("y", y);
+        let plan = compile(&g, "tables", 35).unwrap();
+        let mut tracer = Tracer::new();
+        let inputs = [("x".to_owned(), vec![Complex64::ONE; 1 << 12])].into();
+        let mut backend = Plain::new(1 << 12);
+        run(&plan, &mut backend, &inputs, &mut tracer, &mut |_, _| {
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        let mut report = tracer.report(&plan, 2);
+        report.push_phase("evaluate", tracer.wall());
+
+        let steps = plan.steps.len() as u64;
+        assert_eq!(report.ops.iter().map(|op| op.count).sum::<u64>(), steps);
+        assert_eq!(report.primitives.iter().map(|op| op.count).sum::<u64>(), steps);
+        let sum: f64 = report.ops.iter().map(|op| op.total_us).sum();
+        assert!((sum + report.overhead_us - report.evaluate_us).abs() < 1.0);
+        let names: Vec<_> = report
+            .ops
+            .iter()
+            .map(|op| (op.layer.as_str(), op.op.as_str()))
+            .collect();
+        let expected = [
+            ("input", "input"),
+            ("layer0", "matmul"),
+            ("layer1", "matmul"),
+            ("layer1", "activation"),
+        ];
+        assert_eq!(names, expected);
+        let matmul = report
+            .by_category()
+            .into_iter()
+            .find(|op| op.op == "matmul")
+            .unwrap();
+        assert_eq!((matmul.level_in, matmul.level_out), (2, 1));
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<LatencyReport>(&text).unwrap(), report);
+        assert!(report.to_string().contains("on 2 threads"));
+    }
+}

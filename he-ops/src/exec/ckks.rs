@@ -63,6 +63,14 @@ impl Backend for Ckks<'_> {
                 found: part.limbs(),
             });
         }
+        let degree = self.evaluator.params().degree();
+        if let Some(part) = value.parts.iter().find(|part| part.degree() != degree) {
+            return Err(Error::Shape {
+                what: "ring degree of an input",
+                needed: degree,
+                found: part.degree(),
+            });
+        }
         checked(value.clone(), step)
     }
 
