@@ -1,6 +1,6 @@
 //! The service over HTTP.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ProblemText, Result};
 use futures_util::{StreamExt, stream};
 use models::Manifest;
 use reqwest::{RequestBuilder, Response, StatusCode, header};
@@ -67,17 +67,6 @@ pub struct Standing {
 #[derive(Deserialize)]
 struct ModelList {
     data: Vec<ModelEntry>,
-}
-
-/// An RFC 9457 document, as far as it is shown.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct ProblemDocument {
-    title: String,
-    detail: String,
-    needed: Option<String>,
-    found: Option<String>,
-    hint: String,
 }
 
 impl Api {
@@ -269,15 +258,18 @@ impl Api {
             return Ok(response);
         }
         let body = self.read(path, response, 1 << 20).await.unwrap_or_default();
-        let problem: ProblemDocument = serde_json::from_slice(&body).unwrap_or_default();
-        let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
+        let mut problem: Box<ProblemText> = serde_json::from_slice(&body).unwrap_or_default();
+        let fill = |text: &mut String, other: &str| {
+            if text.is_empty() {
+                *text = other.to_owned();
+            }
+        };
+        fill(&mut problem.title, status.canonical_reason().unwrap_or("error"));
+        fill(&mut problem.detail, "no details were given");
+        fill(&mut problem.hint, "check the address; a proxy may have answered");
         Err(Error::Refused {
             status: status.as_u16(),
-            title: or(problem.title, status.canonical_reason().unwrap_or("error")),
-            detail: or(problem.detail, "no details were given"),
-            needed: problem.needed,
-            found: problem.found,
-            hint: or(problem.hint, "check the address; a proxy may have answered"),
+            problem,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Everything that can go wrong on the client's side, with the exit code of the command line.
 
 use he_ops::wire::WireError;
+use serde::Deserialize;
 use std::path::PathBuf;
 
 /// Result of every fallible operation of this crate.
@@ -54,22 +55,14 @@ pub enum Error {
     },
     /// The server answered with a problem.
     #[error(
-        "the server refused ({status} {title}): {detail}{}\n  what to do: {hint}",
-        numbers(needed, found)
+        "the server refused ({status} {}): {}{}\n  what to do: {}",
+        problem.title, problem.detail, problem.numbers(), problem.hint
     )]
     Refused {
         /// HTTP status.
         status: u16,
-        /// Kind of problem in words.
-        title: String,
-        /// What happened.
-        detail: String,
-        /// What was needed.
-        needed: Option<String>,
-        /// What was found.
-        found: Option<String>,
-        /// What to do.
-        hint: String,
+        /// What the server said.
+        problem: Box<ProblemText>,
     },
     /// The server answered with something that is not of this protocol.
     #[error("{url} answered what this client does not understand: {reason}; is it a server of this release?")]
@@ -115,10 +108,28 @@ pub enum Error {
     },
 }
 
-fn numbers(needed: &Option<String>, found: &Option<String>) -> String {
-    match (needed, found) {
-        (Some(needed), Some(found)) => format!("\n  needed: {needed}\n  found:  {found}"),
-        _ => String::new(),
+/// An RFC 9457 problem document, as far as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct ProblemText {
+    /// Kind of problem in words.
+    pub title: String,
+    /// What happened.
+    pub detail: String,
+    /// What was needed.
+    pub needed: Option<String>,
+    /// What was found.
+    pub found: Option<String>,
+    /// What to do.
+    pub hint: String,
+}
+
+impl ProblemText {
+    fn numbers(&self) -> String {
+        match (&self.needed, &self.found) {
+            (Some(needed), Some(found)) => format!("\n  needed: {needed}\n  found:  {found}"),
+            _ => String::new(),
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use futures_util::StreamExt;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How much of an oversized body is read and thrown away, so that a client that is still sending gets to see the answer
-/// and not a reset connection.
+/// How much more than a body of the right size is read and thrown away, so that a client that is still sending gets to
+/// see the answer and not a reset connection.
 const DRAIN_BYTES: u64 = 16 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
@@ -78,7 +78,7 @@ impl Limited {
     }
 
     async fn discard(&mut self) {
-        let mut left = DRAIN_BYTES;
+        let mut left = self.limit.saturating_add(DRAIN_BYTES);
         let rest = async {
             while let Some(Ok(piece)) = self.stream.next().await {
                 left = left.saturating_sub(piece.len() as u64);
