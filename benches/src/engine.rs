@@ -71,11 +71,12 @@ impl Engine {
         let start = Instant::now();
         let keys = EvaluationKeys::from_seeded(&params, keys)?;
         let expand_keys_ms = millis(start);
+        let encoder = Encoder::new(&params);
         Ok(Self {
             packing: manifest.packing,
             secret,
-            encoder: Encoder::new(&params),
-            evaluator: Evaluator::new(&params, Arc::new(keys)),
+            evaluator: Evaluator::new(&encoder, Arc::new(keys)),
+            encoder,
             setup: Setup {
                 compile_ms,
                 keygen_ms,

@@ -40,7 +40,7 @@ fn encrypted_logits_are_those_of_the_reference() {
 
     // the server has the plan and the keys
     let evaluator = Evaluator::new(
-        &plan.params,
+        &encoder,
         Arc::new(EvaluationKeys::from_seeded(&plan.params, keys).unwrap()),
     );
     for text in ["an utterly charming film", "Not bad at all, actually quite good!"] {

@@ -58,27 +58,34 @@ fn tokens_and_logits_are_those_of_pytorch() {
     assert!(cut > 0, "no golden case is longer than the model takes");
 }
 
-/// The whole test split: the polynomial follows the division, and both know more than the majority label.
+/// The whole test split: the accuracies are those that PyTorch had, and the polynomial follows the division.
 #[test]
-fn polynomial_agrees_with_the_division_on_the_test_split() {
+fn accuracies_are_those_of_the_model_card() {
     let dir = sentiment();
     let (bundle, weights) = (Bundle::open(&dir).unwrap(), dir.weights().unwrap());
     let rows = models::split::read(dir.path()).unwrap();
-    assert!(rows.len() >= 500, "{} rows", rows.len());
-    let (mut agree, mut right, mut positive) = (0, 0, 0);
+    let (mut agree, mut by_division, mut by_polynomial) = (0, 0, 0);
     for row in &rows {
         let x = bundle.embed(&row.text).unwrap().x;
         let [exact, polynomial] = [Mode::Exact, Mode::Polynomial]
             .map(|mode| label(&forward(dir.config(), &weights, &x, mode).unwrap()));
         agree += usize::from(exact == polynomial);
-        right += usize::from(polynomial == row.label);
-        positive += usize::from(row.label == 1);
+        by_division += usize::from(exact == row.label);
+        by_polynomial += usize::from(polynomial == row.label);
     }
-    let share = |n: usize| n as f64 / rows.len() as f64;
-    assert!(share(agree) > 0.99, "agreement {}", share(agree));
-    assert!(
-        share(right) > share(positive.max(rows.len() - positive)) + 0.1,
-        "accuracy {}",
-        share(right)
-    );
+    let results: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("results.json")).unwrap()).unwrap();
+    let exported = &results["exported"];
+    for (found, expected) in [
+        (by_division, &exported["division"]["test"]),
+        (by_polynomial, &exported["polynomial"]["test"]),
+        (agree, &exported["test_agreement_with_division"]),
+    ] {
+        // a sentence on the fence may fall on either side in another order of summation
+        let expected = expected.as_f64().unwrap() * rows.len() as f64;
+        assert!(
+            (found as f64 - expected).abs() < 2.5,
+            "{found} sentences, {expected} in results.json"
+        );
+    }
 }
