@@ -32,8 +32,8 @@ impl Context {
         let seeded = KeyGenerator::new(&params, &secret)?.evaluation_keys(&config, |_, _| ())?;
         let keys = EvaluationKeys::from_seeded(&params, seeded)?;
         keys.satisfies(&config)?;
-        let evaluator = Evaluator::new(&params, Arc::new(keys));
         let encoder = Encoder::new(&params);
+        let evaluator = Evaluator::new(&encoder, Arc::new(keys));
         Ok(Self { params, secret, encoder, evaluator })
     }
 

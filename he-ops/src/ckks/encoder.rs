@@ -11,15 +11,16 @@ use crate::ring::{Coeff, Eval, Poly};
 use crate::rlwe::Params;
 use crate::{Error, Result};
 use num_complex::Complex64;
+use std::sync::Arc;
 
-/// Encodes and decodes for one parameter set.
+/// Encodes and decodes for one parameter set. Cheap to clone: the tables are shared.
 #[derive(Clone)]
 pub struct Encoder {
     params: Params,
     /// zeta^k for k < 2N.
-    roots: Vec<Complex64>,
+    roots: Arc<[Complex64]>,
     /// 5^j mod 2N for j < N/2.
-    powers: Vec<usize>,
+    powers: Arc<[usize]>,
 }
 
 /// A pattern of period D in evaluation form: the 2D distinct values per prime. Value r stands for the N/2D consecutive

@@ -17,22 +17,22 @@ use std::sync::Arc;
 /// Evaluates on ciphertexts with one client's evaluation keys.
 #[derive(Clone)]
 pub struct Evaluator {
-    params: Params,
     encoder: Encoder,
     keys: Arc<EvaluationKeys>,
 }
 
 impl Evaluator {
-    /// With these keys; operations that need a key that is not there say which.
+    /// With these keys; operations that need a key that is not there say which. An encoder serves any number of
+    /// clients: make it once.
     #[must_use]
-    pub fn new(params: &Params, keys: Arc<EvaluationKeys>) -> Self {
-        Self { params: params.clone(), encoder: Encoder::new(params), keys }
+    pub fn new(encoder: &Encoder, keys: Arc<EvaluationKeys>) -> Self {
+        Self { encoder: encoder.clone(), keys }
     }
 
     /// The parameters.
     #[must_use]
     pub fn params(&self) -> &Params {
-        &self.params
+        self.encoder.params()
     }
 
     /// The encoder it uses for plaintext operands.
@@ -42,7 +42,7 @@ impl Evaluator {
     }
 
     fn tables(&self, level: usize) -> Result<&[NttTable]> {
-        self.params.q_tables(level)
+        self.params().q_tables(level)
     }
 
     /// a + b slot by slot.
@@ -84,7 +84,7 @@ impl Evaluator {
         let mut out = a.clone();
         for (i, part) in b.parts.iter().enumerate() {
             if out.parts.len() == i {
-                out.parts.push(Poly::zero(q.len(), self.params.degree()));
+                out.parts.push(Poly::zero(q.len(), self.params().degree()));
             }
             if let Some(target) = out.parts.get_mut(i) {
                 target.zip_assign(part, q, f);
@@ -148,7 +148,7 @@ impl Evaluator {
         let q = self.tables(a.level)?;
         let (a0, a1) = two_parts("mul", a)?;
         let (b0, b1) = two_parts("mul", b)?;
-        let n = self.params.degree();
+        let n = self.params().degree();
         let mut parts: Vec<Poly<Eval>> = (0..3).map(|_| Poly::zero(q.len(), n)).collect();
         if let [c0, c1, c2] = &mut parts[..] {
             let items: Vec<_> = c0
@@ -187,8 +187,8 @@ impl Evaluator {
             [_, _] => Ok(a.clone()),
             [c0, c1, c2] => {
                 let key = self.keys.get("relinearize", KeyPurpose::Relin, a.level)?;
-                let decomposed = decompose(&self.params, c2, a.level, key.gadget)?;
-                let parts = switch(&self.params, &decomposed, key, [Some(c0), Some(c1)])?;
+                let decomposed = decompose(self.params(), c2, a.level, key.gadget)?;
+                let parts = switch(self.params(), &decomposed, key, [Some(c0), Some(c1)])?;
                 Ok(Ciphertext { parts, level: a.level, scale: a.scale })
             }
             other => Err(Error::Parts { op: "relinearize", needed: 3, found: other.len() }),
@@ -206,7 +206,7 @@ impl Evaluator {
         if a.level == 0 {
             return Err(Error::Level { op: "rescale", needed: 1, found: 0 });
         }
-        let division = self.params.rescale(a.level)?;
+        let division = self.params().rescale(a.level)?;
         let (keep, drop) = self.tables(a.level)?.split_at(a.level);
         let inputs: Vec<_> = a.parts.iter().map(|p| (p, None)).collect();
         let parts = division.divide(&inputs, keep, drop);
@@ -250,7 +250,7 @@ impl Evaluator {
     /// # Errors
     /// [`Error::Level`] when `a` does not fit the parameters.
     pub fn mul_i(&self, a: &Ciphertext, power: u32) -> Result<Ciphertext> {
-        let half = self.params.degree() as u64 / 2;
+        let half = self.params().degree() as u64 / 2;
         self.scale_limbs(a, a.scale, |m, table| {
             // X^(N/2) is psi^(N/2 (2r+1)) = +-I at entry r; entries of even r fill the first half in bit-reversed order.
             let unit = m.pow(m.pow(table.psi(), half), u64::from(power % 4));
@@ -267,7 +267,7 @@ impl Evaluator {
         factors: impl Fn(&Modulus, &NttTable) -> [u64; 2] + Sync + Send,
     ) -> Result<Ciphertext> {
         let q = self.tables(a.level)?;
-        let n = self.params.degree();
+        let n = self.params().degree();
         let parts = a
             .parts
             .iter()
@@ -293,7 +293,7 @@ impl Evaluator {
     /// # Errors
     /// [`Error::MissingKey`] naming the rotation; [`Error::Parts`] when `a` is not relinearized.
     pub fn rotate(&self, a: &Ciphertext, k: i64) -> Result<Ciphertext> {
-        self.automorphism("rotate", a, self.params.galois_element(k), &mut None)
+        self.automorphism("rotate", a, self.params().galois_element(k), &mut None)
     }
 
     /// Rotates one ciphertext by several steps with one decomposition.
@@ -307,7 +307,7 @@ impl Evaluator {
         let mut shared = None;
         steps
             .iter()
-            .map(|&k| self.automorphism("rotate_hoisted", a, self.params.galois_element(k), &mut shared))
+            .map(|&k| self.automorphism("rotate_hoisted", a, self.params().galois_element(k), &mut shared))
             .collect()
     }
 
@@ -318,7 +318,7 @@ impl Evaluator {
     /// # Errors
     /// As [`Self::rotate`].
     pub fn conjugate(&self, a: &Ciphertext) -> Result<Ciphertext> {
-        self.automorphism("conjugate", a, self.params.galois_element_conjugate(), &mut None)
+        self.automorphism("conjugate", a, self.params().galois_element_conjugate(), &mut None)
     }
 
     fn automorphism<'a>(
@@ -335,11 +335,11 @@ impl Evaluator {
         let key = self.keys.get(op, KeyPurpose::Galois(element), a.level)?;
         let decomposed = match shared.take() {
             Some(d) if d.gadget() == key.gadget => d,
-            _ => decompose(&self.params, c1, a.level, key.gadget)?,
+            _ => decompose(self.params(), c1, a.level, key.gadget)?,
         };
-        let switched = switch(&self.params, &decomposed, key, [Some(c0), None])?;
+        let switched = switch(self.params(), &decomposed, key, [Some(c0), None])?;
         *shared = Some(decomposed);
-        let table = self.params.permutation(element)?;
+        let table = self.params().permutation(element)?;
         let parts = switched.iter().map(|part| permute(part, &table)).collect();
         Ok(Ciphertext { parts, level: a.level, scale: a.scale })
     }

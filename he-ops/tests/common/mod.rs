@@ -110,10 +110,11 @@ impl Client {
             .unwrap();
         let keys = EvaluationKeys::from_seeded(params, seeded).unwrap();
         keys.satisfies(&plan.keys()).unwrap();
+        let encoder = Encoder::new(params);
         Client {
             secret,
-            evaluator: Evaluator::new(params, Arc::new(keys)),
-            encoder: Encoder::new(params),
+            evaluator: Evaluator::new(&encoder, Arc::new(keys)),
+            encoder,
         }
     }
 
