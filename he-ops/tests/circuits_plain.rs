@@ -1,4 +1,5 @@
 //! Circuits against straightforward f64 code, on the plain backend; and what they say of themselves.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Shared by the tests of circuits and plans: running on plain numbers, synthetic weights, a model-shaped graph.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, reason = "each test uses its part")]
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
