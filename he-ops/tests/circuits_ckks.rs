@@ -1,6 +1,11 @@
 //! Circuits on ciphertexts against the same plans on plain numbers, in bits of precision, and against the prediction of
 //! the noise model: on a small ring that is far below the security table, and at the parameters of the service.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod common;
 

@@ -1,5 +1,10 @@
 //! Circuits against straightforward f64 code, on the plain backend; and what they say of themselves.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod common;
 
@@ -170,11 +175,11 @@ fn attention_direct(
     let head_dim = dim / heads;
     let mut o = vec![0.0; tokens * dim];
     for t in 0..tokens {
-        for h in 0..heads {
+        for (h, shift) in shift.iter().enumerate() {
             let of = |m: usize| m * dim + h * head_dim;
             let score = |m: usize| (0..head_dim).map(|a| q[of(t) + a] * k[of(m) + a]).sum::<f64>();
             let w: Vec<f64> = (0..tokens)
-                .map(|m| (score(m) / (head_dim as f64).sqrt() + shift[h]).powi(power))
+                .map(|m| (score(m) / (head_dim as f64).sqrt() + shift).powi(power))
                 .collect();
             let denominator = w.iter().sum::<f64>() / tokens as f64 + epsilon;
             for a in 0..head_dim {

@@ -1,6 +1,11 @@
 //! Random graphs through the whole compiler: the plan computes what the graph says, its levels and scales hold on the
 //! noise model (which checks every operand), and ciphertexts agree.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod common;
 
