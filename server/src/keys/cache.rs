@@ -48,7 +48,11 @@ impl<T> KeyCache<T> {
         let make_room = |entries: &mut Vec<Entry<T>>| {
             while !entries.is_empty() && entries.iter().map(|e| e.bytes).sum::<u64>() + bytes > self.limit {
                 let old = entries.remove(0);
-                tracing::info!(key_id = %old.id, bytes = old.bytes, "expanded keys evicted");
+                tracing::info!(
+                    key_id = old.id.short(),
+                    bytes = old.bytes,
+                    "expanded keys evicted"
+                );
             }
         };
         make_room(&mut self.lock());

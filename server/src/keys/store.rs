@@ -23,6 +23,11 @@ impl KeyId {
     pub fn new(digest: [u8; 32]) -> Self {
         Self(digest)
     }
+
+    /// The first digits, for logs: who knows the whole id can use and erase the keys.
+    pub(crate) fn short(&self) -> String {
+        hex(self.0.get(..4).unwrap_or_default())
+    }
 }
 
 impl fmt::Display for KeyId {

@@ -70,7 +70,12 @@ pub(super) async fn upload(
     })
     .await
     .map_err(|e| Problem::internal(&e))??;
-    tracing::info!(%key_id, bytes = info.bytes, keys = info.keys, "keys stored");
+    tracing::info!(
+        key_id = key_id.short(),
+        bytes = info.bytes,
+        keys = info.keys,
+        "keys stored"
+    );
     let location = [(header::LOCATION, format!("/v1/keys/{key_id}"))];
     Ok((StatusCode::CREATED, location, Json(info)).into_response())
 }
@@ -93,7 +98,7 @@ pub(super) async fn remove(
         return Err(Problem::unknown_key(&id));
     }
     service.cache.remove(key_id);
-    tracing::info!(%key_id, "keys removed");
+    tracing::info!(key_id = key_id.short(), "keys removed");
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -8,7 +8,7 @@ mod models;
 use crate::problem::Problem;
 use crate::service::Service;
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
@@ -36,19 +36,24 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-/// One line per request: never a body, never a header.
+/// One line per request: never a body, a header or an id. Polls go to the debug level.
 async fn log(request: Request, next: Next) -> Response {
-    let (method, path, start) = (
-        request.method().clone(),
-        request.uri().path().to_owned(),
-        Instant::now(),
-    );
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("(none)", MatchedPath::as_str)
+        .to_owned();
+    let (method, start) = (request.method().clone(), Instant::now());
     let mut response = next.run(request).await;
-    let ms = start.elapsed().as_millis() as u64;
-    tracing::info!(%method, path, status = response.status().as_u16(), ms, "request");
-    response.headers_mut().insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    let (status, ms) = (response.status().as_u16(), start.elapsed().as_millis() as u64);
+    if matches!(route.as_str(), "/health" | "/ready" | "/v1/requests/{id}") {
+        tracing::debug!(%method, route, status, ms, "request");
+    } else {
+        tracing::info!(%method, route, status, ms, "request");
+    }
+    let nosniff = HeaderValue::from_static("nosniff");
+    response
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     response
 }
