@@ -7,7 +7,7 @@
 //! | [`bundle`] | text to embeddings, on the side of the client (feature `bundle`) |
 //! | [`fold`] | the weights folded into their neighbours, in f64 |
 //! | [`packing`] | which slot holds which feature of which token |
-//! | [`reference`] | the classifier in f64, in clear: the oracle |
+//! | [`mod@reference`] | the classifier in f64, in clear: the oracle |
 //! | [`manifest`] | what a client must know of a model, read off its plan |
 //! | [`split`] | the held-out sentences of a model folder |
 //! | [`lower`] | the classifier as a graph, and the compiled plan |
