@@ -59,7 +59,9 @@ pub enum Error {
         found: usize,
     },
     /// An evaluation key is absent, or was generated for a lower level than the one it is used at.
-    #[error("{op}: evaluation key for {key} at level {level} needed, {found}; generate the keys that the manifest lists")]
+    #[error(
+        "{op}: evaluation key for {key} at level {level} needed, {found}; generate the keys that the manifest lists"
+    )]
     MissingKey {
         /// The operation.
         op: &'static str,

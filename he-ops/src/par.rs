@@ -8,7 +8,11 @@ pub(crate) fn for_each<T: Send>(items: Vec<T>, f: impl Fn(usize, T) + Sync + Sen
     if rayon::current_num_threads() == 1 || items.len() < 2 {
         items.into_iter().enumerate().for_each(|(i, item)| f(i, item));
     } else {
-        items.into_par_iter().enumerate().with_max_len(1).for_each(|(i, item)| f(i, item));
+        items
+            .into_par_iter()
+            .enumerate()
+            .with_max_len(1)
+            .for_each(|(i, item)| f(i, item));
     }
 }
 

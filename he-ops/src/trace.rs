@@ -320,7 +320,10 @@ mod tests {
         assert_eq!((matmul.level_in, matmul.level_out), (2, 1));
         let text = serde_json::to_string(&report).unwrap();
         // Times may lose their last bit in decimal.
-        assert_eq!(serde_json::from_str::<LatencyReport>(&text).unwrap().to_string(), report.to_string());
+        assert_eq!(
+            serde_json::from_str::<LatencyReport>(&text).unwrap().to_string(),
+            report.to_string()
+        );
         assert!(report.to_string().contains("on 2 threads"));
     }
 }

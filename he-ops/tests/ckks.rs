@@ -3,7 +3,9 @@
 
 use he_ops::ckks::weighted_sum::Row;
 use he_ops::ckks::{Ciphertext, Decryptor, Encoder, Encryptor, Evaluator, Pattern, PrecisionStats};
-use he_ops::rlwe::{EvaluationKeyConfig, EvaluationKeys, KeyGenerator, KeyPurpose, Params, ParamsLiteral, SecretKey};
+use he_ops::rlwe::{
+    EvaluationKeyConfig, EvaluationKeys, KeyGenerator, KeyPurpose, Params, ParamsLiteral, SecretKey,
+};
 use he_ops::{Error, Result};
 use num_complex::Complex64;
 use std::sync::Arc;
@@ -34,11 +36,21 @@ impl Context {
         keys.satisfies(&config)?;
         let encoder = Encoder::new(&params);
         let evaluator = Evaluator::new(&encoder, Arc::new(keys));
-        Ok(Self { params, secret, encoder, evaluator })
+        Ok(Self {
+            params,
+            secret,
+            encoder,
+            evaluator,
+        })
     }
 
     fn small_insecure() -> Self {
-        let literal = ParamsLiteral { log_n: 10, log_q: vec![47, 35, 35, 35, 35], log_p: vec![48, 48], log_scale: 35 };
+        let literal = ParamsLiteral {
+            log_n: 10,
+            log_q: vec![47, 35, 35, 35, 35],
+            log_p: vec![48, 48],
+            log_scale: 35,
+        };
         Self::new(Params::new_INSECURE(&literal).unwrap()).unwrap()
     }
 
@@ -57,15 +69,28 @@ impl Context {
 
     fn encrypt(&self, values: &[Complex64]) -> Ciphertext {
         let level = self.params.max_level();
-        let plain = self.encoder.encode(values, level, self.params.scale(level).unwrap()).unwrap();
-        let seeded = Encryptor::new(&self.params, &self.secret).unwrap().encrypt(&plain).unwrap();
+        let plain = self
+            .encoder
+            .encode(values, level, self.params.scale(level).unwrap())
+            .unwrap();
+        let seeded = Encryptor::new(&self.params, &self.secret)
+            .unwrap()
+            .encrypt(&plain)
+            .unwrap();
         seeded.expand(&self.params).unwrap()
     }
 
     fn bits(&self, op: &str, want: &[Complex64], got: &Ciphertext) -> f64 {
-        let plain = Decryptor::new(&self.params, &self.secret).unwrap().decrypt(got).unwrap();
+        let plain = Decryptor::new(&self.params, &self.secret)
+            .unwrap()
+            .decrypt(got)
+            .unwrap();
         let stats = PrecisionStats::new(want, &self.encoder.decode(&plain).unwrap());
-        println!("N = 2^{:<2} level {:<2} {op:<24} {stats}", self.params.log_n(), got.level);
+        println!(
+            "N = 2^{:<2} level {:<2} {op:<24} {stats}",
+            self.params.log_n(),
+            got.level
+        );
         stats.min_bits
     }
 }
@@ -94,7 +119,13 @@ fn every_operation(c: &Context, fresh_bits: f64, switched_bits: f64) {
         assert!(c.bits("mul_i", &want, &e.mul_i(&ca, power).unwrap()) > fresh_bits);
     }
     let plain = c.encoder.encode(&b, ca.level, ca.scale).unwrap();
-    assert!(c.bits("add_plain", &map2(&a, &b, |x, y| x + y), &e.add_plain(&ca, &plain).unwrap()) > fresh_bits - 1.0);
+    assert!(
+        c.bits(
+            "add_plain",
+            &map2(&a, &b, |x, y| x + y),
+            &e.add_plain(&ca, &plain).unwrap()
+        ) > fresh_bits - 1.0
+    );
 
     let product = e.mul(&ca, &cb).unwrap();
     let want = map2(&a, &b, |x, y| x * y);
@@ -105,12 +136,26 @@ fn every_operation(c: &Context, fresh_bits: f64, switched_bits: f64) {
     // The rounding of c_2 meets s^2: half the bits of the ring degree are lost. Relinearize first.
     assert!(c.bits("mul, rescale, relin", &want, &late) > switched_bits - 7.0);
     assert_eq!(late.level, c.params.max_level() - 1);
-    assert!((late.scale / c.params.scale(late.level).unwrap() - 1.0).abs() < 1e-9, "canonical scale");
+    assert!(
+        (late.scale / c.params.scale(late.level).unwrap() - 1.0).abs() < 1e-9,
+        "canonical scale"
+    );
 
-    let scalar = e.rescale(&e.mul_scalar(&ca, -0.75, c.params.scale(ca.level).unwrap()).unwrap()).unwrap();
+    let scalar = e
+        .rescale(
+            &e.mul_scalar(&ca, -0.75, c.params.scale(ca.level).unwrap())
+                .unwrap(),
+        )
+        .unwrap();
     assert!(c.bits("mul_scalar, rescale", &map2(&a, &b, |x, _| x * -0.75), &scalar) > switched_bits - 1.0);
 
-    for level in [c.params.max_level(), c.params.max_level() - 1, c.params.max_level() - 2, 1, 0] {
+    for level in [
+        c.params.max_level(),
+        c.params.max_level() - 1,
+        c.params.max_level() - 2,
+        1,
+        0,
+    ] {
         let low = e.drop_level(&ca, level).unwrap();
         for k in ROTATIONS {
             if k == 2 && level == c.params.max_level() {
@@ -136,33 +181,58 @@ fn weighted_sums(c: &Context, bits: f64) {
     let refs: Vec<&Ciphertext> = encrypted.iter().collect();
     let pattern = |seed: usize, period: usize| {
         let at = |i: usize, s: f32| ((seed * 31 + i) as f32 * s).sin();
-        Pattern::complex((0..period).map(|i| at(i, 0.3)).collect(), (0..period).map(|i| at(i, 0.7)).collect()).unwrap()
+        Pattern::complex(
+            (0..period).map(|i| at(i, 0.3)).collect(),
+            (0..period).map(|i| at(i, 0.7)).collect(),
+        )
+        .unwrap()
     };
     let patterns: Vec<Vec<Option<Pattern>>> = (0..6)
-        .map(|o| (0..5).map(|k| ((o + k) % 4 != 0).then(|| pattern(o * 5 + k, [64, 1, 16][(o + k) % 3]))).collect())
+        .map(|o| {
+            (0..5)
+                .map(|k| ((o + k) % 4 != 0).then(|| pattern(o * 5 + k, [64, 1, 16][(o + k) % 3])))
+                .collect()
+        })
         .collect();
     let scale = c.params.scale(c.params.max_level()).unwrap();
     let rows: Vec<Row<'_>> = patterns
         .iter()
         .enumerate()
-        .map(|(o, row)| Row { weights: row.iter().map(Option::as_ref).collect(), plain_scale: scale * (1.0 + o as f64) })
+        .map(|(o, row)| Row {
+            weights: row.iter().map(Option::as_ref).collect(),
+            plain_scale: scale * (1.0 + o as f64),
+        })
         .collect();
     let outputs = c.evaluator.weighted_sums(&refs, &rows).unwrap();
     for (row, output) in patterns.iter().zip(&outputs) {
         let want: Vec<Complex64> = (0..c.params.slots())
-            .map(|j| row.iter().zip(&inputs).map(|(w, x)| w.as_ref().map_or(Complex64::default(), |w| w.get(j) * x[j])).sum())
+            .map(|j| {
+                row.iter()
+                    .zip(&inputs)
+                    .map(|(w, x)| w.as_ref().map_or(Complex64::default(), |w| w.get(j) * x[j]))
+                    .sum()
+            })
             .collect();
         let got = c.evaluator.rescale(output).unwrap();
         assert!(c.bits("weighted_sum, rescale", &want, &got) > bits);
     }
-    let want = map2(&inputs[0], &inputs[1], |x, _| x + patterns[0][1].as_ref().unwrap().get(0) * 0.0 + 0.5);
+    let want = map2(&inputs[0], &inputs[1], |x, _| {
+        x + patterns[0][1].as_ref().unwrap().get(0) * 0.0 + 0.5
+    });
     let half = Pattern::constant(0.5).unwrap();
-    assert!(c.bits("add_pattern", &want, &c.evaluator.add_pattern(&encrypted[0], &half).unwrap()) > bits);
+    assert!(
+        c.bits(
+            "add_pattern",
+            &want,
+            &c.evaluator.add_pattern(&encrypted[0], &half).unwrap()
+        ) > bits
+    );
     // Also on a product that is not yet rescaled: scale 2^70.
     let product = c.evaluator.mul(&encrypted[0], &encrypted[1]).unwrap();
     let shifted = c.evaluator.add_pattern(&product, &pattern(3, 64)).unwrap();
-    let want: Vec<Complex64> =
-        (0..c.params.slots()).map(|j| inputs[0][j] * inputs[1][j] + pattern(3, 64).get(j)).collect();
+    let want: Vec<Complex64> = (0..c.params.slots())
+        .map(|j| inputs[0][j] * inputs[1][j] + pattern(3, 64).get(j))
+        .collect();
     assert!(c.bits("add_pattern to a product", &want, &shifted) > bits);
 }
 
@@ -185,7 +255,10 @@ fn operations_at_real_parameters() {
 fn public_key_encryption_decrypts() {
     for c in [Context::small_insecure(), Context::real()] {
         let a = c.values(4.0);
-        let key = KeyGenerator::new(&c.params, &c.secret).unwrap().public_key().unwrap();
+        let key = KeyGenerator::new(&c.params, &c.secret)
+            .unwrap()
+            .public_key()
+            .unwrap();
         let plain = c.encoder.encode(&a, 2, c.params.scale(2).unwrap()).unwrap();
         let got = key.encrypt(&c.params, &plain).unwrap();
         assert!(c.bits("encrypt, public key", &a, &got) > 14.0);
@@ -200,14 +273,21 @@ fn a_chain_through_all_levels_at_real_parameters() {
     let mut got = c.encrypt(&want);
     while got.level > 0 {
         let e = &c.evaluator;
-        got = e.rescale(&e.relinearize(&e.square(&got).unwrap()).unwrap()).unwrap();
+        got = e
+            .rescale(&e.relinearize(&e.square(&got).unwrap()).unwrap())
+            .unwrap();
         // 2x^2 - 1 keeps the values in [-1, 1].
-        got = e.add_pattern(&e.add(&got, &got).unwrap(), &Pattern::constant(-1.0).unwrap()).unwrap();
+        got = e
+            .add_pattern(&e.add(&got, &got).unwrap(), &Pattern::constant(-1.0).unwrap())
+            .unwrap();
         want = want.iter().map(|v| 2.0 * v * v - 1.0).collect();
         assert!((got.scale / c.params.scale(got.level).unwrap() - 1.0).abs() < 1e-9);
     }
     // T_(2^11) multiplies an error by up to 4^11 = 2^22 at the ends of the interval; its mean error by far less.
-    let plain = Decryptor::new(&c.params, &c.secret).unwrap().decrypt(&got).unwrap();
+    let plain = Decryptor::new(&c.params, &c.secret)
+        .unwrap()
+        .decrypt(&got)
+        .unwrap();
     let stats = PrecisionStats::new(&want, &c.encoder.decode(&plain).unwrap());
     println!("T_2048: {stats}");
     assert!(stats.mean_bits > 4.0);
@@ -232,9 +312,18 @@ fn misuse_is_refused_with_the_reason() {
     let product = e.mul(&a, &a).unwrap();
     assert!(matches!(e.rotate(&product, 1), Err(Error::Parts { .. })));
     assert!(matches!(e.mul(&product, &a), Err(Error::Parts { .. })));
-    assert!(matches!(e.rescale(&e.drop_level(&a, 0).unwrap()), Err(Error::Level { .. })));
+    assert!(matches!(
+        e.rescale(&e.drop_level(&a, 0).unwrap()),
+        Err(Error::Level { .. })
+    ));
     assert!(e.mul_scalar(&a, 1e30, 1e10).is_err());
-    let stranger = Params::new_INSECURE(&ParamsLiteral { log_n: 10, log_q: vec![47, 36], log_p: vec![48], log_scale: 36 }).unwrap();
+    let stranger = Params::new_INSECURE(&ParamsLiteral {
+        log_n: 10,
+        log_q: vec![47, 36],
+        log_p: vec![48],
+        log_scale: 36,
+    })
+    .unwrap();
     assert!(Decryptor::new(&stranger, &c.secret).is_err());
 }
 
@@ -246,7 +335,9 @@ fn a_wrong_secret_decrypts_to_noise_and_bytes_round_trip() {
     let bytes = c.secret.to_bytes();
     let again = SecretKey::from_bytes(&c.params, &bytes).unwrap();
     let decode = |key: &SecretKey| {
-        c.encoder.decode(&Decryptor::new(&c.params, key).unwrap().decrypt(&ca).unwrap()).unwrap()
+        c.encoder
+            .decode(&Decryptor::new(&c.params, key).unwrap().decrypt(&ca).unwrap())
+            .unwrap()
     };
     assert!(PrecisionStats::new(&a, &decode(&again)).min_bits > 20.0);
     let stranger = SecretKey::generate(&c.params).unwrap();

@@ -6,7 +6,10 @@
 //! 52-bit words without any reduction, and one Montgomery step reduces the sum. On x86-64 with AVX-512 IFMA
 //! eight lanes run at once and four outputs share every load; elsewhere the same arithmetic runs on u128, with the
 //! same results bit for bit.
-#![expect(clippy::indexing_slicing, reason = "hot loops; lengths are checked once at the entrance")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "hot loops; lengths are checked once at the entrance"
+)]
 
 use super::modulus::{MASK52, Modulus, WORD52};
 
@@ -33,8 +36,18 @@ pub struct Output<'a> {
 /// Inputs are below 2^50. Every slice must have the length of the outputs; surplus terms or entries are ignored, so a
 /// mistake gives wrong numbers in tests but never touches memory outside the slices.
 pub fn dot(outputs: &mut [Output<'_>], xs: &[&[u64]]) {
-    let len = outputs.iter().map(|o| o.out.len()).chain(xs.iter().map(|x| x.len())).min().unwrap_or(0);
-    let terms = outputs.iter().map(|o| o.weights.len()).min().unwrap_or(0).min(xs.len());
+    let len = outputs
+        .iter()
+        .map(|o| o.out.len())
+        .chain(xs.iter().map(|x| x.len()))
+        .min()
+        .unwrap_or(0);
+    let terms = outputs
+        .iter()
+        .map(|o| o.weights.len())
+        .min()
+        .unwrap_or(0)
+        .min(xs.len());
     let xs = &xs[..terms];
     #[cfg(target_arch = "x86_64")]
     if len >= 8
@@ -69,7 +82,15 @@ pub fn scale_in_place(limb: &mut [u64], weight: u64, start: u64, modulus: &Modul
     for block in limb.chunks_mut(BLOCK) {
         let copy = &mut copy[..block.len()];
         copy.copy_from_slice(block);
-        dot(&mut [Output { out: block, weights: &[weight], start, modulus }], &[copy]);
+        dot(
+            &mut [Output {
+                out: block,
+                weights: &[weight],
+                start,
+                modulus,
+            }],
+            &[copy],
+        );
     }
 }
 
@@ -79,7 +100,10 @@ pub fn scale_in_place(limb: &mut [u64], weight: u64, start: u64, modulus: &Modul
 pub fn products(outs: [&mut [u64]; 2], xs: &[&[u64]], ys: [&[&[u64]]; 2], modulus: &Modulus) {
     let terms = ys.iter().map(|y| y.len()).min().unwrap_or(0).min(xs.len());
     let (xs, ys) = (&xs[..terms], ys.map(|y| &y[..terms]));
-    let lens = outs.iter().map(|o| o.len()).chain(xs.iter().chain(ys[0]).chain(ys[1]).map(|v| v.len()));
+    let lens = outs
+        .iter()
+        .map(|o| o.len())
+        .chain(xs.iter().chain(ys[0]).chain(ys[1]).map(|v| v.len()));
     let len = lens.min().unwrap_or(0);
     let mut from = 0;
     let [out0, out1] = outs;
@@ -92,7 +116,10 @@ pub fn products(outs: [&mut [u64]; 2], xs: &[&[u64]], ys: [&[&[u64]]; 2], modulu
     }
     for (out, ys) in [out0, out1].into_iter().zip(ys) {
         for i in from..len {
-            let terms = xs.iter().zip(ys).map(|(x, y)| u128::from(x[i]) * u128::from(y[i]));
+            let terms = xs
+                .iter()
+                .zip(ys)
+                .map(|(x, y)| u128::from(x[i]) * u128::from(y[i]));
             out[i] = reduce_sum(terms, 0, modulus);
         }
     }
@@ -117,7 +144,10 @@ fn reduce_sum(terms: impl Iterator<Item = u128>, start: u64, modulus: &Modulus) 
 fn portable(outputs: &mut [Output<'_>], xs: &[&[u64]], from: usize, to: usize) {
     for o in outputs {
         for i in from..to {
-            let terms = xs.iter().zip(o.weights).map(|(x, &w)| u128::from(x[i]) * u128::from(w));
+            let terms = xs
+                .iter()
+                .zip(o.weights)
+                .map(|(x, &w)| u128::from(x[i]) * u128::from(w));
             o.out[i] = reduce_sum(terms, o.start, o.modulus);
         }
     }
@@ -166,7 +196,10 @@ mod ifma {
         #[inline]
         fn fold(self, lo: __m512i, hi: __m512i) -> (__m512i, __m512i) {
             let high = _mm512_add_epi64(hi, _mm512_srli_epi64::<WORD52>(lo));
-            (_mm512_and_si512(lo, _mm512_set1_epi64(MASK52 as i64)), self.barrett(high))
+            (
+                _mm512_and_si512(lo, _mm512_set1_epi64(MASK52 as i64)),
+                self.barrett(high),
+            )
         }
 
         /// (lo + 2^52 hi) / 2^52 mod p: one Montgomery step.
@@ -189,7 +222,11 @@ mod ifma {
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) unsafe fn tile<const T: usize>(outputs: &mut [Output<'_>], xs: &[&[u64]], len: usize) {
         let primes: [Prime; T] = core::array::from_fn(|j| Prime::new(outputs[j].modulus));
-        let reduction = outputs.iter().map(|o| reduction_mask(o.modulus)).min().unwrap_or(0);
+        let reduction = outputs
+            .iter()
+            .map(|o| reduction_mask(o.modulus))
+            .min()
+            .unwrap_or(0);
         let start: [__m512i; T] = core::array::from_fn(|j| _mm512_set1_epi64(outputs[j].start as i64));
         let zero = _mm512_setzero_si512();
         for i in (0..len).step_by(8) {
@@ -253,7 +290,9 @@ mod ifma {
             }
             for j in 0..2 {
                 // SAFETY: i + 8 <= len <= outs[j].len().
-                unsafe { _mm512_storeu_si512(outs[j].as_mut_ptr().add(i).cast(), prime.reduce(lo[j], hi[j])) };
+                unsafe {
+                    _mm512_storeu_si512(outs[j].as_mut_ptr().add(i).cast(), prime.reduce(lo[j], hi[j]))
+                };
             }
         }
     }
@@ -293,10 +332,17 @@ mod tests {
                 .collect();
             let plain: Vec<Vec<u64>> = moduli
                 .iter()
-                .map(|m| (0..terms as u64).map(|k| m.neg(m.reduce(1 + k * k * 12345))).collect())
+                .map(|m| {
+                    (0..terms as u64)
+                        .map(|k| m.neg(m.reduce(1 + k * k * 12345)))
+                        .collect()
+                })
                 .collect();
-            let weights: Vec<Vec<u64>> =
-                moduli.iter().zip(&plain).map(|(m, w)| w.iter().map(|&w| m.to_mont52(w)).collect()).collect();
+            let weights: Vec<Vec<u64>> = moduli
+                .iter()
+                .zip(&plain)
+                .map(|(m, w)| w.iter().map(|&w| m.to_mont52(w)).collect())
+                .collect();
             let refs: Vec<&[u64]> = xs.iter().map(Vec::as_slice).collect();
             let run = |portable_only: bool| {
                 let mut outs = vec![vec![0u64; len]; moduli.len()];
@@ -304,16 +350,28 @@ mod tests {
                     .iter_mut()
                     .zip(&weights)
                     .zip(&moduli)
-                    .map(|((out, weights), modulus)| Output { out, weights, start: modulus.to_mont52(7), modulus })
+                    .map(|((out, weights), modulus)| Output {
+                        out,
+                        weights,
+                        start: modulus.to_mont52(7),
+                        modulus,
+                    })
                     .collect();
-                if portable_only { portable(&mut outputs, &refs, 0, len) } else { dot(&mut outputs, &refs) }
+                if portable_only {
+                    portable(&mut outputs, &refs, 0, len)
+                } else {
+                    dot(&mut outputs, &refs)
+                }
                 outs
             };
             let outs = run(false);
             assert_eq!(outs, run(true));
             for ((out, w), m) in outs.iter().zip(&plain).zip(&moduli) {
                 for i in 0..len {
-                    let want = xs.iter().zip(w).fold(7 % m.value(), |acc, (x, &w)| m.add(acc, m.mul(m.reduce(x[i]), w)));
+                    let want = xs
+                        .iter()
+                        .zip(w)
+                        .fold(7 % m.value(), |acc, (x, &w)| m.add(acc, m.mul(m.reduce(x[i]), w)));
                     assert_eq!(out[i], want, "{terms} terms, entry {i}");
                 }
             }
@@ -326,18 +384,37 @@ mod tests {
         for terms in [0usize, 1, 3, 17] {
             let len = 29;
             let vector = |seed: u64| -> Vec<u64> {
-                (0..len).map(|i| if i == 3 { m.value() - 1 } else { m.reduce((seed + i).wrapping_mul(0x9e37_79b9_7f4a_7c15)) }).collect()
+                (0..len)
+                    .map(|i| {
+                        if i == 3 {
+                            m.value() - 1
+                        } else {
+                            m.reduce((seed + i).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+                        }
+                    })
+                    .collect()
             };
             let xs: Vec<Vec<u64>> = (0..terms as u64).map(|k| vector(k * 100)).collect();
             let ys: Vec<Vec<u64>> = (0..2 * terms as u64).map(|k| vector(k * 77 + 5)).collect();
-            let mont: Vec<Vec<u64>> = ys.iter().map(|y| y.iter().map(|&v| m.to_mont52(v)).collect()).collect();
+            let mont: Vec<Vec<u64>> = ys
+                .iter()
+                .map(|y| y.iter().map(|&v| m.to_mont52(v)).collect())
+                .collect();
             let x_refs: Vec<&[u64]> = xs.iter().map(Vec::as_slice).collect();
             let y_refs: Vec<&[u64]> = mont.iter().map(Vec::as_slice).collect();
             let (mut a, mut b) = (vec![0; len as usize], vec![0; len as usize]);
-            products([&mut a, &mut b], &x_refs, [&y_refs[..terms], &y_refs[terms..]], &m);
+            products(
+                [&mut a, &mut b],
+                &x_refs,
+                [&y_refs[..terms], &y_refs[terms..]],
+                &m,
+            );
             for (out, ys) in [(&a, &ys[..terms]), (&b, &ys[terms..])] {
                 for i in 0..len as usize {
-                    let want = xs.iter().zip(ys).fold(0, |acc, (x, y)| m.add(acc, m.mul(x[i], y[i])));
+                    let want = xs
+                        .iter()
+                        .zip(ys)
+                        .fold(0, |acc, (x, y)| m.add(acc, m.mul(x[i], y[i])));
                     assert_eq!(out[i], want);
                 }
             }

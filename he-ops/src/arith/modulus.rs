@@ -178,7 +178,11 @@ impl Modulus {
     /// Residue in [-q/2, q/2).
     #[must_use]
     pub fn center(&self, a: u64) -> i64 {
-        if a > self.value / 2 { a as i64 - self.value as i64 } else { a as i64 }
+        if a > self.value / 2 {
+            a as i64 - self.value as i64
+        } else {
+            a as i64
+        }
     }
 }
 

@@ -19,14 +19,23 @@ pub struct NttTable {
 
 impl std::fmt::Debug for NttTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "NttTable(q = {}, N = {})", self.modulus.value(), self.plan.ntt_size())
+        write!(
+            f,
+            "NttTable(q = {}, N = {})",
+            self.modulus.value(),
+            self.plan.ntt_size()
+        )
     }
 }
 
 /// The low `bits` bits of `i`, reversed.
 #[must_use]
 pub fn bit_reverse(i: usize, bits: u32) -> usize {
-    if bits == 0 { 0 } else { i.reverse_bits() >> (usize::BITS - bits) }
+    if bits == 0 {
+        0
+    } else {
+        i.reverse_bits() >> (usize::BITS - bits)
+    }
 }
 
 impl NttTable {
@@ -39,9 +48,13 @@ impl NttTable {
         let q = modulus.value();
         let refuse = |reason: String| Error::Params { reason };
         if primitive_root(&modulus, log_n).is_none() {
-            return Err(refuse(format!("{q} is not 1 mod 2^{}: no transform of size 2^{log_n}", log_n + 1)));
+            return Err(refuse(format!(
+                "{q} is not 1 mod 2^{}: no transform of size 2^{log_n}",
+                log_n + 1
+            )));
         }
-        let plan = Plan::try_new(n, q).ok_or_else(|| refuse(format!("no transform of size {n} modulo {q}")))?;
+        let plan =
+            Plan::try_new(n, q).ok_or_else(|| refuse(format!("no transform of size {n} modulo {q}")))?;
         // Transform X: entry i is the point itself.
         let mut points = vec![0u64; n];
         if let Some(x) = points.get_mut(1) {
@@ -52,11 +65,20 @@ impl NttTable {
         for i in [1, 2, 3, n / 2, n - 1] {
             let want = modulus.pow(psi, 2 * bit_reverse(i, log_n) as u64 + 1);
             if points.get(i) != Some(&want) {
-                return Err(refuse(format!("transform modulo {q} is not in bit-reversed order at {i}")));
+                return Err(refuse(format!(
+                    "transform modulo {q} is not in bit-reversed order at {i}"
+                )));
             }
         }
-        let n_inv = modulus.inv(n as u64).ok_or_else(|| refuse(format!("{n} has no inverse modulo {q}")))?;
-        Ok(Self { modulus, plan, psi, n_inv })
+        let n_inv = modulus
+            .inv(n as u64)
+            .ok_or_else(|| refuse(format!("{n} has no inverse modulo {q}")))?;
+        Ok(Self {
+            modulus,
+            plan,
+            psi,
+            n_inv,
+        })
     }
 
     /// The prime.
@@ -109,9 +131,12 @@ mod tests {
     fn forward_evaluates_at_odd_powers_of_psi_and_inverse_undoes_it() {
         for (log_n, bits) in [(6, 30), (8, 35), (10, 50)] {
             let n = 1usize << log_n;
-            let q = Modulus::new(nearest_ntt_prime((1u64 << (bits - 1)) as f64, log_n, &[]).unwrap()).unwrap();
+            let q =
+                Modulus::new(nearest_ntt_prime((1u64 << (bits - 1)) as f64, log_n, &[]).unwrap()).unwrap();
             let table = NttTable::new(log_n, q).unwrap();
-            let poly: Vec<u64> = (0..n as u64).map(|i| q.reduce(i * i * 77_777_777 + 5 * i + 3)).collect();
+            let poly: Vec<u64> = (0..n as u64)
+                .map(|i| q.reduce(i * i * 77_777_777 + 5 * i + 3))
+                .collect();
             let mut values = poly.clone();
             table.forward(&mut values);
             for (i, &value) in values.iter().enumerate() {
@@ -132,7 +157,9 @@ mod tests {
     fn real_size_round_trip() {
         let q = Modulus::new(ntt_prime_below(48, 15, &[]).unwrap()).unwrap();
         let table = NttTable::new(15, q).unwrap();
-        let poly: Vec<u64> = (0..1u64 << 15).map(|i| q.reduce(i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        let poly: Vec<u64> = (0..1u64 << 15)
+            .map(|i| q.reduce(i.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+            .collect();
         let mut x = poly.clone();
         table.forward(&mut x);
         assert_ne!(x, poly);

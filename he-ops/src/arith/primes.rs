@@ -58,8 +58,11 @@ pub fn nearest_ntt_prime(target: f64, log_n: u32, taken: &[u64]) -> Result<u64> 
             break;
         }
         // The nearer of the two comes first; ties go up.
-        let (first, second) =
-            if (up as f64 - target).abs() <= (down as f64 - target).abs() { (up, down) } else { (down, up) };
+        let (first, second) = if (up as f64 - target).abs() <= (down as f64 - target).abs() {
+            (up, down)
+        } else {
+            (down, up)
+        };
         for q in [first, second] {
             if q > step && q < limit && !taken.contains(&q) && is_prime(q) {
                 return Ok(q);
@@ -88,7 +91,9 @@ pub fn ntt_prime_below(bits: u32, log_n: u32, taken: &[u64]) -> Result<u64> {
         }
         q -= step;
     }
-    Err(Error::Params { reason: format!("no free prime of {bits} bits is 1 mod 2^{}", log_n + 1) })
+    Err(Error::Params {
+        reason: format!("no free prime of {bits} bits is 1 mod 2^{}", log_n + 1),
+    })
 }
 
 /// A primitive 2N-th root of unity mod q.

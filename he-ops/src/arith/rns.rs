@@ -29,7 +29,10 @@ impl BasisConverter {
     ///
     /// # Errors
     /// [`Error::Params`] when two source primes are equal.
-    pub fn new<'a>(from: impl IntoIterator<Item = &'a NttTable>, to: impl IntoIterator<Item = &'a NttTable>) -> Result<Self> {
+    pub fn new<'a>(
+        from: impl IntoIterator<Item = &'a NttTable>,
+        to: impl IntoIterator<Item = &'a NttTable>,
+    ) -> Result<Self> {
         let from: Vec<&NttTable> = from.into_iter().collect();
         let to: Vec<Modulus> = to.into_iter().map(|t| *t.modulus()).collect();
         // prod_{i != k} a_i mod m.
@@ -37,7 +40,9 @@ impl BasisConverter {
             from.iter()
                 .enumerate()
                 .filter(|(i, _)| *i != k)
-                .fold(m.reduce(1), |acc, (_, t)| m.mul(acc, m.reduce(t.modulus().value())))
+                .fold(m.reduce(1), |acc, (_, t)| {
+                    m.mul(acc, m.reduce(t.modulus().value()))
+                })
         };
         let mut source = Vec::with_capacity(from.len());
         for (k, table) in from.iter().enumerate() {
@@ -54,10 +59,18 @@ impl BasisConverter {
                 let shift = from.iter().zip(&hats).fold(0, |acc, (t, &h)| {
                     b.add(acc, b.mul(b.reduce(t.modulus().value() / 2), h))
                 });
-                (hats.iter().map(|&h| b.to_mont52(h)).collect(), b.to_mont52(b.neg(shift)))
+                (
+                    hats.iter().map(|&h| b.to_mont52(h)).collect(),
+                    b.to_mont52(b.neg(shift)),
+                )
             })
             .collect();
-        Ok(Self { source, target, from: from.iter().map(|t| *t.modulus()).collect(), to })
+        Ok(Self {
+            source,
+            target,
+            from: from.iter().map(|t| *t.modulus()).collect(),
+            to,
+        })
     }
 
     /// Source limb k (unnormalised inverse transform) to y_k, in place.
@@ -70,7 +83,9 @@ impl BasisConverter {
     /// Prepared source limbs (contiguous, n entries each) to target limbs (contiguous). Threads take blocks of entries.
     pub fn convert(&self, source: &[u64], target: &mut [u64], n: usize) {
         let sources: Vec<&[u64]> = source.chunks(n).collect();
-        let mut blocks: Vec<Vec<&mut [u64]>> = (0..n.div_ceil(BLOCK)).map(|_| Vec::with_capacity(self.to.len())).collect();
+        let mut blocks: Vec<Vec<&mut [u64]>> = (0..n.div_ceil(BLOCK))
+            .map(|_| Vec::with_capacity(self.to.len()))
+            .collect();
         for limb in target.chunks_mut(n) {
             for (block, part) in blocks.iter_mut().zip(limb.chunks_mut(BLOCK)) {
                 block.push(part);
@@ -78,13 +93,20 @@ impl BasisConverter {
         }
         par::for_each(blocks, |b, parts| {
             let from = b * BLOCK;
-            let xs: Vec<&[u64]> =
-                sources.iter().map(|s| s.get(from..(from + BLOCK).min(n)).unwrap_or_default()).collect();
+            let xs: Vec<&[u64]> = sources
+                .iter()
+                .map(|s| s.get(from..(from + BLOCK).min(n)).unwrap_or_default())
+                .collect();
             let mut outputs: Vec<Output<'_>> = parts
                 .into_iter()
                 .zip(&self.target)
                 .zip(&self.to)
-                .map(|((out, (weights, start)), modulus)| Output { out, weights, start: *start, modulus })
+                .map(|((out, (weights, start)), modulus)| Output {
+                    out,
+                    weights,
+                    start: *start,
+                    modulus,
+                })
                 .collect();
             dot(&mut outputs, &xs);
         });
@@ -110,14 +132,19 @@ impl Division {
             .iter()
             .map(|t| {
                 let m = t.modulus();
-                let product = drop.iter().fold(m.reduce(1), |acc, d| m.mul(acc, m.reduce(d.modulus().value())));
+                let product = drop
+                    .iter()
+                    .fold(m.reduce(1), |acc, d| m.mul(acc, m.reduce(d.modulus().value())));
                 let inv = m.inv(product).ok_or_else(|| Error::Params {
                     reason: format!("prime {} is both kept and divided away", m.value()),
                 })?;
                 Ok([m.to_mont52(inv), m.to_mont52(m.neg(inv)), m.to_mont52(1)])
             })
             .collect::<Result<_>>()?;
-        Ok(Self { converter: BasisConverter::new(drop, keep)?, factors })
+        Ok(Self {
+            converter: BasisConverter::new(drop, keep)?,
+            factors,
+        })
     }
 
     /// round(input / A) plus its `add`, over the kept primes, for several polynomials.
@@ -134,27 +161,38 @@ impl Division {
     ) -> Vec<Poly<Eval>> {
         let n = inputs.first().map_or(1, |(p, _)| p.degree());
         let mut sources: Vec<_> = inputs.iter().map(|_| arena::take(drop.len() * n)).collect();
-        par::for_each(by_limb(sources.iter_mut().map(|s| s.chunks_mut(n))), |k, limbs| {
-            for (limb, (input, _)) in limbs.into_iter().zip(inputs) {
-                if let Some(table) = drop.get(k) {
-                    limb.copy_from_slice(input.limb(keep.len() + k));
-                    table.inverse_unnormalized(limb);
-                    self.converter.prepare(k, limb);
+        par::for_each(
+            by_limb(sources.iter_mut().map(|s| s.chunks_mut(n))),
+            |k, limbs| {
+                for (limb, (input, _)) in limbs.into_iter().zip(inputs) {
+                    if let Some(table) = drop.get(k) {
+                        limb.copy_from_slice(input.limb(keep.len() + k));
+                        table.inverse_unnormalized(limb);
+                        self.converter.prepare(k, limb);
+                    }
                 }
-            }
-        });
+            },
+        );
         let mut remainders: Vec<_> = inputs.iter().map(|_| arena::take(keep.len() * n)).collect();
         for (source, remainder) in sources.iter().zip(&mut remainders) {
             self.converter.convert(source, remainder, n);
         }
-        let mut outs: Vec<_> = inputs.iter().map(|_| Poly::<Eval>::scratch(keep.len(), n)).collect();
+        let mut outs: Vec<_> = inputs
+            .iter()
+            .map(|_| Poly::<Eval>::scratch(keep.len(), n))
+            .collect();
         let limbs = outs.iter_mut().zip(&mut remainders);
         let limbs = by_limb(limbs.map(|(o, r)| o.words_mut().chunks_mut(n).zip(r.chunks_mut(n))));
         par::for_each(limbs, |i, limbs| {
             for ((out, remainder), (input, add)) in limbs.into_iter().zip(inputs) {
                 if let (Some(table), Some(factors)) = (keep.get(i), self.factors.get(i)) {
                     table.forward(remainder);
-                    let mut output = [Output { out, weights: factors, start: 0, modulus: table.modulus() }];
+                    let mut output = [Output {
+                        out,
+                        weights: factors,
+                        start: 0,
+                        modulus: table.modulus(),
+                    }];
                     match add {
                         Some(add) => dot(&mut output, &[input.limb(i), remainder, add.limb(i)]),
                         None => dot(&mut output, &[input.limb(i), remainder]),
@@ -206,7 +244,10 @@ mod tests {
         let big_a: BigInt = from.iter().map(|t| BigInt::from(t.modulus().value())).product();
         let mut source: Vec<u64> = Vec::new();
         for (k, t) in from.iter().enumerate() {
-            source.extend((0..n as u64).map(|i| t.modulus().reduce(i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (k as u64) << 60)));
+            source.extend((0..n as u64).map(|i| {
+                t.modulus()
+                    .reduce(i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (k as u64) << 60)
+            }));
         }
         let original = source.clone();
         for (k, limb) in source.chunks_mut(n).enumerate() {

@@ -55,7 +55,9 @@ impl Seed {
         let bytes = bits.div_ceil(8);
         for out in limb {
             *out = loop {
-                let word = (0..bytes).fold(0u64, |acc, i| acc | u64::from(next_byte(&mut generator)) << (8 * i));
+                let word = (0..bytes).fold(0u64, |acc, i| {
+                    acc | u64::from(next_byte(&mut generator)) << (8 * i)
+                });
                 if word & mask < modulus.value() {
                     break word & mask;
                 }
@@ -65,7 +67,9 @@ impl Seed {
 }
 
 fn entropy(bytes: &mut [u8]) -> Result<()> {
-    getrandom::fill(bytes).map_err(|e| Error::Entropy { reason: e.to_string() })
+    getrandom::fill(bytes).map_err(|e| Error::Entropy {
+        reason: e.to_string(),
+    })
 }
 
 /// The stream has 2^132 bytes: its end is out of reach.
@@ -84,7 +88,10 @@ impl SecretRng {
     pub fn from_entropy() -> Result<Self> {
         let mut key = Zeroizing::new(vec![0; 32]);
         entropy(&mut key)?;
-        Ok(Self(DefaultRandomGenerator::new(XofSeed::new(key.to_vec(), *b"ckks-sec"))))
+        Ok(Self(DefaultRandomGenerator::new(XofSeed::new(
+            key.to_vec(),
+            *b"ckks-sec",
+        ))))
     }
 
     /// A uniform element of {-1, 0, 1}.
@@ -137,10 +144,17 @@ mod tests {
         for _ in 0..n {
             counts[(rng.ternary() + 1) as usize] += 1;
         }
-        assert!(counts.iter().all(|&c: &i32| (f64::from(c) / f64::from(n) - 1.0 / 3.0).abs() < 0.01));
+        assert!(
+            counts
+                .iter()
+                .all(|&c: &i32| (f64::from(c) / f64::from(n) - 1.0 / 3.0).abs() < 0.01)
+        );
         let samples: Vec<f64> = (0..n).map(|_| f64::from(rng.noise())).collect();
         let mean = samples.iter().sum::<f64>() / f64::from(n);
         let std = (samples.iter().map(|v| v * v).sum::<f64>() / f64::from(n)).sqrt();
-        assert!(mean.abs() < 0.1 && (std - ERROR_STD_DEV).abs() < 0.1, "{mean} {std}");
+        assert!(
+            mean.abs() < 0.1 && (std - ERROR_STD_DEV).abs() < 0.1,
+            "{mean} {std}"
+        );
     }
 }

@@ -49,9 +49,17 @@ impl SeededCiphertext {
     pub fn expand(self, params: &Params) -> Result<Ciphertext> {
         let mask = expand_body_mask(params, &self.seed, Domain::Ciphertext, self.level)?;
         if self.body.limbs() != mask.limbs() || self.body.degree() != mask.degree() {
-            return Err(Error::Shape { what: "limbs of a ciphertext", needed: mask.limbs(), found: self.body.limbs() });
+            return Err(Error::Shape {
+                what: "limbs of a ciphertext",
+                needed: mask.limbs(),
+                found: self.body.limbs(),
+            });
         }
-        Ok(Ciphertext { parts: vec![self.body, mask], level: self.level, scale: self.scale })
+        Ok(Ciphertext {
+            parts: vec![self.body, mask],
+            level: self.level,
+            scale: self.scale,
+        })
     }
 }
 
@@ -68,10 +76,18 @@ const SCALE_TOLERANCE: f64 = 1.0 / (1 << 20) as f64;
 
 /// Checks that two scales agree.
 pub(crate) fn check_scale(op: &'static str, needed: f64, found: f64) -> Result<()> {
-    if (found / needed - 1.0).abs() < SCALE_TOLERANCE { Ok(()) } else { Err(Error::Scale { op, needed, found }) }
+    if (found / needed - 1.0).abs() < SCALE_TOLERANCE {
+        Ok(())
+    } else {
+        Err(Error::Scale { op, needed, found })
+    }
 }
 
 /// Checks that two levels agree.
 pub(crate) fn check_level(op: &'static str, needed: usize, found: usize) -> Result<()> {
-    if needed == found { Ok(()) } else { Err(Error::Level { op, needed, found }) }
+    if needed == found {
+        Ok(())
+    } else {
+        Err(Error::Level { op, needed, found })
+    }
 }

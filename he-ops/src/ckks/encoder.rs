@@ -1,7 +1,10 @@
 //! Slots <-> polynomials: the canonical embedding (Cheon-Kim-Kim-Song, ePrint 2016/421).
 //!
 //! Slot j is the value at zeta^(5^j), zeta a primitive complex 2N-th root of unity, so that X -> X^5 rotates the slots.
-#![expect(clippy::indexing_slicing, reason = "transform loops over tables of the same size")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "transform loops over tables of the same size"
+)]
 
 use super::ciphertext::Plaintext;
 use super::pattern::Pattern;
@@ -36,7 +39,9 @@ impl PeriodicPlaintext {
     /// The 2D values modulo prime `limb`.
     #[must_use]
     pub fn limb(&self, limb: usize) -> &[u64] {
-        self.values.get(2 * self.period * limb..2 * self.period * (limb + 1)).unwrap_or_default()
+        self.values
+            .get(2 * self.period * limb..2 * self.period * (limb + 1))
+            .unwrap_or_default()
     }
 }
 
@@ -45,9 +50,17 @@ impl Encoder {
     #[must_use]
     pub fn new(params: &Params) -> Self {
         let m = 2 * params.degree();
-        let roots = (0..m).map(|k| Complex64::from_polar(1.0, std::f64::consts::TAU * k as f64 / m as f64)).collect();
-        let powers = std::iter::successors(Some(1usize), |p| Some(p * 5 % m)).take(params.slots()).collect();
-        Self { params: params.clone(), roots, powers }
+        let roots = (0..m)
+            .map(|k| Complex64::from_polar(1.0, std::f64::consts::TAU * k as f64 / m as f64))
+            .collect();
+        let powers = std::iter::successors(Some(1usize), |p| Some(p * 5 % m))
+            .take(params.slots())
+            .collect();
+        Self {
+            params: params.clone(),
+            roots,
+            powers,
+        }
     }
 
     /// The parameters.
@@ -66,7 +79,11 @@ impl Encoder {
     pub fn encode(&self, values: &[Complex64], level: usize, scale: f64) -> Result<Plaintext> {
         let slots = self.params.slots();
         if values.len() > slots {
-            return Err(Error::Shape { what: "slots (at most)", needed: slots, found: values.len() });
+            return Err(Error::Shape {
+                what: "slots (at most)",
+                needed: slots,
+                found: values.len(),
+            });
         }
         let mut z = values.to_vec();
         z.resize(slots, Complex64::default());
@@ -84,10 +101,20 @@ impl Encoder {
     ///
     /// # Errors
     /// As [`Self::encode`]; [`Error::Shape`] when the period is larger than the number of slots.
-    pub fn encode_periodic(&self, pattern: &Pattern, period: usize, level: usize, scale: f64) -> Result<PeriodicPlaintext> {
+    pub fn encode_periodic(
+        &self,
+        pattern: &Pattern,
+        period: usize,
+        level: usize,
+        scale: f64,
+    ) -> Result<PeriodicPlaintext> {
         let slots = self.params.slots();
         if period > slots || !period.is_power_of_two() || period < pattern.period() {
-            return Err(Error::Shape { what: "period of a pattern (at most the slots)", needed: slots, found: period });
+            return Err(Error::Shape {
+                what: "period of a pattern (at most the slots)",
+                needed: slots,
+                found: period,
+            });
         }
         let mut z: Vec<Complex64> = (0..period).map(|j| pattern.get(j)).collect();
         let coefficients = self.coefficients(&mut z, scale)?;
@@ -109,7 +136,11 @@ impl Encoder {
     pub fn decode(&self, plaintext: &Plaintext) -> Result<Vec<Complex64>> {
         let q = self.params.q_tables(plaintext.level)?;
         if plaintext.poly.limbs() != q.len() {
-            return Err(Error::Shape { what: "limbs of a plaintext", needed: q.len(), found: plaintext.poly.limbs() });
+            return Err(Error::Shape {
+                what: "limbs of a plaintext",
+                needed: q.len(),
+                found: plaintext.poly.limbs(),
+            });
         }
         let coefficients = compose(&plaintext.poly.clone().into_coeff(q), q);
         let slots = self.params.slots();
@@ -123,7 +154,10 @@ impl Encoder {
     /// The 2D scaled real coefficients of the polynomial with the given D slots.
     fn coefficients(&self, z: &mut [Complex64], scale: f64) -> Result<Vec<f64>> {
         if z.iter().any(|v| !v.re.is_finite() || !v.im.is_finite()) || !scale.is_finite() || scale <= 0.0 {
-            return Err(Error::Value { what: "encode", reason: "a value or the scale is not finite".into() });
+            return Err(Error::Value {
+                what: "encode",
+                reason: "a value or the scale is not finite".into(),
+            });
         }
         self.ifft(z);
         let d = z.len();
@@ -191,7 +225,10 @@ fn check_fits(coefficients: &[f64], log_limit: f64) -> Result<()> {
     if max > 0.0 && max.log2() >= log_limit {
         return Err(Error::Value {
             what: "encode",
-            reason: format!("a coefficient of 2^{:.1} found, below 2^{log_limit:.1} needed; lower the scale", max.log2()),
+            reason: format!(
+                "a coefficient of 2^{:.1} found, below 2^{log_limit:.1} needed; lower the scale",
+                max.log2()
+            ),
         });
     }
     Ok(())
@@ -200,17 +237,24 @@ fn check_fits(coefficients: &[f64], log_limit: f64) -> Result<()> {
 /// An integer-valued double modulo q.
 fn reduce_f64(m: &Modulus, c: f64) -> u64 {
     const I64_SAFE: f64 = (1u64 << 62) as f64;
-    if c.abs() < I64_SAFE { m.reduce_i64(c as i64) } else { m.reduce_i128(c as i128) }
+    if c.abs() < I64_SAFE {
+        m.reduce_i64(c as i64)
+    } else {
+        m.reduce_i128(c as i128)
+    }
 }
 
 fn residues(coefficients: &[f64], tables: &[NttTable]) -> Poly<Coeff> {
     let n = coefficients.len();
     let mut out = Poly::<Coeff>::scratch(tables.len(), n);
-    crate::par::for_each(out.words_mut().chunks_mut(n).zip(tables).collect(), |_, (limb, t): (&mut [u64], &NttTable)| {
-        for (word, &c) in limb.iter_mut().zip(coefficients) {
-            *word = reduce_f64(t.modulus(), c);
-        }
-    });
+    crate::par::for_each(
+        out.words_mut().chunks_mut(n).zip(tables).collect(),
+        |_, (limb, t): (&mut [u64], &NttTable)| {
+            for (word, &c) in limb.iter_mut().zip(coefficients) {
+                *word = reduce_f64(t.modulus(), c);
+            }
+        },
+    );
     out
 }
 
@@ -223,7 +267,10 @@ fn compose(poly: &Poly<Coeff>, tables: &[NttTable]) -> Vec<f64> {
         .enumerate()
         .map(|(i, t)| {
             let m = t.modulus();
-            tables[..i].iter().map(|s| m.inv(s.modulus().value()).unwrap_or_default()).collect()
+            tables[..i]
+                .iter()
+                .map(|s| m.inv(s.modulus().value()).unwrap_or_default())
+                .collect()
         })
         .collect();
     let mut out = vec![0.0; n];
@@ -283,14 +330,17 @@ fn subring_transform(values: &mut [u64], table: &NttTable, log_n: u32) {
 pub(crate) fn add_periodic(poly: &mut Poly<Eval>, plain: &PeriodicPlaintext, tables: &[NttTable]) {
     let n = poly.degree();
     let run = n / (2 * plain.period);
-    crate::par::for_each(poly.words_mut().chunks_mut(n).zip(tables).collect(), |i, (limb, t): (&mut [u64], &NttTable)| {
-        let m = t.modulus();
-        for (words, &value) in limb.chunks_mut(run).zip(plain.limb(i)) {
-            for w in words {
-                *w = m.add(*w, value);
+    crate::par::for_each(
+        poly.words_mut().chunks_mut(n).zip(tables).collect(),
+        |i, (limb, t): (&mut [u64], &NttTable)| {
+            let m = t.modulus();
+            for (words, &value) in limb.chunks_mut(run).zip(plain.limb(i)) {
+                for w in words {
+                    *w = m.add(*w, value);
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 #[cfg(test)]
@@ -300,12 +350,19 @@ mod tests {
     use crate::rlwe::ParamsLiteral;
 
     fn small_insecure(log_n: u32) -> Params {
-        Params::new_INSECURE(&ParamsLiteral { log_n, log_q: vec![47, 35, 35, 35], log_p: vec![48, 48], log_scale: 35 })
-            .unwrap()
+        Params::new_INSECURE(&ParamsLiteral {
+            log_n,
+            log_q: vec![47, 35, 35, 35],
+            log_p: vec![48, 48],
+            log_scale: 35,
+        })
+        .unwrap()
     }
 
     fn values(n: usize) -> Vec<Complex64> {
-        (0..n).map(|i| Complex64::new((i as f64 * 0.37).sin() * 3.0, (i as f64 * 0.91).cos())).collect()
+        (0..n)
+            .map(|i| Complex64::new((i as f64 * 0.37).sin() * 3.0, (i as f64 * 0.91).cos()))
+            .collect()
     }
 
     /// The definition: sum of coefficients times powers of zeta^(5^j).
@@ -319,9 +376,12 @@ mod tests {
         let coefficients = compose(&plain.poly.clone().into_coeff(tables), tables);
         for (j, want) in z.iter().enumerate() {
             let point = encoder.powers[j];
-            let got: Complex64 =
-                coefficients.iter().enumerate().map(|(i, c)| encoder.roots[point * i % 64] * c).sum::<Complex64>()
-                    / plain.scale;
+            let got: Complex64 = coefficients
+                .iter()
+                .enumerate()
+                .map(|(i, c)| encoder.roots[point * i % 64] * c)
+                .sum::<Complex64>()
+                / plain.scale;
             assert!((got - want).norm() < 1e-8, "slot {j}: {got} instead of {want}");
         }
     }
@@ -355,7 +415,13 @@ mod tests {
                 let periodic = encoder.encode_periodic(&pattern, period, 3, scale).unwrap();
                 let mut spread = Poly::<Eval>::zero(4, params.degree());
                 add_periodic(&mut spread, &periodic, params.q_tables(3).unwrap());
-                let got = encoder.decode(&Plaintext { poly: spread, level: 3, scale }).unwrap();
+                let got = encoder
+                    .decode(&Plaintext {
+                        poly: spread,
+                        level: 3,
+                        scale,
+                    })
+                    .unwrap();
                 let want = encoder.decode(&full).unwrap();
                 assert!(PrecisionStats::new(&want, &got).min_bits > 26.0);
             }
@@ -367,9 +433,21 @@ mod tests {
         let params = small_insecure(5);
         let encoder = Encoder::new(&params);
         let one = [Complex64::new(1.0, 0.0)];
-        assert!(matches!(encoder.encode(&values(17), 0, 35f64.exp2()), Err(Error::Shape { .. })));
-        assert!(matches!(encoder.encode(&one, 0, 80f64.exp2()), Err(Error::Value { .. })));
-        assert!(matches!(encoder.encode(&one, 9, 35f64.exp2()), Err(Error::Level { .. })));
-        assert!(matches!(encoder.encode(&[Complex64::new(f64::NAN, 0.0)], 0, 35f64.exp2()), Err(Error::Value { .. })));
+        assert!(matches!(
+            encoder.encode(&values(17), 0, 35f64.exp2()),
+            Err(Error::Shape { .. })
+        ));
+        assert!(matches!(
+            encoder.encode(&one, 0, 80f64.exp2()),
+            Err(Error::Value { .. })
+        ));
+        assert!(matches!(
+            encoder.encode(&one, 9, 35f64.exp2()),
+            Err(Error::Level { .. })
+        ));
+        assert!(matches!(
+            encoder.encode(&[Complex64::new(f64::NAN, 0.0)], 0, 35f64.exp2()),
+            Err(Error::Value { .. })
+        ));
     }
 }

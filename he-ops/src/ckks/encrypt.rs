@@ -3,6 +3,7 @@
 use super::ciphertext::{Ciphertext, Plaintext, SeededCiphertext};
 use crate::arith::sample::{Domain, SecretRng, Seed};
 
+use crate::ring::Poly;
 use crate::rlwe::keygen::noise_minus_product;
 use crate::rlwe::keys::expand_body_mask;
 use crate::rlwe::secret::{SecretPoly, noise_poly, small_poly};
@@ -41,8 +42,13 @@ impl<'a> Encryptor<'a> {
         let secret = self.secret.values(level, 0, params.degree());
         let noise = SecretPoly(noise_poly(&mut SecretRng::from_entropy()?, params.degree(), q));
         let mut body = noise_minus_product(&noise.0, &mask, &secret.0, q);
-        body.zip_assign(&plaintext.poly, q, add_mod);
-        Ok(SeededCiphertext { seed, body, level, scale: plaintext.scale })
+        body = Poly::sum(&body, &plaintext.poly, false, q);
+        Ok(SeededCiphertext {
+            seed,
+            body,
+            level,
+            scale: plaintext.scale,
+        })
     }
 }
 
@@ -69,9 +75,13 @@ impl PublicKey {
                 part
             })
             .collect();
-        let mut out = Ciphertext { parts, level, scale: plaintext.scale };
+        let mut out = Ciphertext {
+            parts,
+            level,
+            scale: plaintext.scale,
+        };
         if let Some(body) = out.parts.first_mut() {
-            body.zip_assign(&plaintext.poly, q, add_mod);
+            *body = Poly::sum(body, &plaintext.poly, false, q);
         }
         Ok(out)
     }
@@ -101,18 +111,34 @@ impl<'a> Decryptor<'a> {
     pub fn decrypt(&self, ciphertext: &Ciphertext) -> Result<Plaintext> {
         let level = ciphertext.level;
         let q = self.params.q_tables(level)?;
-        if let Some(part) = ciphertext.parts.iter().find(|p| p.limbs() != q.len() || p.degree() != self.params.degree()) {
-            return Err(Error::Shape { what: "limbs of a ciphertext", needed: q.len(), found: part.limbs() });
+        if let Some(part) = ciphertext
+            .parts
+            .iter()
+            .find(|p| p.limbs() != q.len() || p.degree() != self.params.degree())
+        {
+            return Err(Error::Shape {
+                what: "limbs of a ciphertext",
+                needed: q.len(),
+                found: part.limbs(),
+            });
         }
         let secret = self.secret.values(level, 0, self.params.degree());
         let mut parts = ciphertext.parts.iter().rev();
-        let mut acc = parts.next().cloned().ok_or(Error::Parts { op: "decrypt", needed: 2, found: 0 })?;
+        let mut acc = parts.next().cloned().ok_or(Error::Parts {
+            op: "decrypt",
+            needed: 2,
+            found: 0,
+        })?;
         for part in parts {
             let mut next = part.clone();
             next.mul_accumulate(&acc, &secret.0, q);
             acc = next;
         }
-        Ok(Plaintext { poly: acc, level, scale: ciphertext.scale })
+        Ok(Plaintext {
+            poly: acc,
+            level,
+            scale: ciphertext.scale,
+        })
     }
 }
 
@@ -120,11 +146,9 @@ fn check_plaintext(plaintext: &Plaintext, limbs: usize) -> Result<()> {
     if plaintext.poly.limbs() == limbs {
         return Ok(());
     }
-    Err(Error::Shape { what: "limbs of a plaintext", needed: limbs, found: plaintext.poly.limbs() })
+    Err(Error::Shape {
+        what: "limbs of a plaintext",
+        needed: limbs,
+        found: plaintext.poly.limbs(),
+    })
 }
-
-fn add_mod(q: u64, a: u64, b: u64) -> u64 {
-    let s = a + b;
-    s.min(s.wrapping_sub(q))
-}
-

@@ -26,7 +26,10 @@ impl Evaluator {
     /// clients: make it once.
     #[must_use]
     pub fn new(encoder: &Encoder, keys: Arc<EvaluationKeys>) -> Self {
-        Self { encoder: encoder.clone(), keys }
+        Self {
+            encoder: encoder.clone(),
+            keys,
+        }
     }
 
     /// The parameters.
@@ -52,10 +55,7 @@ impl Evaluator {
     /// # Errors
     /// [`Error::Level`] or [`Error::Scale`] when the operands disagree.
     pub fn add(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
-        self.combine("add", a, b, |q, x, y| {
-            let s = x + y;
-            s.min(s.wrapping_sub(q))
-        })
+        self.combine("add", a, b, false)
     }
 
     /// a - b slot by slot.
@@ -65,32 +65,27 @@ impl Evaluator {
     /// # Errors
     /// [`Error::Level`] or [`Error::Scale`] when the operands disagree.
     pub fn sub(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
-        self.combine("sub", a, b, |q, x, y| {
-            let s = x.wrapping_sub(y);
-            s.min(s.wrapping_add(q))
-        })
+        self.combine("sub", a, b, true)
     }
 
-    fn combine(
-        &self,
-        op: &'static str,
-        a: &Ciphertext,
-        b: &Ciphertext,
-        f: impl Fn(u64, u64, u64) -> u64 + Sync + Send + Copy,
-    ) -> Result<Ciphertext> {
+    fn combine(&self, op: &'static str, a: &Ciphertext, b: &Ciphertext, minus: bool) -> Result<Ciphertext> {
         check_level(op, a.level, b.level)?;
         check_scale(op, a.scale, b.scale)?;
         let q = self.tables(a.level)?;
-        let mut out = a.clone();
-        for (i, part) in b.parts.iter().enumerate() {
-            if out.parts.len() == i {
-                out.parts.push(Poly::zero(q.len(), self.params().degree()));
-            }
-            if let Some(target) = out.parts.get_mut(i) {
-                target.zip_assign(part, q, f);
-            }
-        }
-        Ok(out)
+        let zero = || Poly::zero(q.len(), self.params().degree());
+        let parts = (0..a.parts.len().max(b.parts.len()))
+            .map(|i| match (a.parts.get(i), b.parts.get(i)) {
+                (Some(a), Some(b)) => Poly::sum(a, b, minus, q),
+                (Some(a), None) => a.clone(),
+                (None, Some(b)) if !minus => b.clone(),
+                (None, b) => Poly::sum(&zero(), b.unwrap_or(&zero()), minus, q),
+            })
+            .collect();
+        Ok(Ciphertext {
+            parts,
+            level: a.level,
+            scale: a.scale,
+        })
     }
 
     /// -a.
@@ -113,10 +108,7 @@ impl Evaluator {
         let q = self.tables(a.level)?;
         let mut out = a.clone();
         if let Some(body) = out.parts.first_mut() {
-            body.zip_assign(&p.poly, q, |q, x, y| {
-                let s = x + y;
-                s.min(s.wrapping_sub(q))
-            });
+            *body = Poly::sum(body, &p.poly, false, q);
         }
         Ok(out)
     }
@@ -128,7 +120,9 @@ impl Evaluator {
     /// # Errors
     /// [`Error::Value`] when the pattern does not fit at this scale.
     pub fn add_pattern(&self, a: &Ciphertext, pattern: &Pattern) -> Result<Ciphertext> {
-        let plain = self.encoder.encode_periodic(pattern, pattern.period(), a.level, a.scale)?;
+        let plain = self
+            .encoder
+            .encode_periodic(pattern, pattern.period(), a.level, a.scale)?;
         let q = self.tables(a.level)?;
         let mut out = a.clone();
         if let Some(body) = out.parts.first_mut() {
@@ -165,7 +159,11 @@ impl Evaluator {
                 table.mul_accumulate(c2, a1.limb(i), b1.limb(i));
             });
         }
-        Ok(Ciphertext { parts, level: a.level, scale: a.scale * b.scale })
+        Ok(Ciphertext {
+            parts,
+            level: a.level,
+            scale: a.scale * b.scale,
+        })
     }
 
     /// a * a. See [`Self::mul`].
@@ -189,9 +187,17 @@ impl Evaluator {
                 let key = self.keys.get("relinearize", KeyPurpose::Relin, a.level)?;
                 let decomposed = decompose(self.params(), c2, a.level, key.gadget)?;
                 let parts = switch(self.params(), &decomposed, key, [Some(c0), Some(c1)])?;
-                Ok(Ciphertext { parts, level: a.level, scale: a.scale })
+                Ok(Ciphertext {
+                    parts,
+                    level: a.level,
+                    scale: a.scale,
+                })
             }
-            other => Err(Error::Parts { op: "relinearize", needed: 3, found: other.len() }),
+            other => Err(Error::Parts {
+                op: "relinearize",
+                needed: 3,
+                found: other.len(),
+            }),
         }
     }
 
@@ -204,28 +210,44 @@ impl Evaluator {
     /// [`Error::Level`] at level 0.
     pub fn rescale(&self, a: &Ciphertext) -> Result<Ciphertext> {
         if a.level == 0 {
-            return Err(Error::Level { op: "rescale", needed: 1, found: 0 });
+            return Err(Error::Level {
+                op: "rescale",
+                needed: 1,
+                found: 0,
+            });
         }
         let division = self.params().rescale(a.level)?;
         let (keep, drop) = self.tables(a.level)?.split_at(a.level);
         let inputs: Vec<_> = a.parts.iter().map(|p| (p, None)).collect();
         let parts = division.divide(&inputs, keep, drop);
         let prime = drop.first().map_or(1.0, |t| t.modulus().value() as f64);
-        Ok(Ciphertext { parts, level: a.level - 1, scale: a.scale / prime })
+        Ok(Ciphertext {
+            parts,
+            level: a.level - 1,
+            scale: a.scale / prime,
+        })
     }
 
     /// Forgets primes; the scale stays.
     ///
-    /// **Level:** `level`. **Cost:** a copy.
+    /// **Level:** `level`. **Cost:** none; the words are shared.
     ///
     /// # Errors
     /// [`Error::Level`] when `a` is below that level already.
     pub fn drop_level(&self, a: &Ciphertext, level: usize) -> Result<Ciphertext> {
         if level > a.level {
-            return Err(Error::Level { op: "drop_level", needed: level, found: a.level });
+            return Err(Error::Level {
+                op: "drop_level",
+                needed: level,
+                found: a.level,
+            });
         }
         let parts = a.parts.iter().map(|p| p.truncated(level + 1)).collect();
-        Ok(Ciphertext { parts, level, scale: a.scale })
+        Ok(Ciphertext {
+            parts,
+            level,
+            scale: a.scale,
+        })
     }
 
     /// a times a real constant, encoded as one integer of scale `plain_scale`.
@@ -237,10 +259,15 @@ impl Evaluator {
     pub fn mul_scalar(&self, a: &Ciphertext, value: f64, plain_scale: f64) -> Result<Ciphertext> {
         let integer = (value * plain_scale).round();
         if !integer.is_finite() || integer.abs() >= (1u64 << 62) as f64 {
-            return Err(Error::Value { what: "mul_scalar", reason: format!("{value} at scale 2^{:.1} is too large", plain_scale.log2()) });
+            return Err(Error::Value {
+                what: "mul_scalar",
+                reason: format!("{value} at scale 2^{:.1} is too large", plain_scale.log2()),
+            });
         }
         let integer = integer as i64;
-        self.scale_limbs(a, a.scale * plain_scale, |m, _| [m.to_mont52(m.reduce_i64(integer)); 2])
+        self.scale_limbs(a, a.scale * plain_scale, |m, _| {
+            [m.to_mont52(m.reduce_i64(integer)); 2]
+        })
     }
 
     /// a times i^power, i the imaginary unit: the monomial X^(power N/2).
@@ -254,7 +281,11 @@ impl Evaluator {
         self.scale_limbs(a, a.scale, |m, table| {
             // X^(N/2) is psi^(N/2 (2r+1)) = +-I at entry r; entries of even r fill the first half in bit-reversed order.
             let unit = m.pow(m.pow(table.psi(), half), u64::from(power % 4));
-            let other = if power.is_multiple_of(2) { unit } else { m.neg(unit) };
+            let other = if power.is_multiple_of(2) {
+                unit
+            } else {
+                m.neg(unit)
+            };
             [m.to_mont52(unit), m.to_mont52(other)]
         })
     }
@@ -273,17 +304,36 @@ impl Evaluator {
             .iter()
             .map(|part| {
                 let mut out = Poly::<Eval>::scratch(q.len(), n);
-                par::for_each(out.words_mut().chunks_mut(n).zip(q).collect(), |i, (limb, table): (&mut [u64], &NttTable)| {
-                    let modulus = table.modulus();
-                    let factors = factors(modulus, table);
-                    for ((out, x), w) in limb.chunks_mut(n / 2).zip(part.limb(i).chunks(n / 2)).zip(factors) {
-                        dot(&mut [Output { out, weights: &[w], start: 0, modulus }], &[x]);
-                    }
-                });
+                par::for_each(
+                    out.words_mut().chunks_mut(n).zip(q).collect(),
+                    |i, (limb, table): (&mut [u64], &NttTable)| {
+                        let modulus = table.modulus();
+                        let factors = factors(modulus, table);
+                        for ((out, x), w) in limb
+                            .chunks_mut(n / 2)
+                            .zip(part.limb(i).chunks(n / 2))
+                            .zip(factors)
+                        {
+                            dot(
+                                &mut [Output {
+                                    out,
+                                    weights: &[w],
+                                    start: 0,
+                                    modulus,
+                                }],
+                                &[x],
+                            );
+                        }
+                    },
+                );
                 out
             })
             .collect();
-        Ok(Ciphertext { parts, level: a.level, scale })
+        Ok(Ciphertext {
+            parts,
+            level: a.level,
+            scale,
+        })
     }
 
     /// Rotates the slots by k to the left: slot j of the result is slot j + k of `a`.
@@ -318,7 +368,12 @@ impl Evaluator {
     /// # Errors
     /// As [`Self::rotate`].
     pub fn conjugate(&self, a: &Ciphertext) -> Result<Ciphertext> {
-        self.automorphism("conjugate", a, self.params().galois_element_conjugate(), &mut None)
+        self.automorphism(
+            "conjugate",
+            a,
+            self.params().galois_element_conjugate(),
+            &mut None,
+        )
     }
 
     fn automorphism<'a>(
@@ -341,16 +396,32 @@ impl Evaluator {
         *shared = Some(decomposed);
         let table = self.params().permutation(element)?;
         let parts = switched.iter().map(|part| permute(part, &table)).collect();
-        Ok(Ciphertext { parts, level: a.level, scale: a.scale })
+        Ok(Ciphertext {
+            parts,
+            level: a.level,
+            scale: a.scale,
+        })
     }
 
     /// sum_i weights\[i\] (.) inputs\[i\]. See [`weighted_sums`].
     ///
     /// # Errors
     /// As [`weighted_sums`].
-    pub fn weighted_sum(&self, inputs: &[&Ciphertext], weights: &[Pattern], plain_scale: f64) -> Result<Ciphertext> {
-        let row = Row { weights: weights.iter().map(Some).collect(), plain_scale };
-        self.weighted_sums(inputs, &[row])?.pop().ok_or(Error::Shape { what: "rows", needed: 1, found: 0 })
+    pub fn weighted_sum(
+        &self,
+        inputs: &[&Ciphertext],
+        weights: &[Pattern],
+        plain_scale: f64,
+    ) -> Result<Ciphertext> {
+        let row = Row {
+            weights: weights.iter().map(Some).collect(),
+            plain_scale,
+        };
+        self.weighted_sums(inputs, &[row])?.pop().ok_or(Error::Shape {
+            what: "rows",
+            needed: 1,
+            found: 0,
+        })
     }
 
     /// Several weighted sums over the same inputs. See [`weighted_sums`].
@@ -365,6 +436,10 @@ impl Evaluator {
 fn two_parts<'c>(op: &'static str, a: &'c Ciphertext) -> Result<(&'c Poly<Eval>, &'c Poly<Eval>)> {
     match &a.parts[..] {
         [c0, c1] => Ok((c0, c1)),
-        other => Err(Error::Parts { op, needed: 2, found: other.len() }),
+        other => Err(Error::Parts {
+            op,
+            needed: 2,
+            found: other.len(),
+        }),
     }
 }

@@ -30,7 +30,11 @@ impl Pattern {
     /// As [`Pattern::real`]; also when the two lengths differ.
     pub fn complex(re: Vec<f32>, im: Vec<f32>) -> Result<Self> {
         if re.len() != im.len() {
-            return Err(Error::Shape { what: "imaginary part of a pattern", needed: re.len(), found: im.len() });
+            return Err(Error::Shape {
+                what: "imaginary part of a pattern",
+                needed: re.len(),
+                found: im.len(),
+            });
         }
         Self::checked(re, Some(im))
     }
@@ -52,10 +56,16 @@ impl Pattern {
             });
         }
         if re.iter().chain(im.iter().flatten()).any(|v| !v.is_finite()) {
-            return Err(Error::Value { what: "pattern", reason: "an entry is not finite".into() });
+            return Err(Error::Value {
+                what: "pattern",
+                reason: "an entry is not finite".into(),
+            });
         }
         let im = im.filter(|im| im.iter().any(|&v| v != 0.0));
-        Ok(Self { re: re.into(), im: im.map(Into::into) })
+        Ok(Self {
+            re: re.into(),
+            im: im.map(Into::into),
+        })
     }
 
     /// The period D.
@@ -115,7 +125,11 @@ mod tests {
     fn entries_repeat_and_bad_input_is_refused() {
         let p = Pattern::complex(vec![1.0, 2.0], vec![0.0, -1.0]).unwrap();
         assert_eq!(p.get(7), Complex64::new(2.0, -1.0));
-        assert!(Pattern::complex(vec![1.0, 2.0], vec![0.0, 0.0]).unwrap().is_real());
+        assert!(
+            Pattern::complex(vec![1.0, 2.0], vec![0.0, 0.0])
+                .unwrap()
+                .is_real()
+        );
         assert!(Pattern::real(vec![0.0; 3]).is_err());
         assert!(Pattern::real(vec![]).is_err());
         assert!(Pattern::real(vec![f32::NAN]).is_err());

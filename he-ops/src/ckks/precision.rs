@@ -30,13 +30,27 @@ impl PrecisionStats {
             max = max.max(error);
             sum += error;
         }
-        let bits = |e: f64| if e > 0.0 { (-e.log2()).min(EXACT_BITS) } else { EXACT_BITS };
-        Self { min_bits: bits(max), mean_bits: bits(sum / len.max(1) as f64), max_error: max }
+        let bits = |e: f64| {
+            if e > 0.0 {
+                (-e.log2()).min(EXACT_BITS)
+            } else {
+                EXACT_BITS
+            }
+        };
+        Self {
+            min_bits: bits(max),
+            mean_bits: bits(sum / len.max(1) as f64),
+            max_error: max,
+        }
     }
 }
 
 impl std::fmt::Display for PrecisionStats {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.1} bits at least, {:.1} bits in the mean", self.min_bits, self.mean_bits)
+        write!(
+            f,
+            "{:.1} bits at least, {:.1} bits in the mean",
+            self.min_bits, self.mean_bits
+        )
     }
 }

@@ -32,21 +32,39 @@ pub struct Row<'a> {
 pub fn weighted_sums(encoder: &Encoder, inputs: &[&Ciphertext], rows: &[Row<'_>]) -> Result<Vec<Ciphertext>> {
     let op = "weighted sum";
     let params = encoder.params();
-    let first = inputs.first().ok_or(Error::Shape { what: "inputs of a weighted sum (at least)", needed: 1, found: 0 })?;
+    let first = inputs.first().ok_or(Error::Shape {
+        what: "inputs of a weighted sum (at least)",
+        needed: 1,
+        found: 0,
+    })?;
     for input in inputs {
         check_level(op, first.level, input.level)?;
         check_scale(op, first.scale, input.scale)?;
         if input.parts.len() != 2 {
-            return Err(Error::Parts { op, needed: 2, found: input.parts.len() });
+            return Err(Error::Parts {
+                op,
+                needed: 2,
+                found: input.parts.len(),
+            });
         }
     }
     if let Some(row) = rows.iter().find(|r| r.weights.len() != inputs.len()) {
-        return Err(Error::Shape { what: "weights of a row", needed: inputs.len(), found: row.weights.len() });
+        return Err(Error::Shape {
+            what: "weights of a row",
+            needed: inputs.len(),
+            found: row.weights.len(),
+        });
     }
     let level = first.level;
     let q = params.q_tables(level)?;
     let n = params.degree();
-    let period = rows.iter().flat_map(|r| &r.weights).flatten().map(|p| p.period()).max().unwrap_or(1);
+    let period = rows
+        .iter()
+        .flat_map(|r| &r.weights)
+        .flatten()
+        .map(|p| p.period())
+        .max()
+        .unwrap_or(1);
     let encoded = encode_all(encoder, rows, period, level)?;
 
     let mut outputs: Vec<Ciphertext> = rows
@@ -72,7 +90,12 @@ pub fn weighted_sums(encoder: &Encoder, inputs: &[&Ciphertext], rows: &[Row<'_>]
         let modulus = table.modulus();
         for part in 0..2 {
             // Row after row, each a list of runs.
-            let mut runs: Vec<_> = limbs.iter_mut().skip(part).step_by(2).map(|limb| limb.chunks_mut(run)).collect();
+            let mut runs: Vec<_> = limbs
+                .iter_mut()
+                .skip(part)
+                .step_by(2)
+                .map(|limb| limb.chunks_mut(run))
+                .collect();
             let constants: Vec<Vec<u64>> = encoded
                 .iter()
                 .map(|row| transpose_to_mont(row, i, period, modulus))
@@ -80,14 +103,24 @@ pub fn weighted_sums(encoder: &Encoder, inputs: &[&Ciphertext], rows: &[Row<'_>]
             for r in 0..2 * period {
                 let xs: Vec<&[u64]> = inputs
                     .iter()
-                    .map(|x| x.parts.get(part).and_then(|p| p.limb(i).get(r * run..(r + 1) * run)).unwrap_or_default())
+                    .map(|x| {
+                        x.parts
+                            .get(part)
+                            .and_then(|p| p.limb(i).get(r * run..(r + 1) * run))
+                            .unwrap_or_default()
+                    })
                     .collect();
                 let mut outs: Vec<Output<'_>> = runs
                     .iter_mut()
                     .zip(&constants)
                     .filter_map(|(runs, constants)| {
                         let weights = constants.get(r * inputs.len()..(r + 1) * inputs.len())?;
-                        Some(Output { out: runs.next()?, weights, start: 0, modulus })
+                        Some(Output {
+                            out: runs.next()?,
+                            weights,
+                            start: 0,
+                            modulus,
+                        })
                     })
                     .collect();
                 dot(&mut outs, &xs);
@@ -105,20 +138,26 @@ fn encode_all(
     level: usize,
 ) -> Result<Vec<Vec<Option<PeriodicPlaintext>>>> {
     let failure = Mutex::new(None);
-    let mut encoded: Vec<Vec<Option<PeriodicPlaintext>>> =
-        rows.iter().map(|r| r.weights.iter().map(|_| None).collect()).collect();
+    let mut encoded: Vec<Vec<Option<PeriodicPlaintext>>> = rows
+        .iter()
+        .map(|r| r.weights.iter().map(|_| None).collect())
+        .collect();
     let tasks: Vec<_> = encoded
         .iter_mut()
         .zip(rows)
         .flat_map(|(out, row)| {
-            out.iter_mut().zip(&row.weights).filter_map(|(out, &w)| Some((out, w?, row.plain_scale)))
+            out.iter_mut()
+                .zip(&row.weights)
+                .filter_map(|(out, &w)| Some((out, w?, row.plain_scale)))
         })
         .collect();
-    par::for_each(tasks, |_, (out, pattern, scale)| match encoder.encode_periodic(pattern, period, level, scale) {
-        Ok(plain) => *out = Some(plain),
-        Err(error) => {
-            if let Ok(mut slot) = failure.lock() {
-                *slot = Some(error);
+    par::for_each(tasks, |_, (out, pattern, scale)| {
+        match encoder.encode_periodic(pattern, period, level, scale) {
+            Ok(plain) => *out = Some(plain),
+            Err(error) => {
+                if let Ok(mut slot) = failure.lock() {
+                    *slot = Some(error);
+                }
             }
         }
     });

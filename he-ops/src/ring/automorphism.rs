@@ -59,7 +59,12 @@ fn gather_lines(limb: &mut [u64], source: &[u64], table: &[u32]) {
 
     #[target_feature(enable = "avx512f")]
     fn all(limb: &mut [u64], source: &[u64], table: &[u32]) {
-        for (out, index) in limb.as_chunks_mut::<8>().0.iter_mut().zip(table.as_chunks::<8>().0) {
+        for (out, index) in limb
+            .as_chunks_mut::<8>()
+            .0
+            .iter_mut()
+            .zip(table.as_chunks::<8>().0)
+        {
             if let Some(line) = source.as_chunks::<8>().0.get(index[0] as usize / 8) {
                 *out = permute_line(line, index);
             }

@@ -2,9 +2,11 @@
 
 use super::arena::{Buffer, take, take_zeroed};
 use crate::arith::NttTable;
+use crate::arith::dot::{Output, dot};
 use crate::par;
 use crate::{Error, Result};
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// Coefficients modulo each prime.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +23,14 @@ impl Representation for Eval {}
 
 /// A polynomial with a fixed number of limbs. Which prime a limb belongs to is known to its owner (the level of a
 /// ciphertext, the gadget of a key), which checks it.
+///
+/// Copies share their words until one of them is written to, and a polynomial may show only the first of its limbs: so
+/// dropping a level costs nothing.
 #[derive(Clone)]
 pub struct Poly<R: Representation> {
-    data: Buffer,
+    data: Arc<Buffer>,
+    /// Words in use, a multiple of the degree; the buffer may be longer.
+    len: usize,
     degree: usize,
     representation: PhantomData<R>,
 }
@@ -36,20 +43,29 @@ impl<R: Representation> std::fmt::Debug for Poly<R> {
 
 impl<R: Representation> PartialEq for Poly<R> {
     fn eq(&self, other: &Self) -> bool {
-        self.degree == other.degree && self.data[..] == other.data[..]
+        self.degree == other.degree && self.words() == other.words()
     }
 }
 
 impl<R: Representation> Poly<R> {
     /// Limbs whose content is left over from earlier users; the caller overwrites all of it.
     pub(crate) fn scratch(limbs: usize, degree: usize) -> Self {
-        Self { data: take(limbs * degree), degree, representation: PhantomData }
+        Self::owning(take(limbs * degree), degree)
+    }
+
+    fn owning(data: Buffer, degree: usize) -> Self {
+        Self {
+            len: data.len(),
+            data: Arc::new(data),
+            degree,
+            representation: PhantomData,
+        }
     }
 
     /// The zero polynomial.
     #[must_use]
     pub fn zero(limbs: usize, degree: usize) -> Self {
-        Self { data: take_zeroed(limbs * degree), degree, representation: PhantomData }
+        Self::owning(take_zeroed(limbs * degree), degree)
     }
 
     /// From contiguous limbs of `degree` words each.
@@ -65,14 +81,14 @@ impl<R: Representation> Poly<R> {
             });
         }
         let mut out = Self::scratch(words.len() / degree, degree);
-        out.data.copy_from_slice(words);
+        out.words_mut().copy_from_slice(words);
         Ok(out)
     }
 
     /// Number of limbs.
     #[must_use]
     pub fn limbs(&self) -> usize {
-        self.data.len() / self.degree.max(1)
+        self.len / self.degree.max(1)
     }
 
     /// Ring degree N.
@@ -84,37 +100,52 @@ impl<R: Representation> Poly<R> {
     /// The N words of limb `i`; empty past the last limb.
     #[must_use]
     pub fn limb(&self, i: usize) -> &[u64] {
-        self.data.get(i * self.degree..(i + 1) * self.degree).unwrap_or_default()
+        self.words()
+            .get(i * self.degree..(i + 1) * self.degree)
+            .unwrap_or_default()
     }
 
     /// The N words of limb `i`; empty past the last limb.
     pub fn limb_mut(&mut self, i: usize) -> &mut [u64] {
-        self.data.get_mut(i * self.degree..(i + 1) * self.degree).unwrap_or_default()
+        let degree = self.degree;
+        self.words_mut()
+            .get_mut(i * degree..(i + 1) * degree)
+            .unwrap_or_default()
     }
 
     /// All words, limb after limb.
     #[must_use]
     pub fn words(&self) -> &[u64] {
-        &self.data
+        self.data.get(..self.len).unwrap_or_default()
     }
 
-    /// All words, limb after limb.
+    /// All words, limb after limb; copied first when another polynomial shares them.
     pub fn words_mut(&mut self) -> &mut [u64] {
-        &mut self.data
+        if Arc::get_mut(&mut self.data).is_none() {
+            let mut copy = take(self.len);
+            copy.copy_from_slice(self.words());
+            self.data = Arc::new(copy);
+        }
+        let len = self.len;
+        // Just made the only owner: always there.
+        Arc::get_mut(&mut self.data)
+            .and_then(|data| data.get_mut(..len))
+            .unwrap_or_default()
     }
 
-    /// A copy of the first `limbs` limbs.
+    /// The first `limbs` limbs, sharing the words.
     #[must_use]
     pub fn truncated(&self, limbs: usize) -> Self {
-        let limbs = limbs.min(self.limbs());
-        let mut out = Self::scratch(limbs, self.degree);
-        out.data.copy_from_slice(self.data.get(..limbs * self.degree).unwrap_or_default());
-        out
+        Self {
+            len: limbs.min(self.limbs()) * self.degree,
+            ..self.clone()
+        }
     }
 
-    /// Overwrites all words with zeros in a way the compiler keeps.
+    /// Overwrites all words with zeros in a way the compiler keeps. Secret polynomials are never cloned, so nobody
+    /// shares the words.
     pub fn zeroize(&mut self) {
-        zeroize::Zeroize::zeroize(&mut *self.data);
+        zeroize::Zeroize::zeroize(self.words_mut());
     }
 }
 
@@ -125,11 +156,14 @@ impl Poly<Coeff> {
         let tables: Vec<&NttTable> = tables.into_iter().collect();
         let n = coefficients.len();
         let mut out = Self::scratch(tables.len(), n);
-        par::for_each(out.data.chunks_mut(n).zip(tables).collect(), |_, (limb, table): (&mut [u64], &NttTable)| {
-            for (word, &c) in limb.iter_mut().zip(coefficients) {
-                *word = table.modulus().reduce_i64(c);
-            }
-        });
+        par::for_each(
+            out.words_mut().chunks_mut(n).zip(tables).collect(),
+            |_, (limb, table): (&mut [u64], &NttTable)| {
+                for (word, &c) in limb.iter_mut().zip(coefficients) {
+                    *word = table.modulus().reduce_i64(c);
+                }
+            },
+        );
         out
     }
 
@@ -137,10 +171,18 @@ impl Poly<Coeff> {
     #[must_use]
     pub fn into_eval<'a>(mut self, tables: impl IntoIterator<Item = &'a NttTable>) -> Poly<Eval> {
         let n = self.degree;
-        par::for_each(self.data.chunks_mut(n).zip(tables).collect(), |_, (limb, table): (&mut [u64], &NttTable)| {
-            table.forward(limb);
-        });
-        Poly { data: self.data, degree: n, representation: PhantomData }
+        par::for_each(
+            self.words_mut().chunks_mut(n).zip(tables).collect(),
+            |_, (limb, table): (&mut [u64], &NttTable)| {
+                table.forward(limb);
+            },
+        );
+        Poly {
+            data: self.data,
+            len: self.len,
+            degree: n,
+            representation: PhantomData,
+        }
     }
 }
 
@@ -149,33 +191,74 @@ impl Poly<Eval> {
     #[must_use]
     pub fn into_coeff<'a>(mut self, tables: impl IntoIterator<Item = &'a NttTable>) -> Poly<Coeff> {
         let n = self.degree;
-        par::for_each(self.data.chunks_mut(n).zip(tables).collect(), |_, (limb, table): (&mut [u64], &NttTable)| {
-            table.inverse(limb);
-        });
-        Poly { data: self.data, degree: n, representation: PhantomData }
+        par::for_each(
+            self.words_mut().chunks_mut(n).zip(tables).collect(),
+            |_, (limb, table): (&mut [u64], &NttTable)| {
+                table.inverse(limb);
+            },
+        );
+        Poly {
+            data: self.data,
+            len: self.len,
+            degree: n,
+            representation: PhantomData,
+        }
     }
 
     /// self += a * b, limb by limb.
-    pub(crate) fn mul_accumulate<'a>(&mut self, a: &Self, b: &Self, tables: impl IntoIterator<Item = &'a NttTable>) {
-        let n = self.degree;
-        let items: Vec<(&mut [u64], &NttTable)> = self.data.chunks_mut(n).zip(tables).collect();
-        par::for_each(items, |i, (limb, table)| table.mul_accumulate(limb, a.limb(i), b.limb(i)));
-    }
-
-    /// Applies `f(modulus value, a, b)` to every pair of words: sums and differences.
-    pub(crate) fn zip_assign<'a>(
+    pub(crate) fn mul_accumulate<'a>(
         &mut self,
-        other: &Self,
+        a: &Self,
+        b: &Self,
         tables: impl IntoIterator<Item = &'a NttTable>,
-        f: impl Fn(u64, u64, u64) -> u64 + Sync + Send,
     ) {
         let n = self.degree;
-        let items: Vec<(&mut [u64], &NttTable)> = self.data.chunks_mut(n).zip(tables).collect();
+        let items: Vec<(&mut [u64], &NttTable)> = self.words_mut().chunks_mut(n).zip(tables).collect();
         par::for_each(items, |i, (limb, table)| {
-            let q = table.modulus().value();
-            for (a, &b) in limb.iter_mut().zip(other.limb(i)) {
-                *a = f(q, *a, b);
-            }
+            table.mul_accumulate(limb, a.limb(i), b.limb(i))
         });
+    }
+
+    /// a + b, or a - b.
+    pub(crate) fn sum<'a>(
+        a: &Self,
+        b: &Self,
+        minus: bool,
+        tables: impl IntoIterator<Item = &'a NttTable>,
+    ) -> Self {
+        let n = a.degree;
+        let mut out = Self::scratch(a.limbs(), n);
+        let items: Vec<(&mut [u64], &NttTable)> = out.words_mut().chunks_mut(n).zip(tables).collect();
+        par::for_each(items, |i, (out, table)| {
+            let modulus = table.modulus();
+            let one = modulus.to_mont52(1);
+            let weights = [one, if minus { modulus.neg(one) } else { one }];
+            dot(
+                &mut [Output {
+                    out,
+                    weights: &weights,
+                    start: 0,
+                    modulus,
+                }],
+                &[a.limb(i), b.limb(i)],
+            );
+        });
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_share_words_until_one_is_written() {
+        let mut a = Poly::<Eval>::from_limbs(&[1, 2, 3, 4, 5, 6, 7, 8], 4).unwrap();
+        let head = a.truncated(1);
+        assert_eq!((head.limbs(), head.words()), (1, &[1, 2, 3, 4][..]));
+        assert_eq!(head.words().as_ptr(), a.words().as_ptr());
+        a.limb_mut(0)[0] = 9;
+        assert_eq!((head.limb(0)[0], a.limb(0)[0], a.limb(1)[0]), (1, 9, 5));
+        assert!(Poly::<Eval>::from_limbs(&[1, 2, 3], 2).is_err());
     }
 }

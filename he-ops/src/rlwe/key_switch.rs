@@ -46,30 +46,53 @@ impl Decomposed<'_> {
 ///
 /// # Errors
 /// [`Error::Level`] or [`Error::Shape`] when the polynomial does not fit.
-pub fn decompose<'a>(params: &Params, poly: &'a Poly<Eval>, level: usize, gadget: Gadget) -> Result<Decomposed<'a>> {
+pub fn decompose<'a>(
+    params: &Params,
+    poly: &'a Poly<Eval>,
+    level: usize,
+    gadget: Gadget,
+) -> Result<Decomposed<'a>> {
     let q = params.q_tables(level)?;
     let p = params.p_tables(gadget.specials)?;
     let n = params.degree();
     if poly.limbs() != q.len() {
-        return Err(Error::Shape { what: "limbs to decompose", needed: q.len(), found: poly.limbs() });
+        return Err(Error::Shape {
+            what: "limbs to decompose",
+            needed: q.len(),
+            found: poly.limbs(),
+        });
     }
     let count = gadget.digits_at(level);
-    let converters = (0..count).map(|d| params.mod_up(level, gadget, d)).collect::<Result<Vec<_>>>()?;
+    let converters = (0..count)
+        .map(|d| params.mod_up(level, gadget, d))
+        .collect::<Result<Vec<_>>>()?;
     let mut source = arena::take(poly.words().len());
-    par::for_each(source.chunks_mut(n).zip(q).collect(), |i, (limb, table): (&mut [u64], &NttTable)| {
-        limb.copy_from_slice(poly.limb(i));
-        table.inverse_unnormalized(limb);
-        if let Some(converter) = converters.get(i / gadget.digit_limbs) {
-            converter.prepare(i % gadget.digit_limbs, limb);
-        }
-    });
+    par::for_each(
+        source.chunks_mut(n).zip(q).collect(),
+        |i, (limb, table): (&mut [u64], &NttTable)| {
+            limb.copy_from_slice(poly.limb(i));
+            table.inverse_unnormalized(limb);
+            if let Some(converter) = converters.get(i / gadget.digit_limbs) {
+                converter.prepare(i % gadget.digit_limbs, limb);
+            }
+        },
+    );
     let mut extended = Vec::with_capacity(count);
     for (digit, converter) in converters.iter().enumerate() {
         let range = gadget.digit_range(digit, level);
         let mut out = Poly::<Eval>::scratch(q.len() + p.len() - range.len(), n);
-        converter.convert(source.get(range.start * n..range.end * n).unwrap_or_default(), out.words_mut(), n);
-        let tables: Vec<&NttTable> =
-            q.iter().enumerate().filter(|(i, _)| !range.contains(i)).map(|(_, t)| t).chain(p).collect();
+        converter.convert(
+            source.get(range.start * n..range.end * n).unwrap_or_default(),
+            out.words_mut(),
+            n,
+        );
+        let tables: Vec<&NttTable> = q
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| !range.contains(i))
+            .map(|(_, t)| t)
+            .chain(p)
+            .collect();
         par::limbs(out.words_mut(), n, |i, limb| {
             if let Some(table) = tables.get(i) {
                 table.forward(limb);
@@ -77,14 +100,27 @@ pub fn decompose<'a>(params: &Params, poly: &'a Poly<Eval>, level: usize, gadget
         });
         extended.push(out);
     }
-    Ok(Decomposed { poly, level, gadget, extended })
+    Ok(Decomposed {
+        poly,
+        level,
+        gadget,
+        extended,
+    })
 }
 
 /// The inner product of digits and key, still over QP: (body, mask).
-fn inner_product(params: &Params, decomposed: &Decomposed<'_>, key: &KeySwitchKey) -> Result<[Poly<Eval>; 2]> {
+fn inner_product(
+    params: &Params,
+    decomposed: &Decomposed<'_>,
+    key: &KeySwitchKey,
+) -> Result<[Poly<Eval>; 2]> {
     let level = decomposed.level;
     if key.gadget != decomposed.gadget || key.level < level {
-        return Err(Error::Level { op: "key switch", needed: level, found: key.level });
+        return Err(Error::Level {
+            op: "key switch",
+            needed: level,
+            found: key.level,
+        });
     }
     let q = params.q_tables(level)?;
     let p = params.p_tables(key.gadget.specials)?;
@@ -92,14 +128,23 @@ fn inner_product(params: &Params, decomposed: &Decomposed<'_>, key: &KeySwitchKe
     let n = params.degree();
     let mut out = [(); 2].map(|()| Poly::<Eval>::scratch(tables.len(), n));
     let [body, mask] = &mut out;
-    let items: Vec<_> = body.words_mut().chunks_mut(n).zip(mask.words_mut().chunks_mut(n)).collect();
+    let items: Vec<_> = body
+        .words_mut()
+        .chunks_mut(n)
+        .zip(mask.words_mut().chunks_mut(n))
+        .collect();
     par::for_each(items, |i, (body, mask)| {
         // The key has more ciphertext primes than the operand when it was made for a higher level.
         let at = if i <= level { i } else { i + key.level - level };
         if let Some(table) = tables.get(i) {
             let bodies: Vec<&[u64]> = key.digits.iter().map(|(b, _)| b.limb(at)).collect();
             let masks: Vec<&[u64]> = key.digits.iter().map(|(_, a)| a.limb(at)).collect();
-            products([body, mask], &decomposed.limb(i), [&bodies, &masks], table.modulus());
+            products(
+                [body, mask],
+                &decomposed.limb(i),
+                [&bodies, &masks],
+                table.modulus(),
+            );
         }
     });
     Ok(out)

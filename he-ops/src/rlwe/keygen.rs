@@ -1,6 +1,8 @@
 //! Generation of the keys that may leave the client.
 
-use super::keys::{EvaluationKeyConfig, KeyPurpose, PublicKey, SeededKeySwitchKey, expand_body_mask, expand_mask};
+use super::keys::{
+    EvaluationKeyConfig, KeyPurpose, PublicKey, SeededKeySwitchKey, expand_body_mask, expand_mask,
+};
 use super::params::Params;
 use super::secret::{SecretKey, SecretPoly, noise_poly};
 use crate::Result;
@@ -107,15 +109,27 @@ impl<'a> KeyGenerator<'a> {
             for i in gadget.digit_range(digit, level) {
                 let Some(table) = q.get(i) else { continue };
                 let m = table.modulus();
-                let factor = p.iter().fold(m.reduce(1), |acc, t| m.mul(acc, m.reduce(t.modulus().value())));
+                let factor = p
+                    .iter()
+                    .fold(m.reduce(1), |acc, t| m.mul(acc, m.reduce(t.modulus().value())));
                 let old = body.limb(i).to_vec();
                 let weights = [m.to_mont52(1), m.to_mont52(factor)];
-                let mut output = [Output { out: body.limb_mut(i), weights: &weights, start: 0, modulus: m }];
+                let mut output = [Output {
+                    out: body.limb_mut(i),
+                    weights: &weights,
+                    start: 0,
+                    modulus: m,
+                }];
                 dot(&mut output, &[&old, source.0.limb(i)]);
             }
             bodies.push(body);
         }
-        Ok(SeededKeySwitchKey { purpose, level, seed, bodies })
+        Ok(SeededKeySwitchKey {
+            purpose,
+            level,
+            seed,
+            bodies,
+        })
     }
 }
 

@@ -46,7 +46,11 @@ impl EvaluationKeyConfig {
     /// Every key with its level, relinearization first.
     pub fn iter(&self) -> impl Iterator<Item = (KeyPurpose, usize)> + '_ {
         let relin = self.relin.map(|level| (KeyPurpose::Relin, level));
-        relin.into_iter().chain(self.galois.iter().map(|(&g, &level)| (KeyPurpose::Galois(g), level)))
+        relin.into_iter().chain(
+            self.galois
+                .iter()
+                .map(|(&g, &level)| (KeyPurpose::Galois(g), level)),
+        )
     }
 
     /// Number of keys.
@@ -87,7 +91,9 @@ impl EvaluationKeyConfig {
     /// # Errors
     /// [`Error::Level`] when a level is above the parameters' highest.
     pub fn wire_bits(&self, params: &Params) -> Result<usize> {
-        self.iter().map(|(_, level)| params.key_switch_key_bits(level)).sum()
+        self.iter()
+            .map(|(_, level)| params.key_switch_key_bits(level))
+            .sum()
     }
 }
 
@@ -123,19 +129,34 @@ pub struct KeySwitchKey {
 
 /// Stream of the mask of one limb: digits and primes never share one.
 pub(crate) fn mask_stream(digit: usize, level: usize, limb: usize) -> u64 {
-    let prime = if limb <= level { limb } else { 0x1000 + limb - level - 1 };
+    let prime = if limb <= level {
+        limb
+    } else {
+        0x1000 + limb - level - 1
+    };
     (digit as u64) << 32 | prime as u64
 }
 
 /// The uniform mask of one digit, over q_0..q_level and the special primes.
-pub(crate) fn expand_mask(params: &Params, seed: &Seed, digit: usize, level: usize, gadget: Gadget) -> Result<Poly<Eval>> {
+pub(crate) fn expand_mask(
+    params: &Params,
+    seed: &Seed,
+    digit: usize,
+    level: usize,
+    gadget: Gadget,
+) -> Result<Poly<Eval>> {
     let q = params.q_tables(level)?;
     let p = params.p_tables(gadget.specials)?;
     let mut mask = Poly::<Eval>::scratch(q.len() + p.len(), params.degree());
     let tables: Vec<_> = q.iter().chain(p).collect();
     par::limbs(mask.words_mut(), params.degree(), |i, limb| {
         if let Some(table) = tables.get(i) {
-            seed.expand_uniform(Domain::KeySwitchKey, mask_stream(digit, level, i), table.modulus(), limb);
+            seed.expand_uniform(
+                Domain::KeySwitchKey,
+                mask_stream(digit, level, i),
+                table.modulus(),
+                limb,
+            );
         }
     });
     Ok(mask)
@@ -149,10 +170,18 @@ impl SeededKeySwitchKey {
     pub fn expand(self, params: &Params) -> Result<KeySwitchKey> {
         let gadget = params.gadget(self.level)?;
         if self.bodies.len() != gadget.digits {
-            return Err(Error::Shape { what: "digits of a key", needed: gadget.digits, found: self.bodies.len() });
+            return Err(Error::Shape {
+                what: "digits of a key",
+                needed: gadget.digits,
+                found: self.bodies.len(),
+            });
         }
         let limbs = self.level + 1 + gadget.specials;
-        let tables: Vec<_> = params.q_tables(self.level)?.iter().chain(params.p_tables(gadget.specials)?).collect();
+        let tables: Vec<_> = params
+            .q_tables(self.level)?
+            .iter()
+            .chain(params.p_tables(gadget.specials)?)
+            .collect();
         let to_mont = |mut poly: Poly<Eval>| {
             par::limbs(poly.words_mut(), params.degree(), |i, limb| {
                 if let Some(m) = tables.get(i).map(|t| t.modulus()) {
@@ -168,13 +197,22 @@ impl SeededKeySwitchKey {
             .enumerate()
             .map(|(digit, body)| {
                 if body.limbs() != limbs || body.degree() != params.degree() {
-                    return Err(Error::Shape { what: "limbs of a key", needed: limbs, found: body.limbs() });
+                    return Err(Error::Shape {
+                        what: "limbs of a key",
+                        needed: limbs,
+                        found: body.limbs(),
+                    });
                 }
                 let mask = expand_mask(params, &self.seed, digit, self.level, gadget)?;
                 Ok((to_mont(body), to_mont(mask)))
             })
             .collect::<Result<_>>()?;
-        Ok(KeySwitchKey { purpose: self.purpose, level: self.level, gadget, digits })
+        Ok(KeySwitchKey {
+            purpose: self.purpose,
+            level: self.level,
+            gadget,
+            digits,
+        })
     }
 }
 
@@ -182,7 +220,10 @@ impl KeySwitchKey {
     /// Bytes in memory.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.digits.iter().map(|(b, a)| 8 * (b.words().len() + a.words().len())).sum()
+        self.digits
+            .iter()
+            .map(|(b, a)| 8 * (b.words().len() + a.words().len()))
+            .sum()
     }
 }
 
@@ -197,7 +238,10 @@ impl EvaluationKeys {
     /// An empty bundle.
     #[must_use]
     pub fn new(params: &Params) -> Self {
-        Self { params: params.clone(), keys: BTreeMap::new() }
+        Self {
+            params: params.clone(),
+            keys: BTreeMap::new(),
+        }
     }
 
     /// Expands and collects seeded keys.
@@ -228,7 +272,12 @@ impl EvaluationKeys {
     /// # Errors
     /// [`Error::MissingKey`] naming the key when it is absent or of too low a level.
     pub fn get(&self, op: &'static str, purpose: KeyPurpose, level: usize) -> Result<&KeySwitchKey> {
-        let missing = |found| Error::MissingKey { op, key: purpose.describe(&self.params), level, found };
+        let missing = |found| Error::MissingKey {
+            op,
+            key: purpose.describe(&self.params),
+            level,
+            found,
+        };
         match self.keys.get(&purpose) {
             None => Err(missing("none found".into())),
             Some(key) if key.level < level => Err(missing(format!("one of level {} found", key.level))),
@@ -241,7 +290,9 @@ impl EvaluationKeys {
     /// # Errors
     /// [`Error::MissingKey`] for the first that is not.
     pub fn satisfies(&self, config: &EvaluationKeyConfig) -> Result<()> {
-        config.iter().try_for_each(|(purpose, level)| self.get("evaluation keys", purpose, level).map(|_| ()))
+        config
+            .iter()
+            .try_for_each(|(purpose, level)| self.get("evaluation keys", purpose, level).map(|_| ()))
     }
 
     /// Bytes in memory.
@@ -268,14 +319,23 @@ impl PublicKey {
     pub fn mask(&self, params: &Params) -> Result<Poly<Eval>> {
         let limbs = params.max_level() + 1;
         if self.body.limbs() != limbs || self.body.degree() != params.degree() {
-            return Err(Error::Shape { what: "limbs of the public key", needed: limbs, found: self.body.limbs() });
+            return Err(Error::Shape {
+                what: "limbs of the public key",
+                needed: limbs,
+                found: self.body.limbs(),
+            });
         }
         expand_body_mask(params, &self.seed, Domain::PublicKey, params.max_level())
     }
 }
 
 /// A uniform mask over q_0..q_level.
-pub(crate) fn expand_body_mask(params: &Params, seed: &Seed, domain: Domain, level: usize) -> Result<Poly<Eval>> {
+pub(crate) fn expand_body_mask(
+    params: &Params,
+    seed: &Seed,
+    domain: Domain,
+    level: usize,
+) -> Result<Poly<Eval>> {
     let q = params.q_tables(level)?;
     let mut mask = Poly::<Eval>::scratch(q.len(), params.degree());
     par::limbs(mask.words_mut(), params.degree(), |i, limb| {

@@ -11,7 +11,9 @@ pub mod security;
 
 #[cfg(feature = "secret")]
 pub use keygen::KeyGenerator;
-pub use keys::{EvaluationKeyConfig, EvaluationKeys, KeyPurpose, KeySwitchKey, PublicKey, SeededKeySwitchKey};
+pub use keys::{
+    EvaluationKeyConfig, EvaluationKeys, KeyPurpose, KeySwitchKey, PublicKey, SeededKeySwitchKey,
+};
 pub use params::{Gadget, Params, ParamsLiteral};
 #[cfg(feature = "secret")]
 pub use secret::SecretKey;

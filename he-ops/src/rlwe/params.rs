@@ -41,7 +41,12 @@ impl ParamsLiteral {
         let room = max_log_qp(log_n).map_or(total + 1, |b| (b as u32).saturating_sub(total + 1));
         let wanted = room.min(total + 1);
         let count = wanted.div_ceil(MAX_MODULUS_BITS).max(1);
-        Self { log_n, log_q, log_p: vec![(wanted / count).max(log_n + 2); count as usize], log_scale }
+        Self {
+            log_n,
+            log_q,
+            log_p: vec![(wanted / count).max(log_n + 2); count as usize],
+            log_scale,
+        }
     }
 }
 
@@ -164,9 +169,15 @@ impl Params {
         }
         let (q, scales) = ciphertext_primes(literal, &mut taken)?;
         let bound = max_log_qp(log_n);
-        let gadgets = (0..q.len()).map(|level| choose_gadget(&q, &p, level, gadget_bound)).collect::<Result<Vec<_>>>()?;
+        let gadgets = (0..q.len())
+            .map(|level| choose_gadget(&q, &p, level, gadget_bound))
+            .collect::<Result<Vec<_>>>()?;
         let log_q: f64 = q.iter().map(|t| t.modulus().log2()).sum();
-        let log_qp = gadgets.iter().enumerate().map(|(level, g)| log_qp_at(&q, &p, level, g.specials)).fold(0.0, f64::max);
+        let log_qp = gadgets
+            .iter()
+            .enumerate()
+            .map(|(level, g)| log_qp_at(&q, &p, level, g.specials))
+            .fold(0.0, f64::max);
         let report = SecurityReport {
             log_n,
             log_q,
@@ -187,7 +198,16 @@ impl Params {
             }
         }
         let digest = *hasher.finalize().as_bytes();
-        Ok(Self(Arc::new(Inner { literal: literal.clone(), q, p, scales, gadgets, digest, report, cache: Mutex::default() })))
+        Ok(Self(Arc::new(Inner {
+            literal: literal.clone(),
+            q,
+            p,
+            scales,
+            gadgets,
+            digest,
+            report,
+            cache: Mutex::default(),
+        })))
     }
 
     /// What it was made from.
@@ -274,7 +294,11 @@ impl Params {
     /// # Errors
     /// [`Error::Level`] above the highest level.
     pub fn q_tables(&self, level: usize) -> Result<&[NttTable]> {
-        self.0.q.get(..=level).ok_or(Error::Level { op: "ciphertext primes", needed: self.max_level(), found: level })
+        self.0.q.get(..=level).ok_or(Error::Level {
+            op: "ciphertext primes",
+            needed: self.max_level(),
+            found: level,
+        })
     }
 
     /// The first `count` special primes with their tables.
@@ -282,7 +306,11 @@ impl Params {
     /// # Errors
     /// [`Error::Shape`] when there are fewer.
     pub fn p_tables(&self, count: usize) -> Result<&[NttTable]> {
-        self.0.p.get(..count).ok_or(Error::Shape { what: "special primes", needed: count, found: self.0.p.len() })
+        self.0.p.get(..count).ok_or(Error::Shape {
+            what: "special primes",
+            needed: count,
+            found: self.0.p.len(),
+        })
     }
 
     /// The ciphertext primes, bottom first.
@@ -330,7 +358,11 @@ impl Params {
         let p = self.p_tables(gadget.specials)?;
         let range = gadget.digit_range(digit, level);
         cached(&mut self.cache().mod_up, (level, gadget, digit), || {
-            let others = q.iter().enumerate().filter(|(i, _)| !range.contains(i)).map(|(_, t)| t);
+            let others = q
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| !range.contains(i))
+                .map(|(_, t)| t);
             BasisConverter::new(q.get(range.clone()).unwrap_or_default(), others.chain(p))
         })
     }
@@ -338,7 +370,9 @@ impl Params {
     /// Division of QP at `level` by the first `specials` special primes.
     pub(crate) fn mod_down(&self, level: usize, specials: usize) -> Result<Arc<Division>> {
         let (q, p) = (self.q_tables(level)?, self.p_tables(specials)?);
-        cached(&mut self.cache().mod_down, (level, specials), || Division::new(q, p))
+        cached(&mut self.cache().mod_down, (level, specials), || {
+            Division::new(q, p)
+        })
     }
 
     /// Division of Q at `level` (at least 1) by its last prime.
@@ -349,7 +383,9 @@ impl Params {
 
     /// The permutation of values of X -> X^element.
     pub(crate) fn permutation(&self, element: u64) -> Result<Arc<Vec<u32>>> {
-        cached(&mut self.cache().permutations, element, || Ok(permutation(element, self.log_n())))
+        cached(&mut self.cache().permutations, element, || {
+            Ok(permutation(element, self.log_n()))
+        })
     }
 
     /// Element 5^k of the Galois group: rotation of the slots by k to the left.
@@ -380,7 +416,9 @@ impl Params {
     #[must_use]
     pub fn rotation_of(&self, element: u64) -> Option<i64> {
         let slots = self.slots() as i64;
-        (0..slots).find(|&k| self.galois_element(k) == element).map(|k| if k > slots / 2 { k - slots } else { k })
+        (0..slots)
+            .find(|&k| self.galois_element(k) == element)
+            .map(|k| if k > slots / 2 { k - slots } else { k })
     }
 }
 
@@ -390,13 +428,19 @@ fn check_literal(l: &ParamsLiteral) -> Result<()> {
         return refuse(format!("ring degree 2^5 to 2^17 needed, 2^{} found", l.log_n));
     }
     if l.log_q.is_empty() || l.log_q.len() > 64 {
-        return refuse(format!("1 to 64 ciphertext primes needed, {} found", l.log_q.len()));
+        return refuse(format!(
+            "1 to 64 ciphertext primes needed, {} found",
+            l.log_q.len()
+        ));
     }
     if l.log_p.is_empty() || l.log_p.len() > 32 {
         return refuse(format!("1 to 32 special primes needed, {} found", l.log_p.len()));
     }
-    if let Some(bits) =
-        l.log_q.iter().chain(&l.log_p).find(|&&b| b < l.log_n + 2 || b > MAX_MODULUS_BITS)
+    if let Some(bits) = l
+        .log_q
+        .iter()
+        .chain(&l.log_p)
+        .find(|&&b| b < l.log_n + 2 || b > MAX_MODULUS_BITS)
     {
         return refuse(format!(
             "primes of {} to {MAX_MODULUS_BITS} bits needed for N = 2^{}, {bits} found",
@@ -405,13 +449,18 @@ fn check_literal(l: &ParamsLiteral) -> Result<()> {
         ));
     }
     if l.log_scale == 0 || l.log_scale > MAX_MODULUS_BITS {
-        return refuse(format!("a scale of 1 to {MAX_MODULUS_BITS} bits needed, {} found", l.log_scale));
+        return refuse(format!(
+            "a scale of 1 to {MAX_MODULUS_BITS} bits needed, {} found",
+            l.log_scale
+        ));
     }
     Ok(())
 }
 
 fn table(log_n: u32, value: u64) -> Result<NttTable> {
-    let modulus = Modulus::new(value).ok_or_else(|| Error::Params { reason: format!("{value} is no modulus") })?;
+    let modulus = Modulus::new(value).ok_or_else(|| Error::Params {
+        reason: format!("{value} is no modulus"),
+    })?;
     NttTable::new(log_n, modulus)
 }
 
@@ -424,8 +473,16 @@ fn ciphertext_primes(l: &ParamsLiteral, taken: &mut Vec<u64>) -> Result<(Vec<Ntt
     let mut q = Vec::with_capacity(l.log_q.len());
     let mut scales = vec![scale];
     for (i, &bits) in l.log_q.iter().enumerate().rev() {
-        let target = if i > 0 && bits == l.log_scale { scale * scale / f64::from(bits).exp2() } else { f64::from(bits).exp2() };
-        let value = if i == 0 { ntt_prime_below(bits, l.log_n, taken)? } else { nearest_ntt_prime(target, l.log_n, taken)? };
+        let target = if i > 0 && bits == l.log_scale {
+            scale * scale / f64::from(bits).exp2()
+        } else {
+            f64::from(bits).exp2()
+        };
+        let value = if i == 0 {
+            ntt_prime_below(bits, l.log_n, taken)?
+        } else {
+            nearest_ntt_prime(target, l.log_n, taken)?
+        };
         taken.push(value);
         q.push(table(l.log_n, value)?);
         if i > 0 {
@@ -462,7 +519,11 @@ fn choose_gadget(q: &[NttTable], p: &[NttTable], level: usize, bound: Option<f64
             let log_p = log_qp_at(&[], p, 0, specials);
             let fits = bound.is_none_or(|b| log_qp_at(q, p, level, specials) <= b);
             if log_p + 1.0 >= log_digit && fits {
-                return Ok(Gadget { specials, digit_limbs, digits });
+                return Ok(Gadget {
+                    specials,
+                    digit_limbs,
+                    digits,
+                });
             }
         }
     }
@@ -483,29 +544,64 @@ mod tests {
     fn the_leveled_set_of_depth_11_is_secure_with_one_digit() {
         let params = Params::new(&ParamsLiteral::leveled(15, 11, 35)).unwrap();
         assert_eq!(params.max_level(), 11);
-        assert!(params.log_qp() <= 868.0 && params.log_qp() > 840.0, "{}", params.log_qp());
+        assert!(
+            params.log_qp() <= 868.0 && params.log_qp() > 840.0,
+            "{}",
+            params.log_qp()
+        );
         assert_eq!(params.gadget(11).unwrap().digits, 1);
         assert!(params.gadget(0).unwrap().specials < params.gadget(11).unwrap().specials);
         for level in 0..=11 {
             assert!((params.scale(level).unwrap().log2() - 35.0).abs() < 0.001);
         }
         assert!(params.security().to_string().contains("128-bit secure"));
-        assert_ne!(params.digest(), Params::new(&ParamsLiteral::leveled(15, 10, 35)).unwrap().digest());
+        assert_ne!(
+            params.digest(),
+            Params::new(&ParamsLiteral::leveled(15, 10, 35)).unwrap().digest()
+        );
     }
 
     #[test]
     fn insecure_and_unusable_literals_are_refused_with_numbers() {
-        let wide = ParamsLiteral { log_n: 13, log_q: vec![50; 5], log_p: vec![50], log_scale: 40 };
-        assert!(matches!(Params::new(&wide), Err(Error::Params { .. } | Error::Insecure { .. })));
-        let small = ParamsLiteral { log_n: 9, log_q: vec![40, 30], log_p: vec![40], log_scale: 30 };
+        let wide = ParamsLiteral {
+            log_n: 13,
+            log_q: vec![50; 5],
+            log_p: vec![50],
+            log_scale: 40,
+        };
+        assert!(matches!(
+            Params::new(&wide),
+            Err(Error::Params { .. } | Error::Insecure { .. })
+        ));
+        let small = ParamsLiteral {
+            log_n: 9,
+            log_q: vec![40, 30],
+            log_p: vec![40],
+            log_scale: 30,
+        };
         assert!(matches!(Params::new(&small), Err(Error::Insecure { .. })));
         assert!(!Params::new_INSECURE(&small).unwrap().is_secure());
         for bad in [
-            ParamsLiteral { log_n: 40, ..small.clone() },
-            ParamsLiteral { log_q: vec![], ..small.clone() },
-            ParamsLiteral { log_p: vec![], ..small.clone() },
-            ParamsLiteral { log_q: vec![60], ..small.clone() },
-            ParamsLiteral { log_scale: 0, ..small.clone() },
+            ParamsLiteral {
+                log_n: 40,
+                ..small.clone()
+            },
+            ParamsLiteral {
+                log_q: vec![],
+                ..small.clone()
+            },
+            ParamsLiteral {
+                log_p: vec![],
+                ..small.clone()
+            },
+            ParamsLiteral {
+                log_q: vec![60],
+                ..small.clone()
+            },
+            ParamsLiteral {
+                log_scale: 0,
+                ..small.clone()
+            },
         ] {
             assert!(Params::new_INSECURE(&bad).is_err());
         }
@@ -521,7 +617,12 @@ mod tests {
 
     #[test]
     fn galois_elements_form_the_cyclic_group_of_rotations() {
-        let l = ParamsLiteral { log_n: 6, log_q: vec![30], log_p: vec![30], log_scale: 25 };
+        let l = ParamsLiteral {
+            log_n: 6,
+            log_q: vec![30],
+            log_p: vec![30],
+            log_scale: 25,
+        };
         let params = Params::new_INSECURE(&l).unwrap();
         assert_eq!(params.galois_element(0), 1);
         assert_eq!(params.galois_element(32), 1);

@@ -39,7 +39,10 @@ impl Drop for SecretPoly {
 }
 
 /// Small secret coefficients as values over the given primes.
-pub(crate) fn small_poly<'a>(coefficients: &[i8], tables: impl IntoIterator<Item = &'a NttTable> + Clone) -> Poly<Eval> {
+pub(crate) fn small_poly<'a>(
+    coefficients: &[i8],
+    tables: impl IntoIterator<Item = &'a NttTable> + Clone,
+) -> Poly<Eval> {
     let wide = Zeroizing::new(coefficients.iter().map(|&c| i64::from(c)).collect::<Vec<_>>());
     Poly::<Coeff>::from_signed(&wide, tables.clone()).into_eval(tables)
 }
@@ -69,7 +72,12 @@ impl SecretKey {
         let q = params.q_tables(params.max_level())?;
         let p = params.p_tables(params.special_moduli().len())?;
         let values = small_poly(&coefficients, q.iter().chain(p));
-        Ok(Self { digest: params.digest(), coefficients, values, q_limbs: q.len() })
+        Ok(Self {
+            digest: params.digest(),
+            coefficients,
+            values,
+            q_limbs: q.len(),
+        })
     }
 
     /// The coefficients, two bits each, four in a byte: 0, 1, or 2 for -1.
@@ -78,7 +86,11 @@ impl SecretKey {
         Zeroizing::new(
             self.coefficients
                 .chunks(4)
-                .map(|c| c.iter().enumerate().fold(0, |acc, (i, &v)| acc | ((v.rem_euclid(3)) as u8) << (2 * i)))
+                .map(|c| {
+                    c.iter()
+                        .enumerate()
+                        .fold(0, |acc, (i, &v)| acc | ((v.rem_euclid(3)) as u8) << (2 * i))
+                })
                 .collect(),
         )
     }
@@ -90,7 +102,11 @@ impl SecretKey {
     pub fn from_bytes(params: &Params, bytes: &[u8]) -> Result<Self> {
         let needed = params.degree().div_ceil(4);
         if bytes.len() != needed {
-            return Err(Error::Shape { what: "bytes of a secret key", needed, found: bytes.len() });
+            return Err(Error::Shape {
+                what: "bytes of a secret key",
+                needed,
+                found: bytes.len(),
+            });
         }
         let mut coefficients = Zeroizing::new(Vec::with_capacity(params.degree()));
         for i in 0..params.degree() {
@@ -120,14 +136,20 @@ impl SecretKey {
         if self.digest == params.digest() {
             return Ok(());
         }
-        Err(Error::Params { reason: "the secret key belongs to other parameters; use the key of this model".into() })
+        Err(Error::Params {
+            reason: "the secret key belongs to other parameters; use the key of this model".into(),
+        })
     }
 
     /// Values over q_0..q_level, then the first `specials` special primes.
     pub(crate) fn values(&self, level: usize, specials: usize, degree: usize) -> SecretPoly {
         let mut out = Poly::<Eval>::scratch(level + 1 + specials, degree);
         for i in 0..level + 1 + specials {
-            let from = if i <= level { i } else { self.q_limbs + i - level - 1 };
+            let from = if i <= level {
+                i
+            } else {
+                self.q_limbs + i - level - 1
+            };
             out.limb_mut(i).copy_from_slice(self.values.limb(from));
         }
         SecretPoly(out)

@@ -47,7 +47,9 @@ pub struct SecurityReport {
 
 impl std::fmt::Display for SecurityReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let bound = self.log_qp_bound.map_or("no bound known".into(), |b| format!("bound {b:.0}"));
+        let bound = self
+            .log_qp_bound
+            .map_or("no bound known".into(), |b| format!("bound {b:.0}"));
         write!(
             f,
             "N = 2^{}, log2 Q = {:.1}, log2 QP = {:.1} ({bound}), secret {}, {}",
@@ -55,7 +57,11 @@ impl std::fmt::Display for SecurityReport {
             self.log_q,
             self.log_qp,
             self.secret,
-            if self.secure_128 { "128-bit secure" } else { "INSECURE" }
+            if self.secure_128 {
+                "128-bit secure"
+            } else {
+                "INSECURE"
+            }
         )
     }
 }
