@@ -1,6 +1,12 @@
 //! Every homomorphic operation against f64, in bits of precision: on a small ring (INSECURE, every shape) and at the
 //! parameters of the service (N = 2^15, log2 QP 864).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test helper may stop the test"
+)]
+
 use he_ops::ckks::weighted_sum::Row;
 use he_ops::ckks::{Ciphertext, Decryptor, Encoder, Encryptor, Evaluator, Pattern, PrecisionStats};
 use he_ops::rlwe::{
