@@ -69,7 +69,7 @@ impl Engine {
         let keygen_ms = millis(start);
 
         let start = Instant::now();
-        let keys = EvaluationKeys::from_seeded(&params, keys)?;
+        let keys = EvaluationKeys::from_seeded(&params, &plan.key_uses(), keys)?;
         let expand_keys_ms = millis(start);
         let encoder = Encoder::new(&params);
         Ok(Self {

@@ -10,10 +10,11 @@
 use he_ops::ckks::weighted_sum::Row;
 use he_ops::ckks::{Ciphertext, Decryptor, Encoder, Encryptor, Evaluator, Pattern, PrecisionStats};
 use he_ops::rlwe::{
-    EvaluationKeyConfig, EvaluationKeys, KeyGenerator, KeyPurpose, Params, ParamsLiteral, SecretKey,
+    EvaluationKeyConfig, EvaluationKeys, KeyGenerator, KeyPurpose, KeyUses, Params, ParamsLiteral, SecretKey,
 };
 use he_ops::{Error, Result};
 use num_complex::Complex64;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 struct Context {
@@ -38,7 +39,20 @@ impl Context {
             config.require(KeyPurpose::Galois(params.galois_element(k)), level);
         }
         let seeded = KeyGenerator::new(&params, &secret)?.evaluation_keys(&config, |_, _| ())?;
-        let keys = EvaluationKeys::from_seeded(&params, seeded)?;
+        // Uses at low levels give the rotations by 1 and -8 and the relinearization smaller copies there.
+        let mut uses = KeyUses::new();
+        for k in [1, -8] {
+            uses.insert(
+                KeyPurpose::Galois(params.galois_element(k)),
+                BTreeSet::from([0, 1, 3, top]),
+            );
+        }
+        uses.insert(KeyPurpose::Relin, BTreeSet::from([2, top]));
+        let keys = EvaluationKeys::from_seeded(&params, &uses, seeded)?;
+        assert_eq!(
+            keys.memory_bytes(),
+            EvaluationKeys::expected_memory_bytes(&params, &config, &uses)?
+        );
         keys.satisfies(&config)?;
         let encoder = Encoder::new(&params);
         let evaluator = Evaluator::new(&encoder, Arc::new(keys));
@@ -147,6 +161,11 @@ fn every_operation(c: &Context, fresh_bits: f64, switched_bits: f64) {
         "canonical scale"
     );
 
+    let low = e.drop_level(&ca, 2).unwrap();
+    let got = e.mul(&low, &e.drop_level(&cb, 2).unwrap()).unwrap();
+    let got = e.rescale(&e.relinearize(&got).unwrap()).unwrap();
+    assert!(c.bits("mul, relin, rescale", &want, &got) > switched_bits - 2.0);
+
     let scalar = e
         .rescale(
             &e.mul_scalar(&ca, -0.75, c.params.scale(ca.level).unwrap())
@@ -159,6 +178,7 @@ fn every_operation(c: &Context, fresh_bits: f64, switched_bits: f64) {
         c.params.max_level(),
         c.params.max_level() - 1,
         c.params.max_level() - 2,
+        3,
         1,
         0,
     ] {

@@ -41,7 +41,7 @@ fn encrypted_logits_are_those_of_the_reference() {
     // the server has the plan and the keys
     let evaluator = Evaluator::new(
         &encoder,
-        Arc::new(EvaluationKeys::from_seeded(&plan.params, keys).unwrap()),
+        Arc::new(EvaluationKeys::from_seeded(&plan.params, &plan.key_uses(), keys).unwrap()),
     );
     for text in ["an utterly charming film", "Not bad at all, actually quite good!"] {
         let x = bundle.embed(text).unwrap().x;

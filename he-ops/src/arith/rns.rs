@@ -127,7 +127,7 @@ impl Division {
     ///
     /// # Errors
     /// [`Error::Params`] when a prime stands twice.
-    pub fn new(keep: &[NttTable], drop: &[NttTable]) -> Result<Self> {
+    pub fn new(keep: &[&NttTable], drop: &[&NttTable]) -> Result<Self> {
         let factors = keep
             .iter()
             .map(|t| {
@@ -142,7 +142,7 @@ impl Division {
             })
             .collect::<Result<_>>()?;
         Ok(Self {
-            converter: BasisConverter::new(drop, keep)?,
+            converter: BasisConverter::new(drop.iter().copied(), keep.iter().copied())?,
             factors,
         })
     }
@@ -156,8 +156,8 @@ impl Division {
     pub fn divide(
         &self,
         inputs: &[(&Poly<Eval>, Option<&Poly<Eval>>)],
-        keep: &[NttTable],
-        drop: &[NttTable],
+        keep: &[&NttTable],
+        drop: &[&NttTable],
     ) -> Vec<Poly<Eval>> {
         let n = inputs.first().map_or(1, |(p, _)| p.degree());
         let mut sources: Vec<_> = inputs.iter().map(|_| arena::take(drop.len() * n)).collect();

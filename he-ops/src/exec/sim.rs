@@ -19,8 +19,9 @@
 use super::{Backend, SumRow};
 use crate::ckks::Pattern;
 use crate::graph::{Op, Plan, Step};
+use crate::rlwe::keys::serving_gadget;
 use crate::rlwe::params::ERROR_STD_DEV;
-use crate::rlwe::{Gadget, Params};
+use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeyUses, Params};
 use crate::{Error, Result};
 
 /// What is known of a ciphertext without having it.
@@ -71,9 +72,8 @@ impl Cost {
 pub struct Sim {
     params: Params,
     magnitudes: Vec<f64>,
-    relin: Option<usize>,
-    conjugation: Option<usize>,
-    rotations: std::collections::BTreeMap<i64, usize>,
+    keys: EvaluationKeyConfig,
+    uses: KeyUses,
     done: usize,
     cost: Cost,
 }
@@ -85,9 +85,8 @@ impl Sim {
         Sim {
             params: plan.params.clone(),
             magnitudes: magnitudes.to_vec(),
-            relin: plan.relin,
-            conjugation: plan.conjugation,
-            rotations: plan.rotations.clone(),
+            keys: plan.keys(),
+            uses: plan.key_uses(),
             done: 0,
             cost: Cost::default(),
         }
@@ -174,22 +173,24 @@ impl Sim {
         self.cost.bytes += 8 * limbs_moved as u64 * n;
     }
 
-    /// Noise of one key switch with a key of `key_level`; counts the work, without the decomposition if it is shared.
-    fn key_switch(
-        &mut self,
-        a: &SimValue,
-        key_level: Option<usize>,
-        key: &str,
-        shared: bool,
-    ) -> Result<SimValue> {
-        let missing = || Error::MissingKey {
-            op: "key switch",
-            key: key.to_owned(),
-            level: a.level,
-            found: "the plan has none".to_owned(),
+    /// Noise of one key switch; counts the work, without the decomposition if it is shared.
+    fn key_switch(&mut self, a: &SimValue, purpose: KeyPurpose, shared: bool) -> Result<SimValue> {
+        let key_level = match purpose {
+            KeyPurpose::Relin => self.keys.relin,
+            KeyPurpose::Galois(element) => self.keys.galois.get(&element).copied(),
         };
-        let key_level = key_level.filter(|level| *level >= a.level).ok_or_else(missing)?;
-        let gadget = self.params.gadget(key_level)?;
+        let Some(key_level) = key_level.filter(|level| *level >= a.level) else {
+            return Err(Error::MissingKey {
+                op: "key switch",
+                key: purpose.describe(&self.params),
+                level: a.level,
+                found: "the plan has none".to_owned(),
+            });
+        };
+        let gadget = match self.uses.get(&purpose) {
+            Some(uses) => serving_gadget(&self.params, key_level, uses, a.level)?,
+            None => self.params.gadget(key_level)?,
+        };
         let (limbs, specials) = (a.level + 1, gadget.specials);
         let digits = limbs.div_ceil(gadget.digit_limbs.max(1));
         if !shared {
@@ -426,20 +427,24 @@ impl Backend for Sim {
                 Op::Rotate(_, k) => k,
                 _ => 0,
             };
-            let key = self.rotations.get(&k).copied();
-            let value = self.key_switch(a, key, &format!("rotation by {k}"), index > 0)?;
+            let key = KeyPurpose::Galois(self.params.galois_element(k));
+            let value = self.key_switch(a, key, index > 0)?;
             turned.push(self.keep(value, step)?);
         }
         Ok(turned)
     }
 
     fn conjugate(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
-        let value = self.key_switch(a, self.conjugation, "conjugation", false)?;
+        let value = self.key_switch(
+            a,
+            KeyPurpose::Galois(self.params.galois_element_conjugate()),
+            false,
+        )?;
         self.keep(value, step)
     }
 
     fn relinearize(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
-        let value = self.key_switch(a, self.relin, "relinearisation", false)?;
+        let value = self.key_switch(a, KeyPurpose::Relin, false)?;
         self.keep(value, step)
     }
 

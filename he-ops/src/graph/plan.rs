@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::builder::{Label, NodeId, Op};
 use super::summary::PlanSummary;
 use crate::Result;
-use crate::rlwe::{EvaluationKeyConfig, Params};
+use crate::rlwe::{EvaluationKeyConfig, KeyPurpose, KeyUses, Params};
 
 /// One step; its operands are named by the steps that computed them.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,6 +90,21 @@ impl Plan {
             relin: self.relin,
             galois: rotations.chain(conjugation).collect(),
         }
+    }
+
+    /// Every level at which each key is used.
+    pub fn key_uses(&self) -> KeyUses {
+        let mut uses = KeyUses::new();
+        for step in &self.steps {
+            let purpose = match step.op {
+                Op::Rotate(_, k) => KeyPurpose::Galois(self.params.galois_element(k)),
+                Op::Conjugate(_) => KeyPurpose::Galois(self.params.galois_element_conjugate()),
+                Op::Relinearize(_) => KeyPurpose::Relin,
+                _ => continue,
+            };
+            uses.entry(purpose).or_default().insert(step.level);
+        }
+        uses
     }
 
     /// Bytes on the wire of the seeded evaluation keys, frame headers not counted.

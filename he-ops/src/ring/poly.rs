@@ -142,6 +142,17 @@ impl<R: Representation> Poly<R> {
         }
     }
 
+    /// A copy without the limbs from `from` to `to`.
+    #[must_use]
+    pub(crate) fn without(&self, from: usize, to: usize) -> Self {
+        let mut out = Self::scratch(self.limbs() + from - to, self.degree);
+        for i in 0..out.limbs() {
+            out.limb_mut(i)
+                .copy_from_slice(self.limb(if i < from { i } else { i + to - from }));
+        }
+        out
+    }
+
     /// Overwrites all words with zeros in a way the compiler keeps. Secret polynomials are never cloned, so nobody
     /// shares the words.
     pub fn zeroize(&mut self) {

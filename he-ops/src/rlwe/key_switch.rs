@@ -165,8 +165,8 @@ pub fn switch(
     let [body, mask] = inner_product(params, decomposed, key)?;
     let level = decomposed.level;
     let division = params.mod_down(level, key.gadget.specials)?;
-    let q = params.q_tables(level)?;
-    let p = params.p_tables(key.gadget.specials)?;
+    let keep: Vec<_> = params.q_tables(level)?.iter().collect();
+    let drop: Vec<_> = params.p_tables(key.gadget.specials)?.iter().collect();
     let [add_body, add_mask] = add;
-    Ok(division.divide(&[(&body, add_body), (&mask, add_mask)], q, p))
+    Ok(division.divide(&[(&body, add_body), (&mask, add_mask)], &keep, &drop))
 }

@@ -2,12 +2,14 @@
 
 use super::params::{Gadget, Params};
 use crate::arith::dot::scale_in_place;
+use crate::arith::rns::Division;
 use crate::arith::sample::{Domain, Seed};
+use crate::arith::{Modulus, NttTable};
 use crate::par;
 use crate::ring::{Eval, Poly};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a key-switch key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -169,6 +171,78 @@ impl SeededKeySwitchKey {
     /// [`Error::Level`] or [`Error::Shape`] when the key does not fit the parameters.
     pub fn expand(self, params: &Params) -> Result<KeySwitchKey> {
         let gadget = params.gadget(self.level)?;
+        let digits = self.pairs(params, gadget)?;
+        let tables = key_tables(params, self.level, gadget)?;
+        let digits = digits
+            .into_iter()
+            .map(|(b, a)| (to_mont(b, &tables), to_mont(a, &tables)))
+            .collect();
+        Ok(KeySwitchKey {
+            purpose: self.purpose,
+            level: self.level,
+            gadget,
+            digits,
+        })
+    }
+
+    /// Expands the masks and adds smaller copies for the lower of the levels at which the key is used.
+    ///
+    /// A key of one digit encrypts P s_in modulo QP. Dividing it by surplus special primes leaves an encryption of
+    /// P' s_in modulo Q_l P' with a noise of about 2^7, which the switch divides by P' / Q_l: a copy for level l, from
+    /// what the client sent anyway. A switch with it moves (l + 1) + P' primes instead of (l + 1) + P.
+    ///
+    /// # Errors
+    /// As [`Self::expand`].
+    pub fn expand_for(self, params: &Params, uses: &BTreeSet<usize>) -> Result<Vec<KeySwitchKey>> {
+        let (purpose, level, own) = (self.purpose, self.level, params.gadget(self.level)?);
+        let tables = key_tables(params, level, own)?;
+        let pairs = self.pairs(params, own)?;
+        let mut out = Vec::new();
+        for (level, gadget) in copies(params, level, uses)? {
+            let limbs = level + 1 + gadget.specials;
+            let keep: Vec<_> = tables
+                .iter()
+                .take(level + 1)
+                .chain(tables.iter().skip(self.level + 1))
+                .copied()
+                .collect();
+            let (keep, drop) = keep.split_at(limbs.min(keep.len()));
+            let division = Division::new(keep, drop)?;
+            let digits = pairs
+                .iter()
+                .map(|(b, a)| {
+                    let [b, a] = [b, a].map(|poly| poly.without(level + 1, self.level + 1));
+                    let mut halves = division.divide(&[(&b, None), (&a, None)], keep, drop).into_iter();
+                    let mut half = || {
+                        halves
+                            .next()
+                            .map_or_else(|| Poly::zero(0, params.degree()), |p| to_mont(p, keep))
+                    };
+                    (half(), half())
+                })
+                .collect();
+            out.push(KeySwitchKey {
+                purpose,
+                level,
+                gadget,
+                digits,
+            });
+        }
+        let digits = pairs
+            .into_iter()
+            .map(|(b, a)| (to_mont(b, &tables), to_mont(a, &tables)))
+            .collect();
+        out.push(KeySwitchKey {
+            purpose,
+            level,
+            gadget: own,
+            digits,
+        });
+        Ok(out)
+    }
+
+    /// (body, mask) of every digit, as sent.
+    fn pairs(&self, params: &Params, gadget: Gadget) -> Result<Vec<(Poly<Eval>, Poly<Eval>)>> {
         if self.bodies.len() != gadget.digits {
             return Err(Error::Shape {
                 what: "digits of a key",
@@ -177,23 +251,8 @@ impl SeededKeySwitchKey {
             });
         }
         let limbs = self.level + 1 + gadget.specials;
-        let tables: Vec<_> = params
-            .q_tables(self.level)?
+        self.bodies
             .iter()
-            .chain(params.p_tables(gadget.specials)?)
-            .collect();
-        let to_mont = |mut poly: Poly<Eval>| {
-            par::limbs(poly.words_mut(), params.degree(), |i, limb| {
-                if let Some(m) = tables.get(i).map(|t| t.modulus()) {
-                    // 2^52 in Montgomery form.
-                    scale_in_place(limb, m.to_mont52(m.to_mont52(1)), 0, m);
-                }
-            });
-            poly
-        };
-        let digits = self
-            .bodies
-            .into_iter()
             .enumerate()
             .map(|(digit, body)| {
                 if body.limbs() != limbs || body.degree() != params.degree() {
@@ -203,17 +262,90 @@ impl SeededKeySwitchKey {
                         found: body.limbs(),
                     });
                 }
-                let mask = expand_mask(params, &self.seed, digit, self.level, gadget)?;
-                Ok((to_mont(body), to_mont(mask)))
+                Ok((
+                    body.clone(),
+                    expand_mask(params, &self.seed, digit, self.level, gadget)?,
+                ))
             })
-            .collect::<Result<_>>()?;
-        Ok(KeySwitchKey {
-            purpose: self.purpose,
-            level: self.level,
-            gadget,
-            digits,
-        })
+            .collect()
     }
+}
+
+/// At which levels each key is used.
+pub type KeyUses = BTreeMap<KeyPurpose, BTreeSet<usize>>;
+
+/// The smaller copies of a key that are worth making: (level, gadget), highest first.
+fn copies(params: &Params, own_level: usize, uses: &BTreeSet<usize>) -> Result<Vec<(usize, Gadget)>> {
+    /// log2 of the factor by which P' must exceed Q_l to divide the noise of a copy away.
+    const MARGIN: f64 = 8.0;
+    /// Special primes that a copy must save.
+    const WORTHWHILE: usize = 2;
+    let own = params.gadget(own_level)?;
+    let mut out = Vec::new();
+    let mut specials = own.specials;
+    for &level in uses
+        .iter()
+        .rev()
+        .filter(|&&level| own.digits == 1 && level < own_level)
+    {
+        let needed = params.moduli().take(level + 1).map(Modulus::log2).sum::<f64>() + MARGIN;
+        let mut sum = 0.0;
+        let enough = params.special_moduli().position(|p| {
+            sum += p.log2();
+            sum >= needed
+        });
+        if let Some(last) = enough
+            && last + 1 + WORTHWHILE <= specials
+        {
+            specials = last + 1;
+            out.push((
+                level,
+                Gadget {
+                    specials,
+                    digit_limbs: level + 1,
+                    digits: 1,
+                },
+            ));
+        }
+    }
+    Ok(out)
+}
+
+/// The gadget of the smallest key that serves a level: the key's own, or that of a copy.
+///
+/// # Errors
+/// [`Error::Level`] when a level is above the parameters' highest.
+pub(crate) fn serving_gadget(
+    params: &Params,
+    own: usize,
+    uses: &BTreeSet<usize>,
+    level: usize,
+) -> Result<Gadget> {
+    let copy = copies(params, own, uses)?
+        .into_iter()
+        .rev()
+        .find(|(at, _)| *at >= level);
+    copy.map_or_else(|| params.gadget(own), |(_, gadget)| Ok(gadget))
+}
+
+fn key_tables(params: &Params, level: usize, gadget: Gadget) -> Result<Vec<&NttTable>> {
+    Ok(params
+        .q_tables(level)?
+        .iter()
+        .chain(params.p_tables(gadget.specials)?)
+        .collect())
+}
+
+/// Every word times 2^52.
+fn to_mont(mut poly: Poly<Eval>, tables: &[&NttTable]) -> Poly<Eval> {
+    let n = poly.degree();
+    par::limbs(poly.words_mut(), n, |i, limb| {
+        if let Some(m) = tables.get(i).map(|t| t.modulus()) {
+            // 2^52 in Montgomery form.
+            scale_in_place(limb, m.to_mont52(m.to_mont52(1)), 0, m);
+        }
+    });
+    poly
 }
 
 impl KeySwitchKey {
@@ -227,11 +359,13 @@ impl KeySwitchKey {
     }
 }
 
-/// The evaluation keys of one client, ready for use.
+/// The evaluation keys of one client, ready for use: for each purpose the key that was sent, and smaller copies for
+/// lower levels.
 #[derive(Clone, Debug)]
 pub struct EvaluationKeys {
     params: Params,
-    keys: BTreeMap<KeyPurpose, KeySwitchKey>,
+    /// Per purpose, by level.
+    keys: BTreeMap<KeyPurpose, BTreeMap<usize, KeySwitchKey>>,
 }
 
 impl EvaluationKeys {
@@ -244,21 +378,58 @@ impl EvaluationKeys {
         }
     }
 
-    /// Expands and collects seeded keys.
+    /// Expands and collects seeded keys, with the copies that pay for these uses.
     ///
     /// # Errors
     /// As [`SeededKeySwitchKey::expand`].
-    pub fn from_seeded(params: &Params, keys: impl IntoIterator<Item = SeededKeySwitchKey>) -> Result<Self> {
+    pub fn from_seeded(
+        params: &Params,
+        uses: &KeyUses,
+        keys: impl IntoIterator<Item = SeededKeySwitchKey>,
+    ) -> Result<Self> {
         let mut out = Self::new(params);
         for key in keys {
-            out.insert(key.expand(params)?);
+            out.insert_seeded(key, uses)?;
         }
         Ok(out)
     }
 
-    /// Adds a key; one of the same purpose is replaced.
-    pub fn insert(&mut self, key: KeySwitchKey) {
-        self.keys.insert(key.purpose, key);
+    /// Expands and adds one key, with the copies that pay for these uses.
+    ///
+    /// # Errors
+    /// As [`SeededKeySwitchKey::expand`].
+    pub fn insert_seeded(&mut self, key: SeededKeySwitchKey, uses: &KeyUses) -> Result<()> {
+        let own = match uses.get(&key.purpose) {
+            Some(levels) => key.expand_for(&self.params, levels)?,
+            None => vec![key.expand(&self.params)?],
+        };
+        for key in own {
+            self.keys.entry(key.purpose).or_default().insert(key.level, key);
+        }
+        Ok(())
+    }
+
+    /// Bytes in memory that keys of these levels, and their copies for these uses, will take.
+    ///
+    /// # Errors
+    /// [`Error::Level`] when a level is above the parameters' highest.
+    pub fn expected_memory_bytes(
+        params: &Params,
+        config: &EvaluationKeyConfig,
+        uses: &KeyUses,
+    ) -> Result<usize> {
+        let bytes = |level: usize, g: Gadget| 2 * 8 * g.digits * (level + 1 + g.specials) * params.degree();
+        let mut sum = 0;
+        for (purpose, level) in config.iter() {
+            sum += bytes(level, params.gadget(level)?);
+            if let Some(levels) = uses.get(&purpose) {
+                sum += copies(params, level, levels)?
+                    .into_iter()
+                    .map(|(level, g)| bytes(level, g))
+                    .sum::<usize>();
+            }
+        }
+        Ok(sum)
     }
 
     /// The parameters.
@@ -267,7 +438,7 @@ impl EvaluationKeys {
         &self.params
     }
 
-    /// The key for a purpose at a level.
+    /// The smallest key for a purpose that serves a level.
     ///
     /// # Errors
     /// [`Error::MissingKey`] naming the key when it is absent or of too low a level.
@@ -278,11 +449,16 @@ impl EvaluationKeys {
             level,
             found,
         };
-        match self.keys.get(&purpose) {
-            None => Err(missing("none found".into())),
-            Some(key) if key.level < level => Err(missing(format!("one of level {} found", key.level))),
-            Some(key) => Ok(key),
-        }
+        let own = self
+            .keys
+            .get(&purpose)
+            .ok_or_else(|| missing("none found".into()))?;
+        own.range(level..).next().map(|(_, key)| key).ok_or_else(|| {
+            missing(format!(
+                "one of level {} found",
+                own.keys().next_back().copied().unwrap_or(0)
+            ))
+        })
     }
 
     /// Checks that every key of a configuration is there, at its level.
@@ -298,7 +474,11 @@ impl EvaluationKeys {
     /// Bytes in memory.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.keys.values().map(KeySwitchKey::memory_bytes).sum()
+        self.keys
+            .values()
+            .flat_map(BTreeMap::values)
+            .map(KeySwitchKey::memory_bytes)
+            .sum()
     }
 }
 

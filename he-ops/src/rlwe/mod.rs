@@ -12,7 +12,7 @@ pub mod security;
 #[cfg(feature = "secret")]
 pub use keygen::KeyGenerator;
 pub use keys::{
-    EvaluationKeyConfig, EvaluationKeys, KeyPurpose, KeySwitchKey, PublicKey, SeededKeySwitchKey,
+    EvaluationKeyConfig, EvaluationKeys, KeyPurpose, KeySwitchKey, KeyUses, PublicKey, SeededKeySwitchKey,
 };
 pub use params::{Gadget, Params, ParamsLiteral};
 #[cfg(feature = "secret")]

@@ -369,15 +369,17 @@ impl Params {
 
     /// Division of QP at `level` by the first `specials` special primes.
     pub(crate) fn mod_down(&self, level: usize, specials: usize) -> Result<Arc<Division>> {
-        let (q, p) = (self.q_tables(level)?, self.p_tables(specials)?);
+        let keep: Vec<_> = self.q_tables(level)?.iter().collect();
+        let drop: Vec<_> = self.p_tables(specials)?.iter().collect();
         cached(&mut self.cache().mod_down, (level, specials), || {
-            Division::new(q, p)
+            Division::new(&keep, &drop)
         })
     }
 
     /// Division of Q at `level` (at least 1) by its last prime.
     pub(crate) fn rescale(&self, level: usize) -> Result<Arc<Division>> {
-        let (keep, drop) = self.q_tables(level)?.split_at(level);
+        let q: Vec<_> = self.q_tables(level)?.iter().collect();
+        let (keep, drop) = q.split_at(level);
         cached(&mut self.cache().rescale, level, || Division::new(keep, drop))
     }
 

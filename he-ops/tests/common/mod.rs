@@ -108,7 +108,7 @@ impl Client {
             .unwrap()
             .evaluation_keys(&plan.keys(), |_, _| ())
             .unwrap();
-        let keys = EvaluationKeys::from_seeded(params, seeded).unwrap();
+        let keys = EvaluationKeys::from_seeded(params, &plan.key_uses(), seeded).unwrap();
         keys.satisfies(&plan.keys()).unwrap();
         let encoder = Encoder::new(params);
         Client {

@@ -2,7 +2,7 @@
 
 use crate::problem::Problem;
 use he_ops::graph::Plan;
-use he_ops::rlwe::{EvaluationKeys, KeyPurpose, Params, SeededKeySwitchKey};
+use he_ops::rlwe::{EvaluationKeys, KeyPurpose, KeyUses, Params, SeededKeySwitchKey};
 use he_ops::wire::{WireError, decode_key, key_frame_limit, read_frame};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -12,6 +12,8 @@ use std::io::Read;
 pub(crate) struct KeyNeeds {
     params: Params,
     keys: BTreeMap<KeyPurpose, usize>,
+    /// Levels at which the plan uses each.
+    uses: KeyUses,
     /// Largest frame of any of them.
     frame_limit: u64,
     /// Sum of all frames, with room for the fields: more cannot be right.
@@ -25,18 +27,18 @@ impl KeyNeeds {
     pub(crate) fn of(plan: &Plan) -> he_ops::Result<Self> {
         let params = plan.params.clone();
         let keys: BTreeMap<_, _> = plan.keys().iter().collect();
-        let (mut frame_limit, mut total_limit, mut expanded_bytes) = (0, 0, 0);
+        let uses = plan.key_uses();
+        let expanded_bytes = EvaluationKeys::expected_memory_bytes(&params, &plan.keys(), &uses)? as u64;
+        let (mut frame_limit, mut total_limit) = (0, 0);
         for level in keys.values() {
             let limit = key_frame_limit(&params, *level)?;
-            let gadget = params.gadget(*level)?;
             frame_limit = limit.max(frame_limit);
             total_limit += limit;
-            expanded_bytes +=
-                (2 * gadget.digits * (level + 1 + gadget.specials) * params.degree() * 8) as u64;
         }
         Ok(Self {
             params,
             keys,
+            uses,
             frame_limit,
             total_limit,
             expanded_bytes,
@@ -112,9 +114,6 @@ pub(crate) fn check_keys(needs: &KeyNeeds, reader: &mut impl Read) -> Result<(),
 /// Reads, checks and expands a stored set.
 pub(crate) fn load_keys(needs: &KeyNeeds, reader: &mut impl Read) -> Result<EvaluationKeys, Problem> {
     let mut keys = EvaluationKeys::new(&needs.params);
-    for_each_key(needs, reader, |key| {
-        keys.insert(key.expand(&needs.params)?);
-        Ok(())
-    })?;
+    for_each_key(needs, reader, |key| keys.insert_seeded(key, &needs.uses))?;
     Ok(keys)
 }
