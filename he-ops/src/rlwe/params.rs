@@ -145,11 +145,12 @@ impl Params {
         })
     }
 
-    /// A set that is not held against the table. For tests on small rings only; [`Params::is_secure`] says false and
-    /// the server refuses it.
+    /// A set that is not held against the table. For tests on small rings only, behind a feature that no program
+    /// enables; [`Params::is_secure`] says false and the server refuses it.
     ///
     /// # Errors
     /// [`Error::Params`] for an unusable literal.
+    #[cfg(any(test, feature = "insecure-params"))]
     #[allow(non_snake_case)]
     pub fn new_INSECURE(literal: &ParamsLiteral) -> Result<Self> {
         Self::build(literal, None)
