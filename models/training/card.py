@@ -47,7 +47,8 @@ def write(results, config, folder):
         polynomial=seeds_row("polynomial model, reciprocal polynomial", polynomial),
         exported_dev=percent(e["polynomial"]["dev"]), exported=percent(e["polynomial"]["test"]),
         exported_division_dev=percent(e["division"]["dev"]), exported_division=percent(e["division"]["test"]),
-        encrypted=f"**{percent(encrypted['accuracy'])}** ({encrypted['sentences']} sentences)"
+        encrypted=f"**{percent(encrypted['accuracy'])}** on {encrypted['sentences']} of the sentences; in clear "
+        f"{percent(encrypted['clear_accuracy'])} on the same, labels equal on {percent(encrypted['agreement'])} %"
         if encrypted else "*not measured yet*",
         gap=f"{gap:+.1f}", bag_gap=f"{100 * (polynomial['mean_test'] - bag):+.1f}",
         error=f"{100 * (0.16 / results['splits']['test']['total']) ** 0.5:.1f}",
