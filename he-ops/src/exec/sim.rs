@@ -19,7 +19,7 @@
 use super::{Backend, SumRow};
 use crate::ckks::Pattern;
 use crate::graph::{Op, Plan, Step};
-use crate::rlwe::keys::serving_gadget;
+use crate::rlwe::key_switch_key::serving_gadget;
 use crate::rlwe::params::ERROR_STD_DEV;
 use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeyUses, Params};
 use crate::{Error, Result};

@@ -1,7 +1,8 @@
 //! Hybrid key switching: decompose, multiply by the key, divide by P (ePrint 2019/688, 2012/099).
 
-use super::keys::KeySwitchKey;
-use super::params::{Gadget, Params};
+use super::gadget::Gadget;
+use super::key_switch_key::KeySwitchKey;
+use super::params::Params;
 use crate::arith::NttTable;
 use crate::arith::dot::products;
 use crate::par;

@@ -1,8 +1,7 @@
 //! Generation of the keys that may leave the client.
 
-use super::keys::{
-    EvaluationKeyConfig, KeyPurpose, PublicKey, SeededKeySwitchKey, expand_body_mask, expand_mask,
-};
+use super::key_switch_key::{SeededKeySwitchKey, expand_mask};
+use super::keys::{EvaluationKeyConfig, KeyPurpose, PublicKey, expand_body_mask};
 use super::params::Params;
 use super::secret::{SecretKey, SecretPoly, noise_poly};
 use crate::Result;
@@ -94,7 +93,7 @@ impl<'a> KeyGenerator<'a> {
                 (SecretPoly(square), secret)
             }
             KeyPurpose::Galois(element) => {
-                let inverse = params.permutation(inverse_element(element, params.degree()))?;
+                let inverse = params.permutation(params.inverse_element(element))?;
                 let target = secret.permuted(&inverse);
                 (secret, target)
             }
@@ -131,20 +130,6 @@ impl<'a> KeyGenerator<'a> {
             bodies,
         })
     }
-}
-
-/// g^-1 modulo 2N: the group of odd residues has exponent N/2.
-fn inverse_element(element: u64, degree: usize) -> u64 {
-    let mask = 2 * degree as u64 - 1;
-    let (mut acc, mut base, mut e) = (1u64, element & mask, degree as u64 / 2 - 1);
-    while e > 0 {
-        if e & 1 == 1 {
-            acc = acc.wrapping_mul(base) & mask;
-        }
-        base = base.wrapping_mul(base) & mask;
-        e >>= 1;
-    }
-    acc
 }
 
 /// noise - a b, limb by limb.

@@ -1,6 +1,10 @@
 //! Ring-LWE: parameters and their security, keys, key switching.
 
+mod cache;
+pub mod evaluation_keys;
+pub mod gadget;
 pub mod key_switch;
+pub mod key_switch_key;
 #[cfg(feature = "secret")]
 pub mod keygen;
 pub mod keys;
@@ -9,11 +13,12 @@ pub mod params;
 pub mod secret;
 pub mod security;
 
+pub use evaluation_keys::EvaluationKeys;
+pub use gadget::Gadget;
+pub use key_switch_key::{KeySwitchKey, SeededKeySwitchKey};
 #[cfg(feature = "secret")]
 pub use keygen::KeyGenerator;
-pub use keys::{
-    EvaluationKeyConfig, EvaluationKeys, KeyPurpose, KeySwitchKey, KeyUses, PublicKey, SeededKeySwitchKey,
-};
-pub use params::{Gadget, Params, ParamsLiteral};
+pub use keys::{EvaluationKeyConfig, KeyPurpose, KeyUses, PublicKey};
+pub use params::{Params, ParamsLiteral};
 #[cfg(feature = "secret")]
 pub use secret::SecretKey;

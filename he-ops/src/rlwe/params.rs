@@ -1,5 +1,7 @@
 //! Parameter sets: a literal that can be written down, and the checked, immutable value made from it.
 
+use super::cache::{Cache, cached};
+use super::gadget::{Gadget, choose_gadget, log_qp_at};
 use super::security::{SECRET_DISTRIBUTION, SecurityReport, TABLE_SOURCE, max_log_qp};
 use crate::arith::modulus::MAX_MODULUS_BITS;
 use crate::arith::primes::{nearest_ntt_prime, ntt_prime_below};
@@ -8,8 +10,6 @@ use crate::arith::{Modulus, NttTable};
 use crate::ring::automorphism::permutation;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Standard deviation of the encryption and key noise, per coefficient.
@@ -50,31 +50,6 @@ impl ParamsLiteral {
     }
 }
 
-/// How a key-switch key of one level decomposes: hybrid RNS gadget (ePrint 2019/688).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Gadget {
-    /// Special primes in use: the first `specials` of the list.
-    pub specials: usize,
-    /// Ciphertext primes in one digit.
-    pub digit_limbs: usize,
-    /// Digits of a ciphertext at this level.
-    pub digits: usize,
-}
-
-impl Gadget {
-    /// The ciphertext primes of one digit, at a level that may be below that of the key.
-    #[must_use]
-    pub fn digit_range(&self, digit: usize, level: usize) -> Range<usize> {
-        (digit * self.digit_limbs).min(level + 1)..((digit + 1) * self.digit_limbs).min(level + 1)
-    }
-
-    /// Digits of a ciphertext at a level that may be below that of the key.
-    #[must_use]
-    pub fn digits_at(&self, level: usize) -> usize {
-        (level + 1).div_ceil(self.digit_limbs)
-    }
-}
-
 struct Inner {
     literal: ParamsLiteral,
     q: Vec<NttTable>,
@@ -85,28 +60,6 @@ struct Inner {
     report: SecurityReport,
     /// Constants of base conversions, made at first use.
     cache: Mutex<Cache>,
-}
-
-#[derive(Default)]
-struct Cache {
-    mod_up: HashMap<(usize, Gadget, usize), Arc<BasisConverter>>,
-    mod_down: HashMap<(usize, usize), Arc<Division>>,
-    rescale: HashMap<usize, Arc<Division>>,
-    permutations: HashMap<u64, Arc<Vec<u32>>>,
-}
-
-/// Looks a value up, or makes and keeps it.
-fn cached<K: std::hash::Hash + Eq, V>(
-    map: &mut HashMap<K, Arc<V>>,
-    key: K,
-    make: impl FnOnce() -> Result<V>,
-) -> Result<Arc<V>> {
-    if let Some(found) = map.get(&key) {
-        return Ok(found.clone());
-    }
-    let made = Arc::new(make()?);
-    map.insert(key, made.clone());
-    Ok(made)
 }
 
 /// A checked parameter set: shared, immutable, cheap to clone.
@@ -394,10 +347,18 @@ impl Params {
     /// Element 5^k of the Galois group: rotation of the slots by k to the left.
     #[must_use]
     pub fn galois_element(&self, k: i64) -> u64 {
-        let slots = self.slots() as i64;
-        let mut e = k.rem_euclid(slots.max(1)) as u64;
+        self.power(5, k.rem_euclid(self.slots() as i64) as u64)
+    }
+
+    /// The inverse of a Galois element: the group of odd residues modulo 2N has exponent N/2.
+    pub(crate) fn inverse_element(&self, element: u64) -> u64 {
+        self.power(element, self.slots() as u64 - 1)
+    }
+
+    /// base^e modulo 2N.
+    fn power(&self, mut base: u64, mut e: u64) -> u64 {
         let mask = 2 * self.degree() as u64 - 1;
-        let (mut acc, mut base) = (1u64, 5u64);
+        let mut acc = 1u64;
         while e > 0 {
             if e & 1 == 1 {
                 acc = acc.wrapping_mul(base) & mask;
@@ -496,47 +457,6 @@ fn ciphertext_primes(l: &ParamsLiteral, taken: &mut Vec<u64>) -> Result<(Vec<Ntt
     q.reverse();
     scales.reverse();
     Ok((q, scales))
-}
-
-fn log_qp_at(q: &[NttTable], p: &[NttTable], level: usize, specials: usize) -> f64 {
-    let sum = |t: &[NttTable], n: usize| t.iter().take(n).map(|t| t.modulus().log2()).sum::<f64>();
-    sum(q, level + 1) + sum(p, specials)
-}
-
-/// Fewest digits, then fewest specials, such that QP is within the bound and the product of the specials covers every
-/// digit (up to one bit: the noise of the switch is proportional to digit / P).
-fn choose_gadget(q: &[NttTable], p: &[NttTable], level: usize, bound: Option<f64>) -> Result<Gadget> {
-    let limbs = level + 1;
-    for digits in 1..=limbs {
-        let digit_limbs = limbs.div_ceil(digits);
-        if limbs.div_ceil(digit_limbs) != digits {
-            continue;
-        }
-        let log_digit = q
-            .get(..limbs)
-            .unwrap_or_default()
-            .chunks(digit_limbs)
-            .map(|c| c.iter().map(|t| t.modulus().log2()).sum::<f64>())
-            .fold(0.0, f64::max);
-        for specials in 1..=p.len() {
-            let log_p = log_qp_at(&[], p, 0, specials);
-            let fits = bound.is_none_or(|b| log_qp_at(q, p, level, specials) <= b);
-            if log_p + 1.0 >= log_digit && fits {
-                return Ok(Gadget {
-                    specials,
-                    digit_limbs,
-                    digits,
-                });
-            }
-        }
-    }
-    Err(Error::Params {
-        reason: format!(
-            "no key-switch gadget fits at level {level}: {:.0} bits of Q leave no room for special primes under the bound {}",
-            log_qp_at(q, &[], level, 0),
-            bound.map_or("(none)".into(), |b| format!("{b:.0}"))
-        ),
-    })
 }
 
 #[cfg(test)]

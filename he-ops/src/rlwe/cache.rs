@@ -1,0 +1,30 @@
+//! Constants that follow from the parameters and are made at first use.
+
+use super::gadget::Gadget;
+use crate::Result;
+use crate::arith::rns::{BasisConverter, Division};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Base conversions by (level, gadget, digit), divisions by level, permutations by Galois element.
+#[derive(Default)]
+pub(super) struct Cache {
+    pub mod_up: HashMap<(usize, Gadget, usize), Arc<BasisConverter>>,
+    pub mod_down: HashMap<(usize, usize), Arc<Division>>,
+    pub rescale: HashMap<usize, Arc<Division>>,
+    pub permutations: HashMap<u64, Arc<Vec<u32>>>,
+}
+
+/// Looks a value up, or makes and keeps it.
+pub(super) fn cached<K: std::hash::Hash + Eq, V>(
+    map: &mut HashMap<K, Arc<V>>,
+    key: K,
+    make: impl FnOnce() -> Result<V>,
+) -> Result<Arc<V>> {
+    if let Some(found) = map.get(&key) {
+        return Ok(found.clone());
+    }
+    let made = Arc::new(make()?);
+    map.insert(key, made.clone());
+    Ok(made)
+}

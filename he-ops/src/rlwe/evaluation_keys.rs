@@ -1,0 +1,131 @@
+//! The bundle of a client's evaluation keys.
+
+use super::gadget::Gadget;
+use super::key_switch_key::{KeySwitchKey, SeededKeySwitchKey, copies};
+use super::keys::{EvaluationKeyConfig, KeyPurpose, KeyUses};
+use super::params::Params;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+/// The evaluation keys of one client, ready for use: for each purpose the key that was sent, and smaller copies for
+/// lower levels.
+#[derive(Clone, Debug)]
+pub struct EvaluationKeys {
+    params: Params,
+    /// Per purpose, by level.
+    keys: BTreeMap<KeyPurpose, BTreeMap<usize, KeySwitchKey>>,
+}
+
+impl EvaluationKeys {
+    /// An empty bundle.
+    #[must_use]
+    pub fn new(params: &Params) -> Self {
+        Self {
+            params: params.clone(),
+            keys: BTreeMap::new(),
+        }
+    }
+
+    /// Expands and collects seeded keys, with the copies that pay for these uses.
+    ///
+    /// # Errors
+    /// As [`SeededKeySwitchKey::expand`].
+    pub fn from_seeded(
+        params: &Params,
+        uses: &KeyUses,
+        keys: impl IntoIterator<Item = SeededKeySwitchKey>,
+    ) -> Result<Self> {
+        let mut out = Self::new(params);
+        for key in keys {
+            out.insert_seeded(key, uses)?;
+        }
+        Ok(out)
+    }
+
+    /// Expands and adds one key, with the copies that pay for these uses.
+    ///
+    /// # Errors
+    /// As [`SeededKeySwitchKey::expand`].
+    pub fn insert_seeded(&mut self, key: SeededKeySwitchKey, uses: &KeyUses) -> Result<()> {
+        let own = match uses.get(&key.purpose) {
+            Some(levels) => key.expand_for(&self.params, levels)?,
+            None => vec![key.expand(&self.params)?],
+        };
+        for key in own {
+            self.keys.entry(key.purpose).or_default().insert(key.level, key);
+        }
+        Ok(())
+    }
+
+    /// Bytes in memory that keys of these levels, and their copies for these uses, will take.
+    ///
+    /// # Errors
+    /// [`Error::Level`] when a level is above the parameters' highest.
+    pub fn expected_memory_bytes(
+        params: &Params,
+        config: &EvaluationKeyConfig,
+        uses: &KeyUses,
+    ) -> Result<usize> {
+        let bytes = |level: usize, g: Gadget| 2 * 8 * g.digits * (level + 1 + g.specials) * params.degree();
+        let mut sum = 0;
+        for (purpose, level) in config.iter() {
+            sum += bytes(level, params.gadget(level)?);
+            if let Some(levels) = uses.get(&purpose) {
+                sum += copies(params, level, levels)?
+                    .into_iter()
+                    .map(|(level, g)| bytes(level, g))
+                    .sum::<usize>();
+            }
+        }
+        Ok(sum)
+    }
+
+    /// The parameters.
+    #[must_use]
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The smallest key for a purpose that serves a level.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] naming the key when it is absent or of too low a level.
+    pub fn get(&self, op: &'static str, purpose: KeyPurpose, level: usize) -> Result<&KeySwitchKey> {
+        let missing = |found| Error::MissingKey {
+            op,
+            key: purpose.describe(&self.params),
+            level,
+            found,
+        };
+        let own = self
+            .keys
+            .get(&purpose)
+            .ok_or_else(|| missing("none found".into()))?;
+        own.range(level..).next().map(|(_, key)| key).ok_or_else(|| {
+            missing(format!(
+                "one of level {} found",
+                own.keys().next_back().copied().unwrap_or(0)
+            ))
+        })
+    }
+
+    /// Checks that every key of a configuration is there, at its level.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] for the first that is not.
+    pub fn satisfies(&self, config: &EvaluationKeyConfig) -> Result<()> {
+        config
+            .iter()
+            .try_for_each(|(purpose, level)| self.get("evaluation keys", purpose, level).map(|_| ()))
+    }
+
+    /// Bytes in memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.keys
+            .values()
+            .flat_map(BTreeMap::values)
+            .map(KeySwitchKey::memory_bytes)
+            .sum()
+    }
+}

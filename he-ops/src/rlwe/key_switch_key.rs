@@ -1,0 +1,274 @@
+//! Key-switch keys: as they are sent, ready for use, and as smaller copies for lower levels.
+
+use super::gadget::Gadget;
+use super::keys::KeyPurpose;
+use super::params::Params;
+use crate::arith::dot::scale_in_place;
+use crate::arith::rns::Division;
+use crate::arith::sample::{Domain, Seed};
+use crate::arith::{Modulus, NttTable};
+use crate::par;
+use crate::ring::{Eval, Poly};
+use crate::{Error, Result};
+use std::collections::BTreeSet;
+
+/// A key-switch key as it is sent: the uniform halves are a seed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeededKeySwitchKey {
+    /// What it is for.
+    pub purpose: KeyPurpose,
+    /// Highest level at which it can be used.
+    pub level: usize,
+    /// Seed of the masks of all digits.
+    pub seed: Seed,
+    /// One polynomial per digit, over q_0..q_level and the special primes of the level's gadget.
+    pub bodies: Vec<Poly<Eval>>,
+}
+
+/// A key-switch key ready for use: per digit d a pair (b, a) with b + a s' = P g_d s_in + e modulo QP.
+///
+/// For a Galois element g, s_in = s and s' = s(X^(1/g)): the switch comes first, the automorphism last, so that a
+/// hoisted decomposition needs no permutation.
+#[derive(Clone, Debug)]
+pub struct KeySwitchKey {
+    /// What it is for.
+    pub purpose: KeyPurpose,
+    /// Highest level at which it can be used.
+    pub level: usize,
+    /// Its decomposition.
+    pub gadget: Gadget,
+    /// (body, mask) per digit, over q_0..q_level, then the special primes; words in Montgomery form
+    /// ([`crate::arith::dot`]).
+    pub digits: Vec<(Poly<Eval>, Poly<Eval>)>,
+}
+
+/// Stream of the mask of one limb: digits and primes never share one.
+pub(crate) fn mask_stream(digit: usize, level: usize, limb: usize) -> u64 {
+    let prime = if limb <= level {
+        limb
+    } else {
+        0x1000 + limb - level - 1
+    };
+    (digit as u64) << 32 | prime as u64
+}
+
+/// The uniform mask of one digit, over q_0..q_level and the special primes.
+pub(crate) fn expand_mask(
+    params: &Params,
+    seed: &Seed,
+    digit: usize,
+    level: usize,
+    gadget: Gadget,
+) -> Result<Poly<Eval>> {
+    let q = params.q_tables(level)?;
+    let p = params.p_tables(gadget.specials)?;
+    let mut mask = Poly::<Eval>::scratch(q.len() + p.len(), params.degree());
+    let tables: Vec<_> = q.iter().chain(p).collect();
+    par::limbs(mask.words_mut(), params.degree(), |i, limb| {
+        if let Some(table) = tables.get(i) {
+            seed.expand_uniform(
+                Domain::KeySwitchKey,
+                mask_stream(digit, level, i),
+                table.modulus(),
+                limb,
+            );
+        }
+    });
+    Ok(mask)
+}
+
+impl SeededKeySwitchKey {
+    /// Expands the masks.
+    ///
+    /// # Errors
+    /// [`Error::Level`] or [`Error::Shape`] when the key does not fit the parameters.
+    pub fn expand(self, params: &Params) -> Result<KeySwitchKey> {
+        let gadget = params.gadget(self.level)?;
+        let digits = self.pairs(params, gadget)?;
+        let tables = key_tables(params, self.level, gadget)?;
+        let digits = digits
+            .into_iter()
+            .map(|(b, a)| (to_mont(b, &tables), to_mont(a, &tables)))
+            .collect();
+        Ok(KeySwitchKey {
+            purpose: self.purpose,
+            level: self.level,
+            gadget,
+            digits,
+        })
+    }
+
+    /// Expands the masks and adds smaller copies for the lower of the levels at which the key is used.
+    ///
+    /// A key of one digit encrypts P s_in modulo QP. Dividing it by surplus special primes leaves an encryption of
+    /// P' s_in modulo Q_l P' with a noise of about 2^7, which the switch divides by P' / Q_l: a copy for level l, from
+    /// what the client sent anyway. A switch with it moves (l + 1) + P' primes instead of (l + 1) + P.
+    ///
+    /// # Errors
+    /// As [`Self::expand`].
+    pub fn expand_for(self, params: &Params, uses: &BTreeSet<usize>) -> Result<Vec<KeySwitchKey>> {
+        let (purpose, level, own) = (self.purpose, self.level, params.gadget(self.level)?);
+        let tables = key_tables(params, level, own)?;
+        let pairs = self.pairs(params, own)?;
+        let mut out = Vec::new();
+        for (level, gadget) in copies(params, level, uses)? {
+            let limbs = level + 1 + gadget.specials;
+            let keep: Vec<_> = tables
+                .iter()
+                .take(level + 1)
+                .chain(tables.iter().skip(self.level + 1))
+                .copied()
+                .collect();
+            let (keep, drop) = keep.split_at(limbs.min(keep.len()));
+            let division = Division::new(keep, drop)?;
+            let digits = pairs
+                .iter()
+                .map(|(b, a)| {
+                    let [b, a] = [b, a].map(|poly| poly.without(level + 1, self.level + 1));
+                    let mut halves = division.divide(&[(&b, None), (&a, None)], keep, drop).into_iter();
+                    let mut half = || {
+                        halves
+                            .next()
+                            .map_or_else(|| Poly::zero(0, params.degree()), |p| to_mont(p, keep))
+                    };
+                    (half(), half())
+                })
+                .collect();
+            out.push(KeySwitchKey {
+                purpose,
+                level,
+                gadget,
+                digits,
+            });
+        }
+        let digits = pairs
+            .into_iter()
+            .map(|(b, a)| (to_mont(b, &tables), to_mont(a, &tables)))
+            .collect();
+        out.push(KeySwitchKey {
+            purpose,
+            level,
+            gadget: own,
+            digits,
+        });
+        Ok(out)
+    }
+
+    /// (body, mask) of every digit, as sent.
+    fn pairs(&self, params: &Params, gadget: Gadget) -> Result<Vec<(Poly<Eval>, Poly<Eval>)>> {
+        if self.bodies.len() != gadget.digits {
+            return Err(Error::Shape {
+                what: "digits of a key",
+                needed: gadget.digits,
+                found: self.bodies.len(),
+            });
+        }
+        let limbs = self.level + 1 + gadget.specials;
+        self.bodies
+            .iter()
+            .enumerate()
+            .map(|(digit, body)| {
+                if body.limbs() != limbs || body.degree() != params.degree() {
+                    return Err(Error::Shape {
+                        what: "limbs of a key",
+                        needed: limbs,
+                        found: body.limbs(),
+                    });
+                }
+                Ok((
+                    body.clone(),
+                    expand_mask(params, &self.seed, digit, self.level, gadget)?,
+                ))
+            })
+            .collect()
+    }
+}
+
+/// The smaller copies of a key that are worth making: (level, gadget), highest first.
+pub(super) fn copies(
+    params: &Params,
+    own_level: usize,
+    uses: &BTreeSet<usize>,
+) -> Result<Vec<(usize, Gadget)>> {
+    /// log2 of the factor by which P' must exceed Q_l to divide the noise of a copy away.
+    const MARGIN: f64 = 8.0;
+    /// Special primes that a copy must save.
+    const WORTHWHILE: usize = 2;
+    let own = params.gadget(own_level)?;
+    let mut out = Vec::new();
+    let mut specials = own.specials;
+    for &level in uses
+        .iter()
+        .rev()
+        .filter(|&&level| own.digits == 1 && level < own_level)
+    {
+        let needed = params.moduli().take(level + 1).map(Modulus::log2).sum::<f64>() + MARGIN;
+        let mut sum = 0.0;
+        let enough = params.special_moduli().position(|p| {
+            sum += p.log2();
+            sum >= needed
+        });
+        if let Some(last) = enough
+            && last + 1 + WORTHWHILE <= specials
+        {
+            specials = last + 1;
+            out.push((
+                level,
+                Gadget {
+                    specials,
+                    digit_limbs: level + 1,
+                    digits: 1,
+                },
+            ));
+        }
+    }
+    Ok(out)
+}
+
+/// The gadget of the smallest key that serves a level: the key's own, or that of a copy.
+///
+/// # Errors
+/// [`Error::Level`] when a level is above the parameters' highest.
+pub(crate) fn serving_gadget(
+    params: &Params,
+    own: usize,
+    uses: &BTreeSet<usize>,
+    level: usize,
+) -> Result<Gadget> {
+    let copy = copies(params, own, uses)?
+        .into_iter()
+        .rev()
+        .find(|(at, _)| *at >= level);
+    copy.map_or_else(|| params.gadget(own), |(_, gadget)| Ok(gadget))
+}
+
+fn key_tables(params: &Params, level: usize, gadget: Gadget) -> Result<Vec<&NttTable>> {
+    Ok(params
+        .q_tables(level)?
+        .iter()
+        .chain(params.p_tables(gadget.specials)?)
+        .collect())
+}
+
+/// Every word times 2^52.
+fn to_mont(mut poly: Poly<Eval>, tables: &[&NttTable]) -> Poly<Eval> {
+    let n = poly.degree();
+    par::limbs(poly.words_mut(), n, |i, limb| {
+        if let Some(m) = tables.get(i).map(|t| t.modulus()) {
+            // 2^52 in Montgomery form.
+            scale_in_place(limb, m.to_mont52(m.to_mont52(1)), 0, m);
+        }
+    });
+    poly
+}
+
+impl KeySwitchKey {
+    /// Bytes in memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.digits
+            .iter()
+            .map(|(b, a)| 8 * (b.words().len() + a.words().len()))
+            .sum()
+    }
+}
