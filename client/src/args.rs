@@ -109,7 +109,7 @@ pub struct Demo {
     #[arg(long, env = "HE_MODELS", value_name = "DIR")]
     pub models: Option<PathBuf>,
     /// Threads of the evaluation; 0 takes all cores.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = server::parse_threads)]
     pub threads: usize,
     /// One JSON document on stdout.
     #[arg(long)]

@@ -50,3 +50,17 @@ impl Config {
         }
     }
 }
+
+/// More threads than this are a typing error, and starting them would stall the machine.
+const MAX_THREADS: usize = 1024;
+
+/// A number of threads from a command line.
+///
+/// # Errors
+/// What is needed, for anything but a number up to 1024.
+pub fn parse_threads(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|&threads| threads <= MAX_THREADS)
+        .ok_or_else(|| format!("a number up to {MAX_THREADS} needed"))
+}

@@ -21,7 +21,7 @@ mod routes;
 mod service;
 mod worker;
 
-pub use config::Config;
+pub use config::{Config, parse_threads};
 
 use service::Service;
 use std::future::Future;

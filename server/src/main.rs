@@ -60,10 +60,10 @@ struct ServeArgs {
     #[arg(long, env = "HE_DATA_DIR", value_name = "DIR", default_value = "data")]
     data_dir: PathBuf,
     /// Threads inside one evaluation; 0 takes all cores.
-    #[arg(long, env = "HE_THREADS", default_value_t = 0)]
+    #[arg(long, env = "HE_THREADS", default_value_t = 0, value_parser = server::parse_threads)]
     threads: usize,
     /// Evaluations at a time.
-    #[arg(long, env = "HE_WORKERS", default_value_t = 1)]
+    #[arg(long, env = "HE_WORKERS", default_value_t = 1, value_parser = server::parse_threads)]
     workers: usize,
     /// Requests that may wait before the service answers 429.
     #[arg(long, env = "HE_QUEUE", default_value_t = 8)]

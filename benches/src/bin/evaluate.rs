@@ -26,7 +26,7 @@ struct Args {
     #[arg(long, default_value_t = 100)]
     encrypted: usize,
     /// Threads of an evaluation; 0 takes all cores.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = server::parse_threads)]
     threads: usize,
     /// Prints one JSON document on stdout, and nothing else there.
     #[arg(long)]

@@ -31,7 +31,7 @@ struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Threads of an evaluation; 0 takes all cores.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = server::parse_threads)]
     threads: usize,
     /// The sentence. The time does not depend on it: every input has the same shape.
     #[arg(long, default_value = "an utterly charming film")]
