@@ -101,6 +101,7 @@ Examples:
 It needs the model folder with the weights, because it plays the server too.")]
 pub struct Demo {
     /// The text to classify.
+    #[arg(allow_hyphen_values = true)]
     pub text: String,
     /// Model to use.
     #[arg(long, short, env = "HE_MODEL", default_value = "sentiment", value_name = "ID")]

@@ -6,9 +6,8 @@ use crate::ui::Progress;
 use client::demo::{Options, Ui, size, time};
 use client::{Api, Error, KeyFolder, Result, Session, download_bundle};
 use he_ops::trace::LatencyReport;
-use he_ops::wire::{Frame, Header, Kind, WireError, decode_report};
+use he_ops::wire::{Frame, decode_report};
 use serde_json::json;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,7 +36,9 @@ pub async fn keygen(args: Keygen, progress: Progress) -> Result<()> {
     folder.check_free(args.force)?;
     let api = Api::new(&args.server.server)?;
     let manifest = api.manifest(&args.keys.model).await?;
-    progress.note(&format!("  model {}: {}", manifest.id, manifest.security));
+    // From the parameters as checked here, not as the server describes them.
+    let params = manifest.checked_params()?;
+    progress.note(&format!("  model {}: {}", args.keys.model, params.security()));
     let (bundle, public) = download_bundle(&api, &manifest).await?;
     let count = manifest.keys.len();
     progress.start("keys", count as u64, false);
@@ -72,7 +73,7 @@ pub fn encrypt(args: &Encrypt, progress: &Progress) -> Result<()> {
     files::check_output(&args.output.out, args.output.force)?;
     let text = match args.text.as_deref() {
         None | Some("-") => {
-            let bytes = files::read(Path::new("-"))?;
+            let bytes = files::read_text()?;
             String::from_utf8(bytes).map_err(|e| Error::Io {
                 path: "stdin".into(),
                 source: std::io::Error::new(
@@ -84,7 +85,7 @@ pub fn encrypt(args: &Encrypt, progress: &Progress) -> Result<()> {
         Some(text) => text.to_owned(),
     };
     let session = folder(&args.keys).open()?;
-    let request = session.encrypt(text.trim())?;
+    let request = session.encrypt(&text)?;
     if request.truncated {
         let most = session.manifest().max_tokens;
         progress.note(&format!(
@@ -101,29 +102,11 @@ pub async fn infer(args: &Infer, progress: Progress) -> Result<()> {
     }
     let frame = files::read(&args.file)?;
     let name = args.file.display().to_string();
-    let header = Header::parse(&frame).map_err(|source| Error::Mismatch {
-        what: name.clone(),
-        source,
-    })?;
-    if !matches!(header.kind, Kind::Ciphertext | Kind::SeededCiphertext) {
-        if !header.kind.is_safe_to_send() {
-            return Err(Error::Unsafe {
-                what: format!("{name} holds a {}, which", header.kind),
-            });
-        }
-        let source = WireError::Kind {
-            needed: Kind::SeededCiphertext,
-            found: header.kind,
-        };
-        return Err(Error::Mismatch { what: name, source });
-    }
     let api = Api::new(&args.server.server)?;
     let keys = folder(&args.keys);
     let manifest = keys.manifest()?;
+    Session::check_request(&manifest, &name, &frame)?;
     let params = manifest.checked_params()?;
-    header
-        .expect_params(&params.digest())
-        .map_err(|source| Error::Mismatch { what: name, source })?;
     let progress = Arc::new(progress);
     let key_id = ensure_uploaded(&api, &keys, &args.keys.model, &progress).await?.0;
     progress.start("evaluate", manifest.plan.steps as u64, false);
@@ -244,11 +227,10 @@ pub async fn keys_upload(args: &KeysUpload, progress: Progress) -> Result<()> {
         ));
         false
     } else {
-        let sent = ensure_uploaded(&api, &folder, &keys.model, &Arc::new(progress))
-            .await?
-            .1;
+        let progress = Arc::new(progress);
+        let sent = ensure_uploaded(&api, &folder, &keys.model, &progress).await?.1;
         if !sent {
-            eprintln!("the server has these keys already");
+            progress.note("the server has these keys already");
         }
         sent
     };

@@ -93,6 +93,9 @@ pub struct Demo {
 /// Any of this crate's; a wide difference to the clear model is not among them, the caller decides on it with
 /// [`Demo::check`].
 pub async fn run(options: &Options, text: &str, ui: Arc<dyn Ui>) -> Result<Demo> {
+    if text.trim().is_empty() {
+        return Err(Error::EmptyText);
+    }
     let dir = ModelDir::open(options.models.join(&options.model))?;
     let data = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
     let mut config = Config::new(&options.models, data.path());
@@ -104,7 +107,7 @@ pub async fn run(options: &Options, text: &str, ui: Arc<dyn Ui>) -> Result<Demo>
     let server = server?;
     let api = Api::new(server.url())?;
     let manifest = api.manifest(&options.model).await?;
-    let security = manifest.security.to_string();
+    let security = manifest.checked_params()?.security().to_string();
     let (bundle, _) = download_bundle(&api, &manifest).await?;
     ui.done(
         "server",

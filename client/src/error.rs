@@ -80,6 +80,21 @@ pub enum Error {
         /// Why it was refused.
         source: WireError,
     },
+    /// An answer that decrypts to noise.
+    #[error(
+        "the reply does not decrypt to an answer: its slots, all equal in a true one, differ by up to {found:.1e}, at most \
+         {needed:.1e} expected; it was made under other keys than those of this folder, or the server computed something \
+         else: encrypt and infer again with these keys"
+    )]
+    OtherKeys {
+        /// Largest distance expected of a slot from the mean.
+        needed: f64,
+        /// Largest distance found.
+        found: f64,
+    },
+    /// There is no text to classify.
+    #[error("a text needed, none found: an empty argument, or a pipe whose first command printed nothing")]
+    EmptyText,
     /// Something that must not leave this machine was about to be sent.
     #[error("{what} must never be sent to a server; send a file made by `client encrypt`")]
     Unsafe {
@@ -145,7 +160,8 @@ impl Error {
             Self::Refused {
                 status: 400..=499, ..
             } => 4,
-            Self::Mismatch { .. } | Self::Unsafe { .. } => 6,
+            Self::EmptyText => 2,
+            Self::Mismatch { .. } | Self::Unsafe { .. } | Self::OtherKeys { .. } => 6,
             Self::Precision { .. } => 7,
             _ => 1,
         }

@@ -27,6 +27,25 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Most bytes of a text on stdin: the models read a few hundred of them.
+const TEXT_LIMIT: u64 = 1 << 20;
+
+/// A text from stdin.
+pub fn read_text() -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let stdin = std::io::stdin().lock();
+    let stdin_error = || io(Path::new("stdin"));
+    stdin
+        .take(TEXT_LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(stdin_error())?;
+    if bytes.len() as u64 > TEXT_LIMIT {
+        let reason = format!("a text of at most {TEXT_LIMIT} bytes needed, more found");
+        return Err(stdin_error()(std::io::Error::other(reason)));
+    }
+    Ok(bytes)
+}
+
 /// Refuses to overwrite; called before any work is done.
 pub fn check_output(path: &Path, force: bool) -> Result<()> {
     if is_pipe(path) {

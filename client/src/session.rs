@@ -1,15 +1,17 @@
 //! One model on the client's side: its manifest, its public bundle, and the secret key.
 
+use crate::demo::LOGIT_TOLERANCE;
 use crate::error::{Error, Result};
 use he_ops::ckks::{Decryptor, Encoder, Encryptor};
 use he_ops::rlwe::{KeyGenerator, KeyPurpose, Params, SecretKey};
 use he_ops::trace::LatencyReport;
 use he_ops::wire::{
-    Frame, Header, Kind, ciphertext_frame_limit, decode_ciphertext, decode_report, encode_key,
-    encode_seeded_ciphertext,
+    Frame, Header, Kind, ciphertext_frame_limit, decode_ciphertext, decode_report, decode_seeded_ciphertext,
+    encode_key, encode_seeded_ciphertext,
 };
 use models::reference::{label, probabilities};
 use models::{Bundle, Manifest};
+use num_complex::Complex64;
 use serde::Serialize;
 
 /// Room for the report in a reply.
@@ -46,6 +48,22 @@ pub struct Answer {
     pub probability: f64,
     /// One per label. Not for third parties in full precision: see SECURITY.md on approximate decryption.
     pub logits: Vec<f64>,
+}
+
+/// Every slot of an answer holds the same logits. Under another key, or after another computation, the slots are noise
+/// instead, and noise must not be read as an answer.
+fn check_agreement(slots: &[Complex64], logits: &[f64]) -> Result<()> {
+    let [re, im] = logits else { return Ok(()) };
+    let mean = Complex64::new(*re, *im);
+    let found = slots.iter().map(|z| (z - mean).norm()).fold(0.0, f64::max);
+    // A NaN is no agreement either.
+    if found <= LOGIT_TOLERANCE && mean.norm().is_finite() {
+        return Ok(());
+    }
+    Err(Error::OtherKeys {
+        needed: LOGIT_TOLERANCE,
+        found,
+    })
 }
 
 impl Session {
@@ -116,8 +134,12 @@ impl Session {
     /// Embeds, packs, encodes and encrypts a text.
     ///
     /// # Errors
-    /// [`Error::Model`] when the tokenizer refuses the text, [`Error::Engine`] without randomness.
+    /// [`Error::EmptyText`], [`Error::Model`] when the tokenizer refuses the text, [`Error::Engine`] without randomness.
     pub fn encrypt(&self, text: &str) -> Result<Request> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(Error::EmptyText);
+        }
         let embedded = self.bundle.embed(text)?;
         let slots = self.manifest.packing.pack(&embedded.x)?;
         let level = self.manifest.input.level;
@@ -145,7 +167,7 @@ impl Session {
     /// Decrypts a reply: a ciphertext frame, with or without the report frame before it.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] for damaged bytes or another key's or model's reply.
+    /// [`Error::Mismatch`] for damaged bytes or another model's reply, [`Error::OtherKeys`] for another key's.
     pub fn decrypt(&self, reply: &[u8]) -> Result<(Answer, Option<LatencyReport>)> {
         let limit = self.reply_limit()?;
         let wire = || Error::wire("reply");
@@ -157,8 +179,32 @@ impl Session {
         };
         let ciphertext = decode_ciphertext(&self.params, frame, limit).map_err(wire())?;
         let plaintext = Decryptor::new(&self.params, &self.secret)?.decrypt(&ciphertext)?;
-        let logits = self.manifest.packing.unpack(&self.encoder.decode(&plaintext)?)?;
+        let slots = self.encoder.decode(&plaintext)?;
+        let logits = self.manifest.packing.unpack(&slots)?;
+        check_agreement(&slots, &logits)?;
         Ok((self.answer(logits), report))
+    }
+
+    /// Checks that a file holds exactly one request: a whole, undamaged ciphertext under the model's parameters.
+    ///
+    /// # Errors
+    /// [`Error::Unsafe`] for a secret key, [`Error::Mismatch`] for anything else.
+    pub fn check_request(manifest: &Manifest, what: &str, bytes: &[u8]) -> Result<()> {
+        let wire = || Error::wire(what);
+        let kind = Header::parse(bytes).map_err(wire())?.kind;
+        if !kind.is_safe_to_send() {
+            return Err(Error::Unsafe {
+                what: format!("{what} holds a {kind}, which"),
+            });
+        }
+        let params = manifest.checked_params()?;
+        let limit = ciphertext_frame_limit(&params, manifest.input.level, 2).map_err(wire())?;
+        if kind == Kind::Ciphertext {
+            decode_ciphertext(&params, bytes, limit).map(drop)
+        } else {
+            decode_seeded_ciphertext(&params, bytes, limit).map(drop)
+        }
+        .map_err(wire())
     }
 
     /// Label and probability of logits.

@@ -204,9 +204,28 @@ fn separate_steps_by_files_and_by_pipes() {
     fails(
         &["infer", "--keys", keys, "--server", &url],
         &piped[..piped.len() - 1],
-        4,
-        "Malformed",
+        6,
+        "truncated",
     );
+    let mut damaged = piped.clone();
+    damaged[1000] ^= 1;
+    fails(
+        &["infer", "--keys", keys, "--server", &url],
+        &damaged,
+        6,
+        "checksum mismatch",
+    );
+    // A secret key behind a whole request must not slip through.
+    let sneaky = [piped.as_slice(), before.as_slice()].concat();
+    fails(
+        &["infer", "--keys", keys, "--server", &url],
+        &sneaky,
+        6,
+        "left over",
+    );
+    for nothing in [b"".as_slice(), b" \n"] {
+        fails(&["encrypt", "--keys", keys], nothing, 2, "a text needed");
+    }
 
     let report = at("report.json");
     let reply = ok(
@@ -243,6 +262,14 @@ fn separate_steps_by_files_and_by_pipes() {
         "truncated",
     );
     fails(&["decrypt", "--keys", keys], &piped, 6, "ciphertext needed");
+    let stranger = at("stranger");
+    ok(&["keygen", "--keys", &stranger, "--server", &url], b"");
+    fails(
+        &["decrypt", "--keys", &stranger],
+        &reply,
+        6,
+        "made under other keys",
+    );
 
     ok(&["keys", "rm", "--keys", keys, "--server", &url], b"");
     fails(

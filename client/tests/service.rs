@@ -484,11 +484,21 @@ async fn uploads_must_be_exactly_the_keys_of_the_plan() {
         );
     }
     // nothing of all that was kept
-    let left: Vec<_> = std::fs::read_dir(data.path().join("keys"))
+    let mut left: Vec<_> = std::fs::read_dir(data.path().join("keys"))
         .unwrap()
         .map(|e| e.unwrap().file_name())
         .collect();
-    assert_eq!(left, ["incoming"]);
+    left.sort();
+    assert_eq!(left, ["incoming", "lock"]);
+    // and no second server may take the folder, whose start removes unfinished uploads
+    let second = LocalServer::start(self::config(data.path())).await;
+    assert!(
+        second
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("another server uses this data folder")
+    );
     assert_eq!(
         std::fs::read_dir(data.path().join("keys/incoming"))
             .unwrap()
@@ -597,7 +607,7 @@ async fn the_manifest_is_cacheable_and_secure() {
         sent >= exact && sent < exact + 200 * manifest.keys.len() as u64,
         "{sent} {exact}"
     );
-    let header = Header::parse(&fixture.session.encrypt("").unwrap().frame).unwrap();
+    let header = Header::parse(&fixture.session.encrypt("x").unwrap().frame).unwrap();
     let longest = fixture.session.encrypt(&"a long text ".repeat(100)).unwrap();
     assert!(longest.truncated);
     assert_eq!(

@@ -9,6 +9,9 @@ use crate::dir::ModelDir;
 use crate::error::{Error, Result};
 use crate::weights::Tensors;
 
+/// Bytes of a text that are looked at.
+const TEXT_LIMIT: usize = 32 << 10;
+
 /// Text to embeddings, in clear, on the side of the client.
 #[derive(Debug)]
 pub struct Bundle {
@@ -149,8 +152,10 @@ impl Bundle {
         let refused = |error: tokenizers::Error| Error::Tokenizer {
             reason: error.to_string(),
         };
-        let mut encoding = self.tokenizer.encode(text, false).map_err(refused)?;
-        let truncated = encoding.len() > self.room;
+        // Far more than the model reads; the tokenizer's time and memory grow with the rest.
+        let head = text.get(..text.floor_char_boundary(TEXT_LIMIT)).unwrap_or(text);
+        let mut encoding = self.tokenizer.encode(head, false).map_err(refused)?;
+        let truncated = head.len() < text.len() || encoding.len() > self.room;
         encoding.truncate(self.room, self.truncation.stride, self.truncation.direction);
         let mut encoding = [self
             .tokenizer

@@ -170,6 +170,17 @@ impl Problem {
         )
     }
 
+    /// What the framework refuses before a handler runs: a path or a query that cannot be read.
+    pub(crate) fn unreadable(status: StatusCode) -> Self {
+        Self::new(
+            status,
+            "unreadable-request",
+            "Unreadable request",
+            "the path or the query of the request could not be read",
+            "percent-encode the path as UTF-8 and give each query parameter once",
+        )
+    }
+
     /// 408: nothing came for too long.
     pub(crate) fn idle(seconds: u64) -> Self {
         let detail = format!("no bytes of the body came for {seconds} s");

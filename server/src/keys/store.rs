@@ -108,6 +108,8 @@ pub struct KeyStore {
     stored: Mutex<u64>,
     /// Names of files in `incoming`.
     serial: AtomicU64,
+    /// Held locked: a second process would remove the uploads of this one as left-overs.
+    _lock: File,
 }
 
 impl KeyStore {
@@ -123,6 +125,18 @@ impl KeyStore {
             move |source| StoreError::Io { path, source }
         };
         fs::create_dir_all(&incoming).map_err(at(&incoming))?;
+        // File names are key ids, and who knows an id can use and erase the keys.
+        #[cfg(unix)]
+        fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .map_err(at(&folder))?;
+        let lock_path = folder.join("lock");
+        let lock = File::create(&lock_path).map_err(at(&lock_path))?;
+        lock.try_lock().map_err(|error| StoreError::Io {
+            path: data_dir.to_owned(),
+            source: io::Error::other(format!(
+                "another server uses this data folder ({error}); stop it, or give this one another --data-dir"
+            )),
+        })?;
         for entry in fs::read_dir(&incoming).map_err(at(&incoming))? {
             let path = entry.map_err(at(&incoming))?.path();
             fs::remove_file(&path).map_err(at(&path))?;
@@ -140,6 +154,7 @@ impl KeyStore {
             limit,
             stored: Mutex::new(stored),
             serial: AtomicU64::new(0),
+            _lock: lock,
         })
     }
 

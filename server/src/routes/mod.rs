@@ -11,7 +11,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method, Uri, header};
 use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,8 +32,20 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             Problem::method(method.as_str(), uri.path())
         })
+        .layer(from_fn(problems))
         .layer(from_fn(log))
         .with_state(service)
+}
+
+/// Refusals of the framework itself are plain text; they become problem documents like all others.
+async fn problems(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    if status.is_client_error() && content_type.is_some_and(|t| t.as_bytes().starts_with(b"text/plain")) {
+        return Problem::unreadable(status).into_response();
+    }
+    response
 }
 
 /// One line per request: never a body, a header or an id. Polls go to the debug level.
