@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use server::Config;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -20,6 +21,11 @@ impl LocalServer {
     /// [`Error::Local`] when it cannot start: no model, or parameters that are refused.
     pub async fn start(config: Config) -> Result<Self> {
         let local = |reason: String| Error::Local { reason };
+        let failure = |ended: std::result::Result<Result<()>, tokio::task::JoinError>| match ended {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => local("it ended at once".into()),
+            Err(error) => local(error.to_string()),
+        };
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .map_err(|e| local(e.to_string()))?;
@@ -39,13 +45,15 @@ impl LocalServer {
         let url = format!("http://{address}");
         // The socket is open, so the first request waits until the models are compiled; a failed start ends the task.
         let api = crate::Api::new(&url)?;
-        tokio::select! {
-            ended = &mut task => match ended {
-                Ok(Err(error)) => return Err(error),
-                Ok(Ok(())) => return Err(local("it ended at once".into())),
-                Err(error) => return Err(local(error.to_string())),
-            },
-            models = api.models() => { models?; }
+        let answered = tokio::select! {
+            biased;
+            ended = &mut task => return Err(failure(ended)),
+            models = api.models() => models,
+        };
+        if let Err(error) = answered {
+            // A start that fails closes the socket first and ends the task a moment later; its reason is the better one.
+            let ended = tokio::time::timeout(Duration::from_secs(1), &mut task).await;
+            return Err(ended.map_or(error, failure));
         }
         Ok(Self { url, stop, task })
     }
