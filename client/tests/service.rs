@@ -55,7 +55,11 @@ async fn start(config: Config) -> (LocalServer, Api, &'static Fixture) {
 }
 
 fn http() -> Client {
-    Client::builder().no_proxy().build().unwrap()
+    Client::builder()
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .build()
+        .unwrap()
 }
 
 fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
@@ -395,7 +399,13 @@ async fn refused_requests_get_a_problem_and_harm_nothing() {
         ),
     ];
     for (name, request, status, kind) in requests {
-        let (found, slug, document) = problem(request.send().await.unwrap()).await;
+        // A server that answers before it has read a body may close the connection under the sender, who tries again.
+        let again = request.try_clone();
+        let answer = match (request.send().await, again) {
+            (Err(_), Some(again)) => again.send().await.unwrap(),
+            (answer, _) => answer.unwrap(),
+        };
+        let (found, slug, document) = problem(answer).await;
         assert_eq!((found, slug.as_str()), (status, kind), "{name}: {document}");
     }
     // still there, keys included, and the answer to a good question is not an error of ours
