@@ -20,9 +20,9 @@ pub struct FrameInfo {
     /// log2 of the scale of a ciphertext.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_scale: Option<f64>,
-    /// Galois element of a rotation or conjugation key.
+    /// Code of the purpose of an evaluation key: 0 relinearisation, odd a Galois element, even bootstrapping.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub galois_element: Option<u64>,
+    pub key_code: Option<u64>,
 }
 
 /// A whole file.
@@ -51,16 +51,17 @@ pub fn inspect(name: &str, bytes: &[u8]) -> Result<FileInfo> {
         let peek = peek(&frame).map_err(wire())?;
         safe &= frame.header.kind.is_safe_to_send();
         frames.push(FrameInfo {
-            kind: match (frame.header.kind, peek.galois_element) {
-                (Kind::KeySwitchKey, None) => "relinearisation key".to_owned(),
-                (Kind::KeySwitchKey, Some(_)) => "rotation key".to_owned(),
+            kind: match (frame.header.kind, peek.key_code) {
+                (Kind::KeySwitchKey, Some(0)) => "relinearisation key".to_owned(),
+                (Kind::KeySwitchKey, Some(code)) if code % 2 == 1 => "rotation key".to_owned(),
+                (Kind::KeySwitchKey, _) => "bootstrapping key".to_owned(),
                 (kind, _) => kind.to_string(),
             },
             bytes: (frame.payload.len() + HEADER_LEN) as u64,
             params_digest: hex(&frame.header.params_digest),
             level: peek.level,
             log_scale: peek.scale.map(f64::log2),
-            galois_element: peek.galois_element,
+            key_code: peek.key_code,
         });
         rest = tail;
         if rest.is_empty() {

@@ -121,10 +121,7 @@ impl Session {
         let mut out = Vec::with_capacity(room);
         // Key by key, so that never more than one is held twice.
         for (i, (purpose, level)) in config.iter().enumerate() {
-            let key = match purpose {
-                KeyPurpose::Relin => generator.relin_key(level)?,
-                KeyPurpose::Galois(element) => generator.galois_key(element, level)?,
-            };
+            let key = generator.key(purpose, level)?;
             out.extend(encode_key(&self.params, &key).map_err(Error::wire("evaluation key"))?);
             progress(i + 1, config.len());
         }

@@ -82,7 +82,7 @@ fn key(params: &Params, purpose: KeyPurpose) -> SeededKeySwitchKey {
             .take(level + 1)
             .chain(params.special_moduli().take(gadget.specials))
     };
-    let bodies = (0..gadget.digits as u64)
+    let bodies = (0..gadget.digits() as u64)
         .map(|d| poly(params, primes(), 10 + d))
         .collect();
     SeededKeySwitchKey {
@@ -209,7 +209,7 @@ fn limits_are_tight() {
     let one = encode_key(&params, &key(&params, KeyPurpose::Relin))
         .unwrap()
         .len() as u64;
-    let limit = key_frame_limit(&params, 2).unwrap();
+    let limit = key_frame_limit(&params, KeyPurpose::Relin, 2).unwrap();
     assert!(one <= limit && limit <= one + 32, "{one} {limit}");
 }
 
@@ -321,8 +321,8 @@ fn the_corpus_of_malformed_frames_is_refused_by_name() {
     }
     field(&forge(&half, put(0, &[1, 0, 0, 0])), "packed residues");
     // payload of a key: element u64, level u32, digits u32, seed, length u64, body
-    field(&forge(&key, put(0, &[2, 0])), "Galois element");
-    field(&forge(&key, put(0, &[0xff; 8])), "Galois element");
+    field(&forge(&key, put(0, &[2, 0])), "purpose of a key-switch key");
+    field(&forge(&key, put(0, &[0xff; 8])), "purpose of a key-switch key");
     field(&forge(&key, put(8, &[9, 0, 0, 0])), "level");
     field(&forge(&key, put(12, &[0, 0, 0, 0])), "digits of a key-switch key");
     field(&forge(&key, put(12, &[0xff; 4])), "digits of a key-switch key");

@@ -52,8 +52,8 @@ pub struct Manifest {
 pub struct KeyEntry {
     /// In words: `relinearization`, `rotation by 64`, `conjugation`.
     pub purpose: String,
-    /// The automorphism of the key; none for the relinearisation key.
-    pub galois_element: Option<u64>,
+    /// [`KeyPurpose::code`]: 0 for relinearisation, the Galois element of a rotation.
+    pub code: u64,
     /// Highest level at which it is used.
     pub level: usize,
     /// Bytes on the wire, seeded and packed, frame header not counted.
@@ -83,7 +83,7 @@ pub struct FileEntry {
 }
 
 const FILE: &str = "manifest";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl Manifest {
     /// The manifest of a model folder and the plan compiled from it.
@@ -98,17 +98,15 @@ impl Manifest {
             return Err(format(format!("one input and one output needed, {found} found")));
         };
         let config = model.config();
-        let keys = key_config(plan)
+        let keys = plan
+            .keys()
             .iter()
             .map(|(purpose, level)| {
                 Ok(KeyEntry {
                     purpose: purpose.describe(params),
-                    galois_element: match purpose {
-                        KeyPurpose::Relin => None,
-                        KeyPurpose::Galois(element) => Some(element),
-                    },
+                    code: purpose.code(),
                     level,
-                    bytes: params.key_switch_key_bits(level)?.div_ceil(8) as u64,
+                    bytes: params.key_switch_key_bits(purpose, level)?.div_ceil(8) as u64,
                 })
             })
             .collect::<Result<_>>()?;
@@ -169,6 +167,10 @@ impl Manifest {
                 "level {high} is above the parameters' highest, {top}"
             )));
         }
+        let unknown = |key: &&KeyEntry| KeyPurpose::from_code(key.code, params.degree()).is_none();
+        if let Some(key) = manifest.keys.iter().find(unknown) {
+            return Err(format(format!("{} is the code of no key", key.code)));
+        }
         manifest.packing.check()?;
         if manifest.packing.slots != params.slots() {
             let (needed, found) = (params.slots(), manifest.packing.slots);
@@ -201,8 +203,9 @@ impl Manifest {
     pub fn key_config(&self) -> EvaluationKeyConfig {
         let mut config = EvaluationKeyConfig::default();
         for key in &self.keys {
-            let purpose = key.galois_element.map_or(KeyPurpose::Relin, KeyPurpose::Galois);
-            config.require(purpose, key.level);
+            if let Some(purpose) = KeyPurpose::from_code(key.code, 1 << self.params.log_n) {
+                config.require(purpose, key.level);
+            }
         }
         config
     }
@@ -225,23 +228,6 @@ impl Manifest {
                 "{name} has the blake3 digest {found}, {needed} needed; download it again"
             )))
         }
-    }
-}
-
-/// The evaluation keys of a plan, each with the highest level at which it is used.
-pub fn key_config(plan: &Plan) -> EvaluationKeyConfig {
-    let params = &plan.params;
-    let rotations = plan
-        .rotations
-        .iter()
-        .map(|(k, level)| (params.galois_element(*k), *level));
-    let conjugation = plan
-        .conjugation
-        .map(|level| (params.galois_element_conjugate(), level));
-    let galois: BTreeMap<u64, usize> = rotations.chain(conjugation).collect();
-    EvaluationKeyConfig {
-        relin: plan.relin,
-        galois,
     }
 }
 

@@ -6,7 +6,6 @@
     reason = "a test fails by panicking"
 )]
 
-use models::manifest::key_config;
 use models::{Error, Manifest, ModelDir, PUBLIC_FILES};
 
 #[test]
@@ -19,7 +18,7 @@ fn a_client_can_do_everything_from_the_manifest() {
     assert_eq!(read, manifest);
 
     assert_eq!(read.checked_params().unwrap().digest(), plan.params.digest());
-    assert_eq!(read.key_config(), key_config(&plan));
+    assert_eq!(read.key_config(), plan.keys());
     let bytes: u64 = read.keys.iter().map(|key| key.bytes).sum();
     assert_eq!(bytes, plan.key_bytes().unwrap());
     assert_eq!((read.max_tokens, read.labels.len()), (dir.config().seq_len, 2));

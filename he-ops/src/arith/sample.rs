@@ -105,6 +105,14 @@ impl SecretRng {
         }
     }
 
+    /// A uniform place below a power of two of at most 2^24, and a sign.
+    pub fn place_and_sign(&mut self, degree: usize) -> (usize, i8) {
+        let word = (0..4).fold(0usize, |acc, i| {
+            acc | usize::from(next_byte(&mut self.0)) << (8 * i)
+        });
+        (word >> 8 & (degree - 1), if word & 1 == 0 { 1 } else { -1 })
+    }
+
     /// A centered binomial of 2 x 21 coins: variance 10.5, standard deviation 3.24; without branches on the value.
     pub fn noise(&mut self) -> i8 {
         let word = (0..6).fold(0u64, |acc, i| acc | u64::from(next_byte(&mut self.0)) << (8 * i));

@@ -185,7 +185,7 @@ impl Evaluator {
             [_, _] => Ok(a.clone()),
             [c0, c1, c2] => {
                 let key = self.keys.get("relinearize", KeyPurpose::Relin, a.level)?;
-                let decomposed = decompose(self.params(), c2, a.level, key.gadget)?;
+                let decomposed = decompose(self.params(), c2, a.level, &key.gadget)?;
                 let parts = switch(self.params(), &decomposed, key, [Some(c0), Some(c1)])?;
                 Ok(Ciphertext {
                     parts,
@@ -390,8 +390,8 @@ impl Evaluator {
         }
         let key = self.keys.get(op, KeyPurpose::Galois(element), a.level)?;
         let decomposed = match shared.take() {
-            Some(d) if d.gadget() == key.gadget => d,
-            _ => decompose(self.params(), c1, a.level, key.gadget)?,
+            Some(d) if *d.gadget() == key.gadget => d,
+            _ => decompose(self.params(), c1, a.level, &key.gadget)?,
         };
         let switched = switch(self.params(), &decomposed, key, [Some(c0), None])?;
         *shared = Some(decomposed);

@@ -21,7 +21,7 @@ use crate::ckks::Pattern;
 use crate::graph::{Op, Plan, Step};
 use crate::rlwe::key_switch_key::serving_gadget;
 use crate::rlwe::params::ERROR_STD_DEV;
-use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeyUses, Params};
+use crate::rlwe::{EvaluationKeyConfig, KeyPurpose, KeyUses, Params};
 use crate::{Error, Result};
 
 /// What is known of a ciphertext without having it.
@@ -178,6 +178,7 @@ impl Sim {
         let key_level = match purpose {
             KeyPurpose::Relin => self.keys.relin,
             KeyPurpose::Galois(element) => self.keys.galois.get(&element).copied(),
+            KeyPurpose::Encapsulate | KeyPurpose::Raise(_) => None,
         };
         let Some(key_level) = key_level.filter(|level| *level >= a.level) else {
             return Err(Error::MissingKey {
@@ -189,13 +190,13 @@ impl Sim {
         };
         let gadget = match self.uses.get(&purpose) {
             Some(uses) => serving_gadget(&self.params, key_level, uses, a.level)?,
-            None => self.params.gadget(key_level)?,
+            None => self.params.gadget(key_level)?.clone(),
         };
         let (limbs, specials) = (a.level + 1, gadget.specials);
-        let digits = limbs.div_ceil(gadget.digit_limbs.max(1));
+        let digits = gadget.digits_at(a.level);
         if !shared {
             let extended: usize = (0..digits)
-                .map(|digit| limbs + specials - digit_size(gadget, digit, limbs))
+                .map(|digit| limbs + specials - gadget.digit_range(digit, a.level).len())
                 .sum();
             self.count(limbs + extended, limbs * extended, limbs + extended);
         }
@@ -209,11 +210,12 @@ impl Sim {
         let sigma = ERROR_STD_DEV * ERROR_STD_DEV;
         let mut noise = self.division(specials, 2);
         for digit in 0..digits {
-            let size = digit_size(gadget, digit, limbs);
+            let range = gadget.digit_range(digit, a.level);
+            let size = range.len();
             let log_digit: f64 = self
                 .params
                 .moduli()
-                .skip(digit * gadget.digit_limbs)
+                .skip(range.start)
                 .take(size)
                 .map(crate::arith::Modulus::log2)
                 .sum();
@@ -255,12 +257,6 @@ impl Sim {
             found: level,
         })
     }
-}
-
-fn digit_size(gadget: Gadget, digit: usize, limbs: usize) -> usize {
-    gadget
-        .digit_limbs
-        .min(limbs.saturating_sub(digit * gadget.digit_limbs))
 }
 
 /// Mean |w|^2 of a pattern.

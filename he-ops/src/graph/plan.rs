@@ -87,6 +87,7 @@ impl Plan {
             .conjugation
             .map(|level| (self.params.galois_element_conjugate(), level));
         EvaluationKeyConfig {
+            raise: BTreeMap::new(),
             relin: self.relin,
             galois: rotations.chain(conjugation).collect(),
         }
@@ -112,13 +113,9 @@ impl Plan {
     /// # Errors
     /// None for a plan made by the compiler.
     pub fn key_bytes(&self) -> Result<u64> {
-        let levels = self
-            .rotations
-            .values()
-            .chain(&self.conjugation)
-            .chain(&self.relin);
-        levels
-            .map(|level| Ok(self.params.key_switch_key_bits(*level)? as u64 / 8))
+        let keys = self.keys();
+        keys.iter()
+            .map(|(purpose, level)| Ok(self.params.key_switch_key_bits(purpose, level)? as u64 / 8))
             .sum()
     }
 

@@ -1,15 +1,15 @@
 //! Constants that follow from the parameters and are made at first use.
 
-use super::gadget::Gadget;
 use crate::Result;
 use crate::arith::rns::{BasisConverter, Division};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// Base conversions by (level, gadget, digit), divisions by level, permutations by Galois element.
+/// Base conversions by (level, primes of the digit, special primes), divisions by level, permutations by Galois element.
 #[derive(Default)]
 pub(super) struct Cache {
-    pub mod_up: HashMap<(usize, Gadget, usize), Arc<BasisConverter>>,
+    pub mod_up: HashMap<(usize, Range<usize>, usize), Arc<BasisConverter>>,
     pub mod_down: HashMap<(usize, usize), Arc<Division>>,
     pub rescale: HashMap<usize, Arc<Division>>,
     pub permutations: HashMap<u64, Arc<Vec<u32>>>,

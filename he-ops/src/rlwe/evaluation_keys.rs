@@ -66,10 +66,10 @@ impl EvaluationKeys {
         config: &EvaluationKeyConfig,
         uses: &KeyUses,
     ) -> Result<usize> {
-        let bytes = |level: usize, g: Gadget| 2 * 8 * g.digits * (level + 1 + g.specials) * params.degree();
+        let bytes = |level: usize, g: Gadget| 2 * 8 * g.digits() * (level + 1 + g.specials) * params.degree();
         let mut sum = 0;
         for (purpose, level) in config.iter() {
-            sum += bytes(level, params.gadget(level)?);
+            sum += bytes(level, params.key_gadget(purpose, level)?);
             if let Some(levels) = uses.get(&purpose) {
                 sum += copies(params, level, levels)?
                     .into_iter()

@@ -1,32 +1,47 @@
-//! The hybrid gadget: into how many digits a ciphertext decomposes at each level, and over which special primes.
+//! The hybrid gadget: into which digits a ciphertext decomposes at each level, and over which special primes.
 
 use crate::arith::NttTable;
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// How a key-switch key of one level decomposes: hybrid RNS gadget (ePrint 2019/688).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How a key-switch key decomposes: hybrid RNS gadget (ePrint 2019/688). Digits are runs of ciphertext primes of about
+/// the same size in bits, whatever the number of their primes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gadget {
     /// Special primes in use: the first `specials` of the list.
     pub specials: usize,
-    /// Ciphertext primes in one digit.
-    pub digit_limbs: usize,
-    /// Digits of a ciphertext at this level.
-    pub digits: usize,
+    /// One past the last ciphertext prime of each digit, increasing.
+    ends: Vec<usize>,
 }
 
 impl Gadget {
-    /// The ciphertext primes of one digit, at a level that may be below that of the key.
+    /// Everything below `limbs` primes as one digit.
+    pub(super) fn one_digit(specials: usize, limbs: usize) -> Self {
+        Self {
+            specials,
+            ends: vec![limbs],
+        }
+    }
+
+    /// Number of digits.
+    #[must_use]
+    pub fn digits(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The ciphertext primes of one digit, at a level that may be below that of the key; empty past the last digit.
     #[must_use]
     pub fn digit_range(&self, digit: usize, level: usize) -> Range<usize> {
-        (digit * self.digit_limbs).min(level + 1)..((digit + 1) * self.digit_limbs).min(level + 1)
+        let end = |d: usize| self.ends.get(d).map_or(level + 1, |&e| e.min(level + 1));
+        let start = if digit == 0 { 0 } else { end(digit - 1) };
+        start..end(digit)
     }
 
     /// Digits of a ciphertext at a level that may be below that of the key.
     #[must_use]
     pub fn digits_at(&self, level: usize) -> usize {
-        (level + 1).div_ceil(self.digit_limbs)
+        let full = self.ends.iter().take_while(|&&end| end <= level).count();
+        (full + 1).min(self.digits())
     }
 }
 
@@ -36,43 +51,100 @@ pub(super) fn log_qp_at(q: &[NttTable], p: &[NttTable], level: usize, specials: 
     sum(q, level + 1) + sum(p, specials)
 }
 
+/// Ends of the fewest runs of at most `cap` bits each; `None` when one prime alone is larger.
+fn runs(bits: &[f64], cap: f64) -> Option<Vec<usize>> {
+    let mut ends = Vec::new();
+    let mut sum = 0.0;
+    for (i, &b) in bits.iter().enumerate() {
+        if b > cap {
+            return None;
+        }
+        if sum + b > cap {
+            ends.push(i);
+            sum = 0.0;
+        }
+        sum += b;
+    }
+    ends.push(bits.len());
+    Some(ends)
+}
+
 /// Fewest digits, then fewest specials, such that QP is within the bound and the product of the specials covers every
-/// digit (up to one bit: the noise of the switch is proportional to digit / P).
+/// digit (up to one bit: the noise of the switch is proportional to digit / P); then the digits as even as can be.
 pub(super) fn choose_gadget(
     q: &[NttTable],
     p: &[NttTable],
     level: usize,
     bound: Option<f64>,
 ) -> Result<Gadget> {
-    let limbs = level + 1;
-    for digits in 1..=limbs {
-        let digit_limbs = limbs.div_ceil(digits);
-        if limbs.div_ceil(digit_limbs) != digits {
-            continue;
+    let bits: Vec<f64> = q.iter().take(level + 1).map(|t| t.modulus().log2()).collect();
+    let mut best: Option<(usize, usize, f64)> = None;
+    for specials in 1..=p.len() {
+        if bound.is_some_and(|b| log_qp_at(q, p, level, specials) > b) {
+            break;
         }
-        let log_digit = q
-            .get(..limbs)
-            .unwrap_or_default()
-            .chunks(digit_limbs)
-            .map(|c| c.iter().map(|t| t.modulus().log2()).sum::<f64>())
-            .fold(0.0, f64::max);
-        for specials in 1..=p.len() {
-            let log_p = log_qp_at(&[], p, 0, specials);
-            let fits = bound.is_none_or(|b| log_qp_at(q, p, level, specials) <= b);
-            if log_p + 1.0 >= log_digit && fits {
-                return Ok(Gadget {
-                    specials,
-                    digit_limbs,
-                    digits,
-                });
-            }
+        let cap = log_qp_at(&[], p, 0, specials) + 1.0;
+        if let Some(ends) = runs(&bits, cap)
+            && best.is_none_or(|(digits, ..)| ends.len() < digits)
+        {
+            best = Some((ends.len(), specials, cap));
         }
     }
-    Err(Error::Params {
-        reason: format!(
-            "no key-switch gadget fits at level {level}: {:.0} bits of Q leave no room for special primes under the bound {}",
-            log_qp_at(q, &[], level, 0),
-            bound.map_or("(none)".into(), |b| format!("{b:.0}"))
-        ),
-    })
+    let Some((digits, specials, mut high)) = best else {
+        return Err(Error::Params {
+            reason: format!(
+                "no key-switch gadget fits at level {level}: {:.0} bits of Q leave no room for special primes under the bound {}",
+                log_qp_at(q, &[], level, 0),
+                bound.map_or("(none)".into(), |b| format!("{b:.0}"))
+            ),
+        });
+    };
+    // The smallest cap with this number of digits, by bisection to a fraction of a bit.
+    let mut low = 0.0;
+    for _ in 0..16 {
+        let middle = 0.5 * (low + high);
+        match runs(&bits, middle) {
+            Some(ends) if ends.len() <= digits => high = middle,
+            _ => low = middle,
+        }
+    }
+    let ends = runs(&bits, high).unwrap_or_default();
+    Ok(Gadget { specials, ends })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::rlwe::{Params, ParamsLiteral};
+
+    #[test]
+    fn digits_are_even_in_bits_and_cover_every_level() {
+        let params = Params::new_INSECURE(&ParamsLiteral {
+            log_n: 10,
+            log_q: vec![50, 33, 33, 40, 40, 40, 50, 50],
+            log_p: vec![48, 48, 48],
+            log_scale: 40,
+        })
+        .unwrap();
+        let gadget = params.gadget(7).unwrap();
+        assert_eq!((gadget.digits(), gadget.specials), (3, 3));
+        for level in 0..8 {
+            let digits = gadget.digits_at(level);
+            let mut next = 0;
+            for d in 0..digits {
+                let range = gadget.digit_range(d, level);
+                assert_eq!(range.start, next);
+                assert!(!range.is_empty());
+                let bits: f64 = params
+                    .moduli()
+                    .skip(range.start)
+                    .take(range.len())
+                    .map(|m| m.log2())
+                    .sum();
+                assert!(bits < 145.0);
+                next = range.end;
+            }
+            assert_eq!(next, level + 1);
+            assert!(gadget.digit_range(digits, level).is_empty());
+        }
+    }
 }

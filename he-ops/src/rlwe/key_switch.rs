@@ -22,8 +22,8 @@ pub struct Decomposed<'a> {
 impl Decomposed<'_> {
     /// The gadget it was made for; keys of another gadget need a decomposition of their own.
     #[must_use]
-    pub fn gadget(&self) -> Gadget {
-        self.gadget
+    pub fn gadget(&self) -> &Gadget {
+        &self.gadget
     }
 
     /// Every digit modulo prime i of q_0..q_level and the special primes.
@@ -51,7 +51,7 @@ pub fn decompose<'a>(
     params: &Params,
     poly: &'a Poly<Eval>,
     level: usize,
-    gadget: Gadget,
+    gadget: &Gadget,
 ) -> Result<Decomposed<'a>> {
     let q = params.q_tables(level)?;
     let p = params.p_tables(gadget.specials)?;
@@ -73,8 +73,11 @@ pub fn decompose<'a>(
         |i, (limb, table): (&mut [u64], &NttTable)| {
             limb.copy_from_slice(poly.limb(i));
             table.inverse_unnormalized(limb);
-            if let Some(converter) = converters.get(i / gadget.digit_limbs) {
-                converter.prepare(i % gadget.digit_limbs, limb);
+            let digit = (0..count)
+                .find(|&d| gadget.digit_range(d, level).contains(&i))
+                .unwrap_or(0);
+            if let Some(converter) = converters.get(digit) {
+                converter.prepare(i - gadget.digit_range(digit, level).start, limb);
             }
         },
     );
@@ -104,7 +107,7 @@ pub fn decompose<'a>(
     Ok(Decomposed {
         poly,
         level,
-        gadget,
+        gadget: gadget.clone(),
         extended,
     })
 }

@@ -58,7 +58,7 @@ pub(crate) fn expand_mask(
     seed: &Seed,
     digit: usize,
     level: usize,
-    gadget: Gadget,
+    gadget: &Gadget,
 ) -> Result<Poly<Eval>> {
     let q = params.q_tables(level)?;
     let p = params.p_tables(gadget.specials)?;
@@ -83,9 +83,9 @@ impl SeededKeySwitchKey {
     /// # Errors
     /// [`Error::Level`] or [`Error::Shape`] when the key does not fit the parameters.
     pub fn expand(self, params: &Params) -> Result<KeySwitchKey> {
-        let gadget = params.gadget(self.level)?;
-        let digits = self.pairs(params, gadget)?;
-        let tables = key_tables(params, self.level, gadget)?;
+        let gadget = params.key_gadget(self.purpose, self.level)?;
+        let digits = self.pairs(params, &gadget)?;
+        let tables = key_tables(params, self.level, &gadget)?;
         let digits = digits
             .into_iter()
             .map(|(b, a)| (to_mont(b, &tables), to_mont(a, &tables)))
@@ -107,9 +107,13 @@ impl SeededKeySwitchKey {
     /// # Errors
     /// As [`Self::expand`].
     pub fn expand_for(self, params: &Params, uses: &BTreeSet<usize>) -> Result<Vec<KeySwitchKey>> {
-        let (purpose, level, own) = (self.purpose, self.level, params.gadget(self.level)?);
-        let tables = key_tables(params, level, own)?;
-        let pairs = self.pairs(params, own)?;
+        let (purpose, level, own) = (
+            self.purpose,
+            self.level,
+            params.key_gadget(self.purpose, self.level)?,
+        );
+        let tables = key_tables(params, level, &own)?;
+        let pairs = self.pairs(params, &own)?;
         let mut out = Vec::new();
         for (level, gadget) in copies(params, level, uses)? {
             let limbs = level + 1 + gadget.specials;
@@ -155,11 +159,11 @@ impl SeededKeySwitchKey {
     }
 
     /// (body, mask) of every digit, as sent.
-    fn pairs(&self, params: &Params, gadget: Gadget) -> Result<Vec<(Poly<Eval>, Poly<Eval>)>> {
-        if self.bodies.len() != gadget.digits {
+    fn pairs(&self, params: &Params, gadget: &Gadget) -> Result<Vec<(Poly<Eval>, Poly<Eval>)>> {
+        if self.bodies.len() != gadget.digits() {
             return Err(Error::Shape {
                 what: "digits of a key",
-                needed: gadget.digits,
+                needed: gadget.digits(),
                 found: self.bodies.len(),
             });
         }
@@ -200,7 +204,7 @@ pub(super) fn copies(
     for &level in uses
         .iter()
         .rev()
-        .filter(|&&level| own.digits == 1 && level < own_level)
+        .filter(|&&level| own.digits() == 1 && level < own_level)
     {
         let needed = params.moduli().take(level + 1).map(Modulus::log2).sum::<f64>() + MARGIN;
         let mut sum = 0.0;
@@ -212,14 +216,7 @@ pub(super) fn copies(
             && last + 1 + WORTHWHILE <= specials
         {
             specials = last + 1;
-            out.push((
-                level,
-                Gadget {
-                    specials,
-                    digit_limbs: level + 1,
-                    digits: 1,
-                },
-            ));
+            out.push((level, Gadget::one_digit(specials, level + 1)));
         }
     }
     Ok(out)
@@ -239,10 +236,10 @@ pub(crate) fn serving_gadget(
         .into_iter()
         .rev()
         .find(|(at, _)| *at >= level);
-    copy.map_or_else(|| params.gadget(own), |(_, gadget)| Ok(gadget))
+    copy.map_or_else(|| params.gadget(own).cloned(), |(_, gadget)| Ok(gadget))
 }
 
-fn key_tables(params: &Params, level: usize, gadget: Gadget) -> Result<Vec<&NttTable>> {
+fn key_tables<'p>(params: &'p Params, level: usize, gadget: &Gadget) -> Result<Vec<&'p NttTable>> {
     Ok(params
         .q_tables(level)?
         .iter()

@@ -3,27 +3,35 @@
 use super::key_switch_key::{SeededKeySwitchKey, expand_mask};
 use super::keys::{EvaluationKeyConfig, KeyPurpose, PublicKey, expand_body_mask};
 use super::params::Params;
-use super::secret::{SecretKey, SecretPoly, noise_poly};
+use super::secret::{EphemeralSecret, SecretKey, SecretPoly, noise_poly};
 use crate::Result;
 use crate::arith::dot::{Output, dot};
 use crate::arith::sample::{Domain, SecretRng, Seed};
 use crate::par;
 use crate::ring::{Eval, Poly};
+use std::sync::OnceLock;
 
 /// Makes public and evaluation keys from a secret key.
 pub struct KeyGenerator<'a> {
     params: &'a Params,
     secret: &'a SecretKey,
+    /// The ephemeral secret, made at first use and forgotten with the generator.
+    ephemeral: OnceLock<EphemeralSecret>,
 }
 
 impl<'a> KeyGenerator<'a> {
-    /// For a secret key of these parameters.
+    /// For a secret key of these parameters. All bootstrapping keys of a bundle must come from one generator: they share
+    /// its ephemeral secret.
     ///
     /// # Errors
     /// [`crate::Error::Params`] when the key belongs to other parameters.
     pub fn new(params: &'a Params, secret: &'a SecretKey) -> Result<Self> {
         secret.check(params)?;
-        Ok(Self { params, secret })
+        Ok(Self {
+            params,
+            secret,
+            ephemeral: OnceLock::new(),
+        })
     }
 
     /// The public encryption key.
@@ -78,10 +86,24 @@ impl<'a> KeyGenerator<'a> {
             .collect()
     }
 
-    /// One key: for each digit, b = -a s' + e + P s_in on the primes of the digit (and 0 P s_in elsewhere).
-    fn key(&self, purpose: KeyPurpose, level: usize) -> Result<SeededKeySwitchKey> {
+    fn ephemeral(&self) -> Result<&EphemeralSecret> {
+        if self.ephemeral.get().is_none() {
+            // Another thread may have been faster: then its secret stays.
+            let _ = self.ephemeral.set(EphemeralSecret::generate(self.params)?);
+        }
+        self.ephemeral.get().ok_or(crate::Error::Params {
+            reason: "no ephemeral secret".into(),
+        })
+    }
+
+    /// One key: for each digit, b = -a s' + e + P s_in on the primes of the digit; a raising key encrypts P s_in modulo
+    /// every prime, its operand being the same small integers everywhere.
+    ///
+    /// # Errors
+    /// [`crate::Error::Level`] above the highest level of the purpose; [`crate::Error::Entropy`].
+    pub fn key(&self, purpose: KeyPurpose, level: usize) -> Result<SeededKeySwitchKey> {
         let params = self.params;
-        let gadget = params.gadget(level)?;
+        let gadget = params.key_gadget(purpose, level)?;
         let q = params.q_tables(level)?;
         let p = params.p_tables(gadget.specials)?;
         let secret = self.secret.values(level, gadget.specials, params.degree());
@@ -97,15 +119,29 @@ impl<'a> KeyGenerator<'a> {
                 let target = secret.permuted(&inverse);
                 (secret, target)
             }
+            KeyPurpose::Encapsulate => (secret, self.ephemeral()?.values(q.iter().chain(p))),
+            KeyPurpose::Raise(element) => {
+                let inverse = params.permutation(params.inverse_element(element))?;
+                (
+                    self.ephemeral()?.values(q.iter().chain(p)),
+                    secret.permuted(&inverse),
+                )
+            }
         };
+        let everywhere = matches!(purpose, KeyPurpose::Raise(_));
         let seed = Seed::generate()?;
         let mut rng = SecretRng::from_entropy()?;
-        let mut bodies = Vec::with_capacity(gadget.digits);
-        for digit in 0..gadget.digits {
-            let mask = expand_mask(params, &seed, digit, level, gadget)?;
+        let mut bodies = Vec::with_capacity(gadget.digits());
+        for digit in 0..gadget.digits() {
+            let mask = expand_mask(params, &seed, digit, level, &gadget)?;
             let noise = SecretPoly(noise_poly(&mut rng, params.degree(), q.iter().chain(p)));
             let mut body = noise_minus_product(&noise.0, &mask, &target.0, q.iter().chain(p));
-            for i in gadget.digit_range(digit, level) {
+            let range = if everywhere {
+                0..level + 1
+            } else {
+                gadget.digit_range(digit, level)
+            };
+            for i in range {
                 let Some(table) = q.get(i) else { continue };
                 let m = table.modulus();
                 let factor = p

@@ -15,6 +15,11 @@ pub enum KeyPurpose {
     Relin,
     /// For the automorphism X -> X^g with this g: a rotation or the conjugation of the slots.
     Galois(u64),
+    /// From the secret to the ephemeral sparse secret of bootstrapping, at level 0 only.
+    Encapsulate,
+    /// From the ephemeral secret back, for operands below q_0 raised to any level, together with the automorphism
+    /// X -> X^g; g = 1 is the plain switch.
+    Raise(u64),
 }
 
 impl KeyPurpose {
@@ -23,11 +28,44 @@ impl KeyPurpose {
     pub fn describe(&self, params: &Params) -> String {
         match self {
             Self::Relin => "relinearization".into(),
+            Self::Encapsulate => "switch to the ephemeral secret".into(),
+            Self::Raise(1) => "switch from the ephemeral secret".into(),
+            Self::Raise(g) => format!(
+                "switch from the ephemeral secret with {}",
+                Self::Galois(*g).describe(params)
+            ),
             Self::Galois(g) if *g == params.galois_element_conjugate() => "conjugation".into(),
             Self::Galois(g) => match params.rotation_of(*g) {
                 Some(k) => format!("rotation by {k}"),
                 None => format!("Galois element {g}"),
             },
+        }
+    }
+}
+
+impl KeyPurpose {
+    /// One number for each purpose, in files and on the wire: 0 relinearization, odd a Galois element, 4 the switch to
+    /// the ephemeral secret, 4g + 2 the switch from it with Galois element g.
+    #[must_use]
+    pub fn code(&self) -> u64 {
+        match self {
+            Self::Relin => 0,
+            Self::Galois(g) => *g,
+            Self::Encapsulate => 4,
+            Self::Raise(g) => 4 * g + 2,
+        }
+    }
+
+    /// The purpose of a [`Self::code`]; `None` for a number that is none for this ring degree.
+    #[must_use]
+    pub fn from_code(code: u64, degree: usize) -> Option<Self> {
+        let element = |g: u64| (g % 2 == 1 && g < 2 * degree as u64).then_some(g);
+        match code {
+            0 => Some(Self::Relin),
+            4 => Some(Self::Encapsulate),
+            odd if odd % 2 == 1 => element(odd).map(Self::Galois),
+            raise if raise % 4 == 2 => element(raise / 4).map(Self::Raise),
+            _ => None,
         }
     }
 }
@@ -39,23 +77,32 @@ pub struct EvaluationKeyConfig {
     pub relin: Option<usize>,
     /// Level of the key of each Galois element.
     pub galois: BTreeMap<u64, usize>,
+    /// Level of the switch from the ephemeral secret with each Galois element; if there is any, the switch to it is
+    /// needed as well.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub raise: BTreeMap<u64, usize>,
 }
 
 impl EvaluationKeyConfig {
     /// Every key with its level, relinearization first.
     pub fn iter(&self) -> impl Iterator<Item = (KeyPurpose, usize)> + '_ {
         let relin = self.relin.map(|level| (KeyPurpose::Relin, level));
-        relin.into_iter().chain(
-            self.galois
-                .iter()
-                .map(|(&g, &level)| (KeyPurpose::Galois(g), level)),
-        )
+        let galois = self
+            .galois
+            .iter()
+            .map(|(&g, &level)| (KeyPurpose::Galois(g), level));
+        let encapsulate = (!self.raise.is_empty()).then_some((KeyPurpose::Encapsulate, 0));
+        let raise = self
+            .raise
+            .iter()
+            .map(|(&g, &level)| (KeyPurpose::Raise(g), level));
+        relin.into_iter().chain(galois).chain(encapsulate).chain(raise)
     }
 
     /// Number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.galois.len() + usize::from(self.relin.is_some())
+        self.iter().count()
     }
 
     /// True when no key is needed.
@@ -66,12 +113,16 @@ impl EvaluationKeyConfig {
 
     /// Makes room for a use of a key at a level.
     pub fn require(&mut self, purpose: KeyPurpose, level: usize) {
+        let raise_to = |map: &mut BTreeMap<u64, usize>, g: u64| {
+            let entry = map.entry(g).or_insert(level);
+            *entry = (*entry).max(level);
+        };
         match purpose {
             KeyPurpose::Relin => self.relin = Some(self.relin.map_or(level, |l| l.max(level))),
-            KeyPurpose::Galois(g) => {
-                let entry = self.galois.entry(g).or_insert(level);
-                *entry = (*entry).max(level);
-            }
+            KeyPurpose::Galois(g) => raise_to(&mut self.galois, g),
+            KeyPurpose::Raise(g) => raise_to(&mut self.raise, g),
+            // Follows from the keys back.
+            KeyPurpose::Encapsulate => {}
         }
     }
 
@@ -91,7 +142,7 @@ impl EvaluationKeyConfig {
     /// [`Error::Level`] when a level is above the parameters' highest.
     pub fn wire_bits(&self, params: &Params) -> Result<usize> {
         self.iter()
-            .map(|(_, level)| params.key_switch_key_bits(level))
+            .map(|(purpose, level)| params.key_switch_key_bits(purpose, level))
             .sum()
     }
 }

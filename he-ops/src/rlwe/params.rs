@@ -2,7 +2,8 @@
 
 use super::cache::{Cache, cached};
 use super::gadget::{Gadget, choose_gadget, log_qp_at};
-use super::security::{SECRET_DISTRIBUTION, SecurityReport, TABLE_SOURCE, max_log_qp};
+use super::keys::KeyPurpose;
+use super::security::{SECRET_DISTRIBUTION, SecurityReport, TABLE_SOURCE, max_log_qp, max_log_qp_ephemeral};
 use crate::arith::modulus::MAX_MODULUS_BITS;
 use crate::arith::primes::{nearest_ntt_prime, ntt_prime_below};
 use crate::arith::rns::{BasisConverter, Division};
@@ -281,24 +282,68 @@ impl Params {
     ///
     /// # Errors
     /// [`Error::Level`] above the highest level.
-    pub fn gadget(&self, level: usize) -> Result<Gadget> {
-        self.0.gadgets.get(level).copied().ok_or(Error::Level {
+    pub fn gadget(&self, level: usize) -> Result<&Gadget> {
+        self.0.gadgets.get(level).ok_or(Error::Level {
             op: "gadget",
             needed: self.max_level(),
             found: level,
         })
     }
 
-    /// Bits on the wire of one seeded key-switch key of this level: digits x N x log2(Q_l P), prime by prime.
+    /// How the key of a purpose decomposes at its level.
+    ///
+    /// Keys to the ephemeral secret exist at level 0 only, whatever is asked: at a higher modulus a secret of so few
+    /// non-zero coefficients is not secure (ePrint 2022/024). Keys from it meet operands below q_0, so that one digit
+    /// and one special prime are enough at every level.
     ///
     /// # Errors
-    /// [`Error::Level`] above the highest level.
-    pub fn key_switch_key_bits(&self, level: usize) -> Result<usize> {
-        let gadget = self.gadget(level)?;
+    /// [`Error::Level`] above the highest level that the purpose has; [`Error::Insecure`] when the lowest modulus is
+    /// too wide for an ephemeral secret.
+    pub fn key_gadget(&self, purpose: KeyPurpose, level: usize) -> Result<Gadget> {
+        match purpose {
+            KeyPurpose::Relin | KeyPurpose::Galois(_) => self.gadget(level).cloned(),
+            KeyPurpose::Encapsulate => {
+                if level != 0 {
+                    return Err(Error::Level {
+                        op: "key to the ephemeral secret",
+                        needed: 0,
+                        found: level,
+                    });
+                }
+                let found = log_qp_at(&self.0.q, &self.0.p, 0, 1);
+                match max_log_qp_ephemeral(self.log_n()) {
+                    Some(bound) if self.is_secure() && found > bound => Err(Error::Insecure {
+                        log_n: self.log_n(),
+                        level,
+                        found,
+                        bound,
+                    }),
+                    None if self.is_secure() => Err(Error::Params {
+                        reason: format!(
+                            "no ephemeral secrets for N = 2^{}: 2^14 to 2^16 needed",
+                            self.log_n()
+                        ),
+                    }),
+                    _ => Ok(Gadget::one_digit(1, 1)),
+                }
+            }
+            KeyPurpose::Raise(_) => {
+                self.q_tables(level)?;
+                Ok(Gadget::one_digit(1, 1))
+            }
+        }
+    }
+
+    /// Bits on the wire of one seeded key-switch key: digits x N x log2(Q_l P), prime by prime.
+    ///
+    /// # Errors
+    /// As [`Self::key_gadget`].
+    pub fn key_switch_key_bits(&self, purpose: KeyPurpose, level: usize) -> Result<usize> {
+        let gadget = self.key_gadget(purpose, level)?;
         let q = self.q_tables(level)?;
         let p = self.p_tables(gadget.specials)?;
         let bits: usize = q.iter().chain(p).map(|t| t.modulus().bits() as usize).sum();
-        Ok(gadget.digits * self.degree() * bits)
+        Ok(gadget.digits() * self.degree() * bits)
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -307,18 +352,22 @@ impl Params {
     }
 
     /// Conversion of digit `digit` of a level-`level` ciphertext to all its other primes and the special primes.
-    pub(crate) fn mod_up(&self, level: usize, gadget: Gadget, digit: usize) -> Result<Arc<BasisConverter>> {
+    pub(crate) fn mod_up(&self, level: usize, gadget: &Gadget, digit: usize) -> Result<Arc<BasisConverter>> {
         let q = self.q_tables(level)?;
         let p = self.p_tables(gadget.specials)?;
         let range = gadget.digit_range(digit, level);
-        cached(&mut self.cache().mod_up, (level, gadget, digit), || {
-            let others = q
-                .iter()
-                .enumerate()
-                .filter(|(i, _)| !range.contains(i))
-                .map(|(_, t)| t);
-            BasisConverter::new(q.get(range.clone()).unwrap_or_default(), others.chain(p))
-        })
+        cached(
+            &mut self.cache().mod_up,
+            (level, range.clone(), gadget.specials),
+            || {
+                let others = q
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| !range.contains(i))
+                    .map(|(_, t)| t);
+                BasisConverter::new(q.get(range.clone()).unwrap_or_default(), others.chain(p))
+            },
+        )
     }
 
     /// Division of QP at `level` by the first `specials` special primes.
@@ -431,7 +480,8 @@ fn table(log_n: u32, value: u64) -> Result<NttTable> {
 /// The ciphertext primes, bottom first, and the canonical scale of each level.
 ///
 /// From the top down, each prime is the free one nearest to S_l^2 / 2^log_q, which steers the next scale back to the
-/// wanted size; otherwise small deviations would double at every level.
+/// wanted size; otherwise small deviations would double at every level. Primes of another size belong to bootstrapping,
+/// which minds its own scales: below them the canonical scale starts anew.
 fn ciphertext_primes(l: &ParamsLiteral, taken: &mut Vec<u64>) -> Result<(Vec<NttTable>, Vec<f64>)> {
     let mut scale = f64::from(l.log_scale).exp2();
     let mut q = Vec::with_capacity(l.log_q.len());
@@ -450,7 +500,11 @@ fn ciphertext_primes(l: &ParamsLiteral, taken: &mut Vec<u64>) -> Result<(Vec<Ntt
         taken.push(value);
         q.push(table(l.log_n, value)?);
         if i > 0 {
-            scale = scale * scale / value as f64;
+            scale = if bits == l.log_scale {
+                scale * scale / value as f64
+            } else {
+                f64::from(l.log_scale).exp2()
+            };
             scales.push(scale);
         }
     }
@@ -472,7 +526,7 @@ mod tests {
             "{}",
             params.log_qp()
         );
-        assert_eq!(params.gadget(11).unwrap().digits, 1);
+        assert_eq!(params.gadget(11).unwrap().digits(), 1);
         assert!(params.gadget(0).unwrap().specials < params.gadget(11).unwrap().specials);
         for level in 0..=11 {
             assert!((params.scale(level).unwrap().log2() - 35.0).abs() < 0.001);

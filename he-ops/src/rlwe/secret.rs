@@ -1,6 +1,7 @@
 //! The secret key. Only builds with the feature `secret` contain it; the server is built without.
 
 use super::params::Params;
+use super::security::EPHEMERAL_WEIGHT;
 use crate::arith::NttTable;
 use crate::arith::sample::SecretRng;
 use crate::ring::automorphism::permute;
@@ -153,6 +154,32 @@ impl SecretKey {
             out.limb_mut(i).copy_from_slice(self.values.limb(from));
         }
         SecretPoly(out)
+    }
+}
+
+/// The sparse ternary secret around the raising of a bootstrap (ePrint 2022/024). It never leaves the generator that
+/// made it: nobody needs it once the keys to it and from it are there.
+pub(crate) struct EphemeralSecret(Zeroizing<Vec<i8>>);
+
+impl EphemeralSecret {
+    /// [`EPHEMERAL_WEIGHT`] coefficients of 1 or -1 at uniform places.
+    pub(crate) fn generate(params: &Params) -> Result<Self> {
+        let mut rng = SecretRng::from_entropy()?;
+        let mut coefficients = Zeroizing::new(vec![0i8; params.degree()]);
+        let mut left = EPHEMERAL_WEIGHT.min(params.degree() / 2);
+        while left > 0 {
+            let (place, sign) = rng.place_and_sign(params.degree());
+            if let Some(slot) = coefficients.get_mut(place).filter(|c| **c == 0) {
+                *slot = sign;
+                left -= 1;
+            }
+        }
+        Ok(Self(coefficients))
+    }
+
+    /// Values over the given primes.
+    pub(crate) fn values<'a>(&self, tables: impl IntoIterator<Item = &'a NttTable> + Clone) -> SecretPoly {
+        SecretPoly(small_poly(&self.0, tables))
     }
 }
 

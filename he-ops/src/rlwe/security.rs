@@ -26,6 +26,21 @@ pub fn max_log_qp(log_n: u32) -> Option<f64> {
     }
 }
 
+/// Non-zero coefficients of the ephemeral secret of bootstrapping.
+pub const EPHEMERAL_WEIGHT: usize = 32;
+
+/// Largest log2(q_0 P) at 128 bits for a ternary secret of [`EPHEMERAL_WEIGHT`] non-zero coefficients: the hybrid
+/// attacks of ePrint 2026/279 in the estimates of github.com/jdumezy/sparse-key-estimate. `None` where there is no row.
+#[must_use]
+pub fn max_log_qp_ephemeral(log_n: u32) -> Option<f64> {
+    match log_n {
+        14 => Some(76.0),
+        15 => Some(162.0),
+        16 => Some(345.0),
+        _ => None,
+    }
+}
+
 /// What a parameter set is worth, to print and to send.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SecurityReport {

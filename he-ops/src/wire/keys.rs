@@ -12,11 +12,9 @@ use serde::{Deserialize, Serialize};
 
 /// Fields before the residues: element, level, digits, seed, length of the body; rounded up.
 const FIELDS: usize = 48;
-/// Galois elements are odd, so zero is free to stand for relinearisation.
-pub(super) const RELIN: u64 = 0;
-
 #[derive(Serialize, Deserialize)]
 pub(super) struct KeyWire<'a> {
+    /// [`KeyPurpose::code`].
     pub(super) element: u64,
     pub(super) level: u32,
     digits: u32,
@@ -25,8 +23,8 @@ pub(super) struct KeyWire<'a> {
     body: Bytes<'a>,
 }
 
-fn tables(params: &Params, level: usize) -> Result<Vec<&NttTable>> {
-    let specials = params.gadget(level)?.specials;
+fn tables(params: &Params, purpose: KeyPurpose, level: usize) -> Result<Vec<&NttTable>> {
+    let specials = params.key_gadget(purpose, level)?.specials;
     Ok(params
         .q_tables(level)?
         .iter()
@@ -37,10 +35,10 @@ fn tables(params: &Params, level: usize) -> Result<Vec<&NttTable>> {
 /// Limit for the frame of a key-switch key of `level`: its exact size, and a few bytes for the fields.
 ///
 /// # Errors
-/// [`WireError::Engine`] for a level that the parameters do not have.
-pub fn key_frame_limit(params: &Params, level: usize) -> Result<u64> {
-    let digits = params.gadget(level)?.digits;
-    Ok((HEADER_LEN + FIELDS + digits * poly_len(params.degree(), tables(params, level)?)) as u64)
+/// [`WireError::Engine`] for a level that the purpose does not have.
+pub fn key_frame_limit(params: &Params, purpose: KeyPurpose, level: usize) -> Result<u64> {
+    let digits = params.key_gadget(purpose, level)?.digits();
+    Ok((HEADER_LEN + FIELDS + digits * poly_len(params.degree(), tables(params, purpose, level)?)) as u64)
 }
 
 /// Frame of a seeded key-switch key.
@@ -48,16 +46,13 @@ pub fn key_frame_limit(params: &Params, level: usize) -> Result<u64> {
 /// # Errors
 /// [`WireError::Field`] when the bodies do not have the digits and limbs of the level's gadget.
 pub fn encode_key(params: &Params, key: &SeededKeySwitchKey) -> Result<Vec<u8>> {
-    let tables = tables(params, key.level)?;
+    let tables = tables(params, key.purpose, key.level)?;
     let mut body = Vec::with_capacity(poly_len(params.degree(), tables.iter().copied()) * key.bodies.len());
     for digit in &key.bodies {
         pack_poly(digit, &tables, params, &mut body)?;
     }
     let wire = KeyWire {
-        element: match key.purpose {
-            KeyPurpose::Relin => RELIN,
-            KeyPurpose::Galois(element) => element,
-        },
+        element: key.purpose.code(),
         level: key.level as u32,
         digits: key.bodies.len() as u32,
         seed: key.seed,
@@ -78,18 +73,15 @@ pub fn decode_key(params: &Params, bytes: &[u8], limit: u64) -> Result<SeededKey
     let frame = checked_frame(params, bytes, limit, Kind::KeySwitchKey)?;
     let wire: KeyWire<'_> = codec::decode("key-switch key", frame.payload)?;
     let level = checked_level(params, wire.level)?;
-    let purpose = match wire.element {
-        RELIN => KeyPurpose::Relin,
-        odd if odd % 2 == 1 && odd < 2 * params.degree() as u64 => KeyPurpose::Galois(odd),
-        other => {
-            return Err(WireError::Field {
-                what: "Galois element",
-                needed: format!("0 or an odd number below {}", 2 * params.degree()),
-                found: other.to_string(),
-            });
-        }
-    };
-    let digits = params.gadget(level)?.digits;
+    let purpose = KeyPurpose::from_code(wire.element, params.degree()).ok_or_else(|| WireError::Field {
+        what: "purpose of a key-switch key",
+        needed: format!(
+            "0, 4, a Galois element below {} or the code of a raising key",
+            2 * params.degree()
+        ),
+        found: wire.element.to_string(),
+    })?;
+    let digits = params.key_gadget(purpose, level)?.digits();
     if wire.digits as usize != digits {
         return Err(WireError::Field {
             what: "digits of a key-switch key",
@@ -97,7 +89,7 @@ pub fn decode_key(params: &Params, bytes: &[u8], limit: u64) -> Result<SeededKey
             found: wire.digits.to_string(),
         });
     }
-    let bodies = unpack_polys(wire.body.0, digits, &tables(params, level)?, params)?;
+    let bodies = unpack_polys(wire.body.0, digits, &tables(params, purpose, level)?, params)?;
     Ok(SeededKeySwitchKey {
         purpose,
         level,

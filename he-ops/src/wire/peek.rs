@@ -4,7 +4,7 @@ use super::ciphertext::{FullWire, SeededWire};
 use super::codec;
 use super::error::Result;
 use super::frame::{Frame, Kind};
-use super::keys::{KeyWire, RELIN};
+use super::keys::KeyWire;
 
 /// The fields of a payload, as claimed; residues are not looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -15,8 +15,8 @@ pub struct Peek {
     pub scale: Option<f64>,
     /// Parts of a full ciphertext.
     pub parts: Option<usize>,
-    /// Galois element of a key; none for a relinearisation key.
-    pub galois_element: Option<u64>,
+    /// [`KeyPurpose::code`](crate::rlwe::KeyPurpose::code) of a key.
+    pub key_code: Option<u64>,
 }
 
 /// Reads the fields of a frame whose digest is checked.
@@ -32,7 +32,7 @@ pub fn peek(frame: &Frame<'_>) -> Result<Peek> {
                 level,
                 parts,
                 scale: Some(wire.scale),
-                galois_element: None,
+                key_code: None,
             }
         }
         Kind::SeededCiphertext => {
@@ -45,10 +45,9 @@ pub fn peek(frame: &Frame<'_>) -> Result<Peek> {
         }
         Kind::KeySwitchKey => {
             let wire: KeyWire<'_> = codec::decode("key-switch key", frame.payload)?;
-            let galois_element = Some(wire.element).filter(|e| *e != RELIN);
             Peek {
                 level: Some(wire.level as usize),
-                galois_element,
+                key_code: Some(wire.element),
                 ..Peek::default()
             }
         }
