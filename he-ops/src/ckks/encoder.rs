@@ -14,7 +14,8 @@ use crate::ring::{Coeff, Eval, Poly};
 use crate::rlwe::Params;
 use crate::{Error, Result};
 use num_complex::Complex64;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Encodes and decodes for one parameter set. Cheap to clone: the tables are shared.
 #[derive(Clone)]
@@ -24,7 +25,11 @@ pub struct Encoder {
     roots: Arc<[Complex64]>,
     /// 5^j mod 2N for j < N/2.
     powers: Arc<[usize]>,
+    /// Transform tables of subrings, by prime and size.
+    subrings: Arc<Mutex<SubringTwiddles>>,
 }
+
+type SubringTwiddles = HashMap<(u64, usize), Arc<[[u64; 2]]>>;
 
 /// A pattern of period D in evaluation form: the 2D distinct values per prime. Value r stands for the N/2D consecutive
 /// entries from r N/2D on.
@@ -36,6 +41,12 @@ pub struct PeriodicPlaintext {
 }
 
 impl PeriodicPlaintext {
+    /// One period in slots.
+    #[must_use]
+    pub fn period(&self) -> usize {
+        self.period
+    }
+
     /// The 2D values modulo prime `limb`.
     #[must_use]
     pub fn limb(&self, limb: usize) -> &[u64] {
@@ -60,6 +71,7 @@ impl Encoder {
             params: params.clone(),
             roots,
             powers,
+            subrings: Arc::default(),
         }
     }
 
@@ -117,16 +129,77 @@ impl Encoder {
             });
         }
         let mut z: Vec<Complex64> = (0..period).map(|j| pattern.get(j)).collect();
-        let coefficients = self.coefficients(&mut z, scale)?;
+        let q: Vec<&NttTable> = self.params.q_tables(level)?.iter().collect();
+        self.encode_subring(&mut z, scale, &q)
+    }
+
+    /// Encodes one period of slots, a power of two of them, over any primes; `z` is scratch afterwards.
+    ///
+    /// **Cost:** as [`Self::encode_periodic`].
+    ///
+    /// # Errors
+    /// [`Error::Value`] when a value is not finite or does not fit 125 bits at this scale.
+    pub(crate) fn encode_subring(
+        &self,
+        z: &mut [Complex64],
+        scale: f64,
+        tables: &[&NttTable],
+    ) -> Result<PeriodicPlaintext> {
+        let period = z.len();
+        let coefficients = self.coefficients(z, scale)?;
         check_fits(&coefficients, 125.0)?;
-        let q = self.params.q_tables(level)?;
-        let mut values = Vec::with_capacity(2 * period * q.len());
-        for table in q {
+        let mut values = Vec::with_capacity(2 * period * tables.len());
+        for table in tables {
             let start = values.len();
             values.extend(coefficients.iter().map(|&c| reduce_f64(table.modulus(), c)));
-            subring_transform(&mut values[start..], table, self.params.log_n());
+            if 2 * period == self.params.degree() {
+                table.forward(&mut values[start..]);
+            } else {
+                self.subring_transform(&mut values[start..], table);
+            }
         }
         Ok(PeriodicPlaintext { period, values })
+    }
+
+    /// Values of a polynomial in Y = X^(N/2D) of degree below 2D, in the order of the big transform: entry r is the
+    /// value at Y = phi^(2 brv(r) + 1), phi = psi^(N/2D), which the big transform repeats N/2D times in a row.
+    fn subring_transform(&self, values: &mut [u64], table: &NttTable) {
+        let m = table.modulus();
+        let size = values.len();
+        let twiddles = self.subring_twiddles(size, table);
+        let (mut half, mut groups) = (size, 1);
+        while groups < size {
+            half /= 2;
+            for g in 0..groups {
+                let [w, shoup] = twiddles[groups + g];
+                let (lo, hi) = values[2 * g * half..2 * (g + 1) * half].split_at_mut(half);
+                for (a, b) in lo.iter_mut().zip(hi) {
+                    let v = m.mul_shoup(*b, w, shoup);
+                    (*a, *b) = (m.add(*a, v), m.sub(*a, v));
+                }
+            }
+            groups *= 2;
+        }
+    }
+
+    /// Powers of phi in bit-reversed order, each with its Shoup companion; made at first use of a prime and size.
+    fn subring_twiddles(&self, size: usize, table: &NttTable) -> Arc<[[u64; 2]]> {
+        let m = table.modulus();
+        let mut cache = self.subrings.lock().unwrap_or_else(PoisonError::into_inner);
+        cache
+            .entry((m.value(), size))
+            .or_insert_with(|| {
+                let log_size = size.trailing_zeros();
+                let phi = m.pow(table.psi(), 1 << (self.params.log_n() - log_size));
+                let mut twiddles = vec![[0u64; 2]; size];
+                let mut power = 1;
+                for i in 0..size {
+                    twiddles[bit_reverse(i, log_size)] = [power, m.shoup(power)];
+                    power = m.mul(power, phi);
+                }
+                twiddles.into()
+            })
+            .clone()
     }
 
     /// The N/2 slots of a plaintext.
@@ -294,36 +367,6 @@ fn compose(poly: &Poly<Coeff>, tables: &[NttTable]) -> Vec<f64> {
         }
     });
     out
-}
-
-/// Values of a polynomial in Y = X^(N/2D) of degree below 2D, in the order of the big transform: entry r is the value
-/// at Y = phi^(2 brv(r) + 1), phi = psi^(N/2D), which the big transform repeats N/2D times in a row.
-fn subring_transform(values: &mut [u64], table: &NttTable, log_n: u32) {
-    let m = table.modulus();
-    let size = values.len();
-    let log_size = size.trailing_zeros();
-    let phi = m.pow(table.psi(), 1 << (log_n - log_size));
-    // Cooley-Tukey with the powers of phi in bit-reversed order.
-    let mut twiddles = vec![1u64; size];
-    let mut power = 1;
-    for i in 0..size {
-        twiddles[bit_reverse(i, log_size)] = power;
-        power = m.mul(power, phi);
-    }
-    let (mut half, mut groups) = (size, 1);
-    while groups < size {
-        half /= 2;
-        for g in 0..groups {
-            let w = twiddles[groups + g];
-            let shoup = m.shoup(w);
-            let (lo, hi) = values[2 * g * half..2 * (g + 1) * half].split_at_mut(half);
-            for (a, b) in lo.iter_mut().zip(hi) {
-                let v = m.mul_shoup(*b, w, shoup);
-                (*a, *b) = (m.add(*a, v), m.sub(*a, v));
-            }
-        }
-        groups *= 2;
-    }
 }
 
 /// Adds a periodic plaintext to a polynomial of the same level.

@@ -38,6 +38,11 @@ impl Evaluator {
         self.encoder.params()
     }
 
+    /// The keys it evaluates with.
+    pub(crate) fn keys(&self) -> &EvaluationKeys {
+        &self.keys
+    }
+
     /// The encoder it uses for plaintext operands.
     #[must_use]
     pub fn encoder(&self) -> &Encoder {

@@ -294,7 +294,7 @@ impl Params {
     ///
     /// Keys to the ephemeral secret exist at level 0 only, whatever is asked: at a higher modulus a secret of so few
     /// non-zero coefficients is not secure (ePrint 2022/024). Keys from it meet operands below q_0, so that one digit
-    /// and one special prime are enough at every level.
+    /// is enough at every level.
     ///
     /// # Errors
     /// [`Error::Level`] above the highest level that the purpose has; [`Error::Insecure`] when the lowest modulus is
@@ -328,8 +328,7 @@ impl Params {
                 }
             }
             KeyPurpose::Raise(_) => {
-                self.q_tables(level)?;
-                Ok(Gadget::one_digit(1, 1))
+                Ok(Gadget::one_digit(self.gadget(level)?.specials, 1))
             }
         }
     }
