@@ -30,8 +30,8 @@ impl KeyNeeds {
         let uses = plan.key_uses();
         let expanded_bytes = EvaluationKeys::expected_memory_bytes(&params, &plan.keys(), &uses)? as u64;
         let (mut frame_limit, mut total_limit) = (0, 0);
-        for level in keys.values() {
-            let limit = key_frame_limit(&params, *level)?;
+        for (purpose, level) in &keys {
+            let limit = key_frame_limit(&params, *purpose, *level)?;
             frame_limit = limit.max(frame_limit);
             total_limit += limit;
         }
