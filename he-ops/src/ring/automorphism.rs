@@ -29,7 +29,7 @@ pub fn permute(input: &Poly<Eval>, table: &[u32]) -> Poly<Eval> {
 }
 
 /// limb\[i\] = source\[table\[i\]\].
-fn gather(limb: &mut [u64], source: &[u64], table: &[u32]) {
+pub(crate) fn gather(limb: &mut [u64], source: &[u64], table: &[u32]) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx512f") && limb.len() >= 8 {
         gather_lines(limb, source, table);

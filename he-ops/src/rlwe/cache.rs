@@ -11,6 +11,7 @@ use std::sync::Arc;
 pub(super) struct Cache {
     pub mod_up: HashMap<(usize, Range<usize>, usize), Arc<BasisConverter>>,
     pub mod_down: HashMap<(usize, usize), Arc<Division>>,
+    pub mod_down_rescale: HashMap<(usize, usize), Arc<Division>>,
     pub rescale: HashMap<usize, Arc<Division>>,
     pub permutations: HashMap<u64, Arc<Vec<u32>>>,
 }

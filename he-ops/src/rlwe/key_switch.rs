@@ -27,7 +27,7 @@ impl Decomposed<'_> {
     }
 
     /// Every digit modulo prime i of q_0..q_level and the special primes.
-    fn limb(&self, i: usize) -> Vec<&[u64]> {
+    pub(crate) fn limb(&self, i: usize) -> Vec<&[u64]> {
         let mut out: Vec<&[u64]> = Vec::with_capacity(self.extended.len());
         for (digit, extended) in self.extended.iter().enumerate() {
             let range = self.gadget.digit_range(digit, self.level);

@@ -327,9 +327,7 @@ impl Params {
                     _ => Ok(Gadget::one_digit(1, 1)),
                 }
             }
-            KeyPurpose::Raise(_) => {
-                Ok(Gadget::one_digit(self.gadget(level)?.specials, 1))
-            }
+            KeyPurpose::Raise(_) => Ok(Gadget::one_digit(self.gadget(level)?.specials, 1)),
         }
     }
 
@@ -375,6 +373,16 @@ impl Params {
         let drop: Vec<_> = self.p_tables(specials)?.iter().collect();
         cached(&mut self.cache().mod_down, (level, specials), || {
             Division::new(&keep, &drop)
+        })
+    }
+
+    /// Division of QP at `level` (at least 1) by the first `specials` special primes and the last prime of Q.
+    pub(crate) fn mod_down_rescale(&self, level: usize, specials: usize) -> Result<Arc<Division>> {
+        let q: Vec<_> = self.q_tables(level)?.iter().collect();
+        let (keep, last) = q.split_at(level);
+        let drop: Vec<_> = last.iter().copied().chain(self.p_tables(specials)?).collect();
+        cached(&mut self.cache().mod_down_rescale, (level, specials), || {
+            Division::new(keep, &drop)
         })
     }
 

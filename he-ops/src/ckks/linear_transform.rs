@@ -1,0 +1,651 @@
+//! Linear maps of the slots with double hoisting: one decomposition for all baby steps, and no division by the special
+//! primes before a giant step has been summed (ePrint 2018/244, 2020/1203 section 4).
+//!
+//! With offsets k = first + unit (baby_steps g + b) the map is, by Horner's rule in the giant steps g,
+//!
+//! sum_g rot_(s g)( sum_b rot_(-s g)(d_k) (.) rot_(first + unit b)(x) ),  s = unit baby_steps,
+//!
+//! so all giant steps need one key. Everything inside runs modulo Q P, prime by prime: for one prime the baby steps of
+//! that prime are made, used and forgotten, so they never travel to memory as a whole.
+
+use super::ciphertext::{Ciphertext, check_level};
+use super::diagonals::Diagonals;
+use super::encoder::Encoder;
+use super::evaluator::Evaluator;
+use crate::arith::dot::{Output, dot, products, scale_in_place};
+use crate::arith::{Modulus, NttTable};
+use crate::par;
+use crate::ring::automorphism::gather;
+use crate::ring::{Eval, Poly, arena};
+use crate::rlwe::key_switch::{Decomposed, decompose};
+use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeySwitchKey, Params};
+use crate::{Error, Result};
+use num_complex::Complex64;
+use std::sync::Arc;
+
+/// Cost of a giant step in baby steps: a decomposition and a division against one inner product.
+const GIANT_COST: f64 = 3.2;
+/// What one more key is worth, in baby steps.
+const KEY_COST: f64 = 0.9;
+/// Cost of a baby step on a raised operand, whose decomposition is one digit.
+const RAISED_BABY_COST: f64 = 0.4;
+/// Runs of fewer words than this are written out in full.
+const MIN_RUN: usize = 8;
+/// Entries of a limb that are worked on at a time where weights are not constant on runs: baby steps stay in L2.
+const BLOCK: usize = 2048;
+
+/// What the baby steps rotate.
+pub(crate) enum Operand<'a> {
+    /// A ciphertext with its second part decomposed.
+    Switched(&'a Poly<Eval>, Decomposed<'a>, &'a Poly<Eval>),
+    /// A ciphertext raised from the lowest modulus, under the ephemeral secret: the body over Q, the mask over QP.
+    Raised(&'a Poly<Eval>, &'a Poly<Eval>),
+}
+
+impl Operand<'_> {
+    fn body(&self) -> &Poly<Eval> {
+        match self {
+            Self::Switched(body, ..) | Self::Raised(body, _) => body,
+        }
+    }
+
+    /// The key of a rotation, if one is needed: an operand under the ephemeral secret is never left alone.
+    fn purpose(&self, element: u64) -> Option<KeyPurpose> {
+        match self {
+            Self::Switched(..) => (element != 1).then_some(KeyPurpose::Galois(element)),
+            Self::Raised(..) => Some(KeyPurpose::Raise(element)),
+        }
+    }
+
+    fn digits(&self, limb: usize) -> Vec<&[u64]> {
+        match self {
+            Self::Switched(_, decomposed, _) => decomposed.limb(limb),
+            Self::Raised(_, mask) => vec![mask.limb(limb)],
+        }
+    }
+}
+
+/// How the offsets of a map are cut into baby and giant steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Steps {
+    first: i64,
+    unit: i64,
+    baby: usize,
+    giant: usize,
+}
+
+impl Steps {
+    fn choose(map: &Diagonals, raised: bool) -> Option<Self> {
+        let first = map.iter().next()?.0;
+        let last = map.iter().last()?.0;
+        let unit = map.iter().fold(0, |unit, (k, _)| gcd(unit, k - first)).max(1);
+        let count = ((last - first) / unit) as usize + 1;
+        let baby_cost =
+            KEY_COST * if raised { 0.25 } else { 1.0 } + if raised { RAISED_BABY_COST } else { 1.0 };
+        let cost = |baby: usize| baby as f64 * baby_cost + (count.div_ceil(baby) - 1) as f64 * GIANT_COST;
+        let baby = (0..=count.next_power_of_two().trailing_zeros())
+            .map(|b| 1usize << b)
+            .min_by(|a, b| cost(*a).total_cmp(&cost(*b)))?;
+        Some(Self {
+            first,
+            unit,
+            baby: baby.min(count),
+            giant: count.div_ceil(baby),
+        })
+    }
+
+    fn baby_rotation(&self, b: usize) -> i64 {
+        self.first + self.unit * b as i64
+    }
+
+    fn giant_rotation(&self) -> i64 {
+        self.unit * self.baby as i64
+    }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// A map that is ready for ciphertexts of one level: its diagonals as residues modulo Q P.
+///
+/// **Memory:** 2 D words for each diagonal and prime, D the period of the diagonals; N words where D is above N/16.
+pub struct LinearTransform {
+    params: Params,
+    level: usize,
+    gadget: Gadget,
+    raised: bool,
+    plain_scale: f64,
+    steps: Steps,
+    /// Words on which a weight is constant; 1 for weights written out in full.
+    run: usize,
+    /// Per prime of QP: Montgomery residues by run, giant step, baby step. For weights in full: by giant step, baby
+    /// step, entry.
+    weights: Vec<Vec<u64>>,
+}
+
+impl LinearTransform {
+    /// Encodes a map for ciphertexts of `level`, its entries at scale `plain_scale`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a map of no diagonals or more slots than the ring has; [`Error::Value`] when an entry does
+    /// not fit; [`Error::Level`].
+    pub fn new(encoder: &Encoder, map: &Diagonals, level: usize, plain_scale: f64) -> Result<Self> {
+        Self::prepare(encoder, map, level, plain_scale, false)
+    }
+
+    /// The same for operands raised from the lowest modulus.
+    pub(crate) fn on_raised(
+        encoder: &Encoder,
+        map: &Diagonals,
+        level: usize,
+        plain_scale: f64,
+    ) -> Result<Self> {
+        Self::prepare(encoder, map, level, plain_scale, true)
+    }
+
+    fn prepare(
+        encoder: &Encoder,
+        map: &Diagonals,
+        level: usize,
+        plain_scale: f64,
+        raised: bool,
+    ) -> Result<Self> {
+        let params = encoder.params();
+        let steps = Steps::choose(map, raised)
+            .filter(|_| map.dim() <= params.slots())
+            .ok_or(Error::Shape {
+                what: "slots of a linear map with diagonals (at most)",
+                needed: params.slots(),
+                found: map.dim(),
+            })?;
+        let gadget = params.gadget(level)?.clone();
+        let tables: Vec<&NttTable> = params
+            .q_tables(level)?
+            .iter()
+            .chain(params.p_tables(gadget.specials)?)
+            .collect();
+        let period = map.period();
+        let natural = params.degree() / (2 * period);
+        let run = if natural < MIN_RUN { 1 } else { natural };
+        let columns = steps.baby * steps.giant;
+        let words = params.degree() / run;
+        let mut weights: Vec<Vec<u64>> = tables.iter().map(|_| vec![0; columns * words]).collect();
+        let failure = std::sync::Mutex::new(None);
+        // A few diagonals at a time, each over all primes.
+        let jobs: Vec<(usize, Vec<Complex64>)> = map
+            .iter()
+            .map(|(k, d)| {
+                let column = ((k - steps.first) / steps.unit) as usize;
+                let shift = steps.giant_rotation() * (column / steps.baby) as i64;
+                let turned = (0..period)
+                    .map(|j| {
+                        d.get((j as i64 - shift).rem_euclid(map.dim() as i64) as usize)
+                            .copied()
+                    })
+                    .map(Option::unwrap_or_default)
+                    .collect();
+                (column, turned)
+            })
+            .collect();
+        for batch in jobs.chunks(8) {
+            let mut encoded: Vec<_> = batch
+                .iter()
+                .map(|(column, z)| (*column, z.clone(), None))
+                .collect();
+            par::for_each(encoded.iter_mut().collect(), |_, (_, z, out)| {
+                match encoder.encode_subring(z, plain_scale, &tables) {
+                    Ok(plain) => *out = Some(plain),
+                    Err(error) => {
+                        if let Ok(mut slot) = failure.lock() {
+                            *slot = Some(error);
+                        }
+                    }
+                }
+            });
+            par::for_each(
+                weights.iter_mut().zip(&tables).collect(),
+                |i, (weights, table)| {
+                    for (column, _, plain) in &encoded {
+                        let Some(plain) = plain else { continue };
+                        place(
+                            weights,
+                            plain.limb(i),
+                            *column,
+                            columns,
+                            run,
+                            natural,
+                            table.modulus(),
+                        );
+                    }
+                },
+            );
+        }
+        if let Ok(Some(error)) = failure.into_inner() {
+            return Err(error);
+        }
+        Ok(Self {
+            params: params.clone(),
+            level,
+            gadget,
+            raised,
+            plain_scale,
+            steps,
+            run,
+            weights,
+        })
+    }
+
+    /// Level of the operand; the result is one below.
+    #[must_use]
+    pub fn level(&self) -> usize {
+        self.level
+    }
+
+    /// Bytes of the encoded diagonals.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.weights.iter().map(|w| 8 * w.len()).sum()
+    }
+
+    /// Rotations: (baby steps, giant steps).
+    #[must_use]
+    pub fn rotations(&self) -> (usize, usize) {
+        (self.steps.baby, self.steps.giant - 1)
+    }
+
+    /// The keys it needs.
+    #[must_use]
+    pub fn keys(&self) -> EvaluationKeyConfig {
+        let mut config = EvaluationKeyConfig::default();
+        for b in 0..self.steps.baby {
+            let element = self.params.galois_element(self.steps.baby_rotation(b));
+            if self.raised {
+                config.require(KeyPurpose::Raise(element), self.level);
+            } else if element != 1 {
+                config.require(KeyPurpose::Galois(element), self.level);
+            }
+        }
+        if self.steps.giant > 1 {
+            let element = self.params.galois_element(self.steps.giant_rotation());
+            config.require(KeyPurpose::Galois(element), self.level);
+        }
+        config
+    }
+
+    /// The map on a ciphertext.
+    ///
+    /// **Level:** -1. **Scale:** x plain_scale / last prime. **Keys:** [`Self::keys`]. **Cost:** one decomposition, an
+    /// inner product for each baby step; a division, a decomposition and an inner product for each giant step but one;
+    /// one division.
+    ///
+    /// # Errors
+    /// [`Error::Level`], [`Error::Parts`]; [`Error::MissingKey`] naming the rotation.
+    pub fn apply(&self, evaluator: &Evaluator, a: &Ciphertext) -> Result<Ciphertext> {
+        check_level("linear transform", self.level, a.level)?;
+        let [body, mask] = &a.parts[..] else {
+            return Err(Error::Parts {
+                op: "linear transform",
+                needed: 2,
+                found: a.parts.len(),
+            });
+        };
+        let decomposed = decompose(&self.params, mask, self.level, &self.gadget)?;
+        self.apply_to(evaluator, &Operand::Switched(body, decomposed, mask), a.scale)
+    }
+
+    /// The map on an operand whose decomposition is there already.
+    pub(crate) fn apply_to(
+        &self,
+        evaluator: &Evaluator,
+        operand: &Operand<'_>,
+        scale: f64,
+    ) -> Result<Ciphertext> {
+        let mut inner = self.inner_sums(evaluator, operand)?;
+        let mut acc = inner.pop().ok_or(Error::Shape {
+            what: "diagonals of a linear transform",
+            needed: 1,
+            found: 0,
+        })?;
+        let element = self.params.galois_element(self.steps.giant_rotation());
+        while let Some(next) = inner.pop() {
+            acc = self.giant_step(evaluator, &acc, next, element)?;
+        }
+        self.finish(acc, scale)
+    }
+
+    /// For every giant step the sum over the baby steps, modulo QP and times P: (body, mask).
+    fn inner_sums(&self, evaluator: &Evaluator, operand: &Operand<'_>) -> Result<Vec<Wide>> {
+        let params = &self.params;
+        let n = params.degree();
+        let q = params.q_tables(self.level)?;
+        let p = params.p_tables(self.gadget.specials)?;
+        let tables: Vec<&NttTable> = q.iter().chain(p).collect();
+        let babies = (0..self.steps.baby)
+            .map(|b| {
+                Baby::new(
+                    evaluator,
+                    operand,
+                    &self.gadget,
+                    self.level,
+                    self.steps.baby_rotation(b),
+                )
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut sums: Vec<Wide> = (0..self.steps.giant)
+            .map(|_| [(); 2].map(|()| Poly::scratch(tables.len(), n)))
+            .collect();
+        let mut tasks: Vec<[Vec<&mut [u64]>; 2]> =
+            tables.iter().map(|_| [(); 2].map(|()| Vec::new())).collect();
+        for sum in &mut sums {
+            for (part, poly) in sum.iter_mut().enumerate() {
+                for (task, limb) in tasks.iter_mut().zip(poly.words_mut().chunks_mut(n)) {
+                    if let Some(list) = task.get_mut(part) {
+                        list.push(limb);
+                    }
+                }
+            }
+        }
+        par::for_each(tasks, |i, [bodies, masks]| {
+            let (Some(table), Some(weights)) = (tables.get(i), self.weights.get(i)) else {
+                return;
+            };
+            let mut turned = arena::take(2 * self.steps.baby * n);
+            let mut scratch = arena::take(3 * n);
+            for (baby, out) in babies.iter().zip(turned.chunks_mut(2 * n)) {
+                baby.limb(operand, i, self.level, p, table, out, &mut scratch);
+            }
+            self.weigh(&turned, weights, bodies, masks, n, table.modulus());
+        });
+        Ok(sums)
+    }
+
+    /// Multiplies the baby steps of one prime by the weights and sums them for every giant step.
+    fn weigh<'a>(
+        &self,
+        turned: &[u64],
+        weights: &[u64],
+        mut bodies: Vec<&'a mut [u64]>,
+        mut masks: Vec<&'a mut [u64]>,
+        n: usize,
+        modulus: &Modulus,
+    ) {
+        let (baby, giant) = (self.steps.baby, self.steps.giant);
+        if self.run == 1 {
+            for from in (0..n).step_by(BLOCK) {
+                let to = (from + BLOCK).min(n);
+                let cut =
+                    |words: &'_ [u64]| -> (usize, usize) { (from.min(words.len()), to.min(words.len())) };
+                let parts: [Vec<&[u64]>; 2] = [0, 1].map(|part| {
+                    turned
+                        .chunks(n)
+                        .skip(part)
+                        .step_by(2)
+                        .map(|limb| limb.get(from..to).unwrap_or_default())
+                        .collect()
+                });
+                for (g, (body, mask)) in bodies.iter_mut().zip(&mut masks).enumerate() {
+                    let xs: Vec<&[u64]> = weights
+                        .chunks(n)
+                        .skip(g * baby)
+                        .take(baby)
+                        .map(|w| w.get(from..to).unwrap_or_default())
+                        .collect();
+                    let (lo, hi) = cut(body);
+                    let outs = [body.get_mut(lo..hi), mask.get_mut(lo..hi)].map(Option::unwrap_or_default);
+                    products(outs, &xs, [&parts[0], &parts[1]], modulus);
+                }
+            }
+            return;
+        }
+        for (part, outs) in [(0, &mut bodies), (1, &mut masks)] {
+            let mut runs: Vec<_> = outs.iter_mut().map(|out| out.chunks_mut(self.run)).collect();
+            for (r, constants) in weights.chunks(baby * giant).enumerate() {
+                let xs: Vec<&[u64]> = turned
+                    .chunks(n)
+                    .skip(part)
+                    .step_by(2)
+                    .map(|limb| limb.get(r * self.run..(r + 1) * self.run).unwrap_or_default())
+                    .collect();
+                let mut outputs: Vec<Output<'_>> = runs
+                    .iter_mut()
+                    .zip(constants.chunks(baby))
+                    .filter_map(|(runs, weights)| {
+                        Some(Output {
+                            out: runs.next()?,
+                            weights,
+                            start: 0,
+                            modulus,
+                        })
+                    })
+                    .collect();
+                dot(&mut outputs, &xs);
+            }
+        }
+    }
+
+    /// rot(acc) + next, both modulo QP and times P.
+    fn giant_step(&self, evaluator: &Evaluator, acc: &Wide, mut next: Wide, element: u64) -> Result<Wide> {
+        let params = &self.params;
+        let q: Vec<&NttTable> = params.q_tables(self.level)?.iter().collect();
+        let p: Vec<&NttTable> = params.p_tables(self.gadget.specials)?.iter().collect();
+        let [acc_body, acc_mask] = acc;
+        let division = params.mod_down(self.level, self.gadget.specials)?;
+        let small = division
+            .divide(&[(acc_mask, None)], &q, &p)
+            .pop()
+            .ok_or(Error::Shape {
+                what: "parts of a division",
+                needed: 1,
+                found: 0,
+            })?;
+        let decomposed = decompose(params, &small, self.level, &self.gadget)?;
+        let purpose = KeyPurpose::Galois(element);
+        let key = evaluator.keys().get("linear transform", purpose, self.level)?;
+        check_gadget(key, &self.gadget)?;
+        let table = params.permutation(element)?;
+        let n = params.degree();
+        let [next_body, next_mask] = &mut next;
+        let items: Vec<_> = next_body
+            .words_mut()
+            .chunks_mut(n)
+            .zip(next_mask.words_mut().chunks_mut(n))
+            .zip(q.iter().chain(&p))
+            .collect();
+        par::for_each(items, |i, ((body, mask), tables)| {
+            let modulus = tables.modulus();
+            let mut scratch = arena::take(3 * n);
+            let (first, rest) = scratch.split_at_mut(n);
+            let (second, third) = rest.split_at_mut(n);
+            multiply_by_key(&decomposed.limb(i), key, self.level, i, [first, second], modulus);
+            let one = modulus.to_mont52(1);
+            let weights = [one, one];
+            add(third, [first, acc_body.limb(i)], &weights, modulus);
+            gather(first, third, &table);
+            add_assign(body, first, modulus);
+            gather(third, second, &table);
+            add_assign(mask, third, modulus);
+        });
+        Ok(next)
+    }
+
+    /// Division by P and the last prime.
+    fn finish(&self, [body, mask]: Wide, scale: f64) -> Result<Ciphertext> {
+        let q: Vec<&NttTable> = self.params.q_tables(self.level)?.iter().collect();
+        let p = self.params.p_tables(self.gadget.specials)?;
+        let (keep, last) = q.split_at(self.level);
+        let drop: Vec<&NttTable> = last.iter().copied().chain(p).collect();
+        let division = self.params.mod_down_rescale(self.level, self.gadget.specials)?;
+        let parts = division.divide(&[(&body, None), (&mask, None)], keep, &drop);
+        let prime = last.first().map_or(1.0, |t| t.modulus().value() as f64);
+        Ok(Ciphertext {
+            parts,
+            level: self.level.saturating_sub(1),
+            scale: scale * self.plain_scale / prime,
+        })
+    }
+}
+
+/// Body and mask modulo QP.
+pub(crate) type Wide = [Poly<Eval>; 2];
+
+/// One rotation of an operand, prime by prime.
+pub(crate) struct Baby<'k> {
+    key: Option<&'k KeySwitchKey>,
+    permutation: Option<Arc<Vec<u32>>>,
+}
+
+impl<'k> Baby<'k> {
+    pub(crate) fn new(
+        evaluator: &'k Evaluator,
+        operand: &Operand<'_>,
+        gadget: &Gadget,
+        level: usize,
+        rotation: i64,
+    ) -> Result<Self> {
+        let params = evaluator.params();
+        let element = params.galois_element(rotation);
+        let key = match operand.purpose(element) {
+            None => None,
+            Some(purpose) => {
+                let key = evaluator.keys().get("linear transform", purpose, level)?;
+                if matches!(operand, Operand::Switched(..)) {
+                    check_gadget(key, gadget)?;
+                }
+                Some(key)
+            }
+        };
+        let permutation = (element != 1).then(|| params.permutation(element)).transpose()?;
+        Ok(Self { key, permutation })
+    }
+
+    /// Limb i of P times the rotated operand: body, then mask, n words each; `scratch` holds three limbs.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site each; all are limbs and their prime"
+    )]
+    pub(crate) fn limb(
+        &self,
+        operand: &Operand<'_>,
+        i: usize,
+        level: usize,
+        p: &[NttTable],
+        table: &NttTable,
+        out: &mut [u64],
+        scratch: &mut [u64],
+    ) {
+        let modulus = table.modulus();
+        let n = out.len() / 2;
+        let (out_body, out_mask) = out.split_at_mut(n);
+        let (body, rest) = scratch.split_at_mut(n);
+        let (mask, sum) = rest.split_at_mut(n);
+        // P modulo a ciphertext prime; zero modulo a special one.
+        let factor = p.iter().fold(modulus.reduce(1), |acc, t| {
+            modulus.mul(acc, modulus.reduce(t.modulus().value()))
+        });
+        let factor = modulus.to_mont52(if i <= level { factor } else { 0 });
+        match (self.key, operand) {
+            (Some(key), _) => {
+                multiply_by_key(&operand.digits(i), key, level, i, [body, mask], modulus);
+                if i <= level {
+                    let weights = [modulus.to_mont52(1), factor];
+                    add(sum, [body, operand.body().limb(i)], &weights, modulus);
+                } else {
+                    sum.copy_from_slice(body);
+                }
+                match &self.permutation {
+                    Some(permutation) => {
+                        gather(out_body, sum, permutation);
+                        gather(out_mask, mask, permutation);
+                    }
+                    None => {
+                        out_body.copy_from_slice(sum);
+                        out_mask.copy_from_slice(mask);
+                    }
+                }
+            }
+            (None, Operand::Switched(own_body, _, own_mask)) if i <= level => {
+                for (out, own) in [(out_body, own_body), (out_mask, own_mask)] {
+                    out.copy_from_slice(own.limb(i));
+                    scale_in_place(out, factor, 0, modulus);
+                }
+            }
+            _ => out.fill(0),
+        }
+    }
+}
+
+fn check_gadget(key: &KeySwitchKey, gadget: &Gadget) -> Result<()> {
+    if key.gadget == *gadget {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        what: "digits of a key (one made for the level of the transform)",
+        needed: gadget.digits(),
+        found: key.gadget.digits(),
+    })
+}
+
+/// Limb i of the inner product of digits and key: (body, mask).
+fn multiply_by_key(
+    digits: &[&[u64]],
+    key: &KeySwitchKey,
+    level: usize,
+    i: usize,
+    outs: [&mut [u64]; 2],
+    modulus: &Modulus,
+) {
+    // The key has more ciphertext primes than the operand when it was made for a higher level.
+    let at = if i <= level { i } else { i + key.level - level };
+    let bodies: Vec<&[u64]> = key.digits.iter().map(|(b, _)| b.limb(at)).collect();
+    let masks: Vec<&[u64]> = key.digits.iter().map(|(_, a)| a.limb(at)).collect();
+    products(outs, digits, [&bodies, &masks], modulus);
+}
+
+/// out = weights\[0\] xs\[0\] + weights\[1\] xs\[1\].
+fn add(out: &mut [u64], xs: [&[u64]; 2], weights: &[u64; 2], modulus: &Modulus) {
+    let mut output = [Output {
+        out,
+        weights,
+        start: 0,
+        modulus,
+    }];
+    dot(&mut output, &xs);
+}
+
+/// a += b, both below the modulus.
+fn add_assign(a: &mut [u64], b: &[u64], modulus: &Modulus) {
+    let q = modulus.value();
+    for (a, b) in a.iter_mut().zip(b) {
+        let sum = *a + b;
+        *a = sum.min(sum.wrapping_sub(q));
+    }
+}
+
+/// Puts one encoded diagonal into the table of one prime.
+fn place(
+    weights: &mut [u64],
+    values: &[u64],
+    column: usize,
+    columns: usize,
+    run: usize,
+    natural: usize,
+    modulus: &Modulus,
+) {
+    if run > 1 {
+        for (row, &value) in weights.chunks_mut(columns).zip(values) {
+            if let Some(slot) = row.get_mut(column) {
+                *slot = modulus.to_mont52(value);
+            }
+        }
+        return;
+    }
+    let n = values.len() * natural;
+    let Some(limb) = weights.get_mut(column * n..(column + 1) * n) else {
+        return;
+    };
+    for (words, &value) in limb.chunks_mut(natural).zip(values) {
+        words.fill(value);
+    }
+    scale_in_place(limb, modulus.to_mont52(modulus.to_mont52(1)), 0, modulus);
+}
