@@ -4,10 +4,14 @@
 //! log2(N) bits. [`NttTable::new`] checks that the library keeps to it, because [`crate::ring::automorphism`] and the
 //! subring encoder rely on it.
 
+use super::dot::scale_in_place;
 use super::modulus::Modulus;
 use super::primes::primitive_root;
 use crate::{Error, Result};
 use concrete_ntt::prime64::Plan;
+
+#[cfg(target_arch = "x86_64")]
+mod ifma;
 
 /// Transform tables of one prime.
 pub struct NttTable {
@@ -15,6 +19,9 @@ pub struct NttTable {
     plan: Plan,
     psi: u64,
     n_inv: u64,
+    /// Own transform, where the processor has AVX-512 IFMA.
+    #[cfg(target_arch = "x86_64")]
+    ifma: Option<ifma::Tables>,
 }
 
 impl std::fmt::Debug for NttTable {
@@ -74,6 +81,8 @@ impl NttTable {
             .inv(n as u64)
             .ok_or_else(|| refuse(format!("{n} has no inverse modulo {q}")))?;
         Ok(Self {
+            #[cfg(target_arch = "x86_64")]
+            ifma: ifma::Tables::new(log_n, &modulus, psi),
             modulus,
             plan,
             psi,
@@ -101,18 +110,38 @@ impl NttTable {
 
     /// Coefficients to values, in place; entries below q in and out.
     pub fn forward(&self, limb: &mut [u64]) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(tables) = &self.ifma
+            && tables.forward(limb)
+        {
+            return;
+        }
         self.plan.fwd(limb);
     }
 
     /// Values to N times the coefficients, in place; entries below q in and out.
     pub fn inverse_unnormalized(&self, limb: &mut [u64]) {
-        self.plan.inv(limb);
+        self.inverse_scaled(limb, 1, 0);
     }
 
     /// Values to coefficients, in place; entries below q in and out.
     pub fn inverse(&self, limb: &mut [u64]) {
+        self.inverse_scaled(limb, self.n_inv, 0);
+    }
+
+    /// Values to start + weight times N times the coefficients, in place; entries, weight and start below q.
+    pub fn inverse_scaled(&self, limb: &mut [u64], weight: u64, start: u64) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(tables) = &self.ifma
+            && tables.inverse(limb, weight, start)
+        {
+            return;
+        }
         self.plan.inv(limb);
-        self.plan.normalize(limb);
+        if (weight, start) != (1, 0) {
+            let m = &self.modulus;
+            scale_in_place(limb, m.to_mont52(weight), m.to_mont52(start), m);
+        }
     }
 
     /// acc += a * b pointwise; entries below q.
@@ -165,5 +194,45 @@ mod tests {
         assert_ne!(x, poly);
         table.inverse(&mut x);
         assert_eq!(x, poly);
+    }
+
+    /// Own transform and the library's, bit for bit, for random and extreme entries.
+    #[test]
+    fn both_paths_give_the_same_bits() {
+        for log_n in 5..=17 {
+            for bits in [20, 30, 36, 44, 45, 46, 48, 49, 50] {
+                let Ok(q) = ntt_prime_below(bits, log_n, &[]) else {
+                    continue;
+                };
+                let q = Modulus::new(q).unwrap();
+                let table = NttTable::new(log_n, q).unwrap();
+                let random = |i: u64| q.reduce((i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                let fill = [
+                    |_: u64, _: u64, _: u64| 0,
+                    |q: u64, _: u64, _: u64| q - 1,
+                    |q: u64, i: u64, _: u64| (i & 1) * (q - 1),
+                    |q: u64, _: u64, r: u64| if r & 4 == 0 { q - 1 } else { 0 },
+                    |_: u64, _: u64, r: u64| r,
+                ];
+                for fill in fill {
+                    let limb: Vec<u64> = (0..1u64 << log_n)
+                        .map(|i| fill(q.value(), i, random(i)))
+                        .collect();
+                    let (mut ours, mut theirs) = (limb.clone(), limb.clone());
+                    table.forward(&mut ours);
+                    table.plan.fwd(&mut theirs);
+                    assert!(ours == theirs, "forward, 2^{log_n}, {bits} bits");
+                    let (mut ours, mut theirs) = (limb.clone(), limb.clone());
+                    table.inverse_unnormalized(&mut ours);
+                    table.plan.inv(&mut theirs);
+                    assert!(ours == theirs, "inverse, 2^{log_n}, {bits} bits");
+                    let (weight, start) = (random(77), q.value() - 1);
+                    let mut scaled = limb;
+                    table.inverse_scaled(&mut scaled, weight, start);
+                    let want: Vec<u64> = theirs.iter().map(|&v| q.add(q.mul(v, weight), start)).collect();
+                    assert!(scaled == want, "scaled inverse, 2^{log_n}, {bits} bits");
+                }
+            }
+        }
     }
 }
