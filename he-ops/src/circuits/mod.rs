@@ -11,6 +11,7 @@ mod head;
 mod layout;
 mod linear_transform;
 mod polynomial;
+mod power_softmax;
 mod reciprocal;
 mod repack;
 
@@ -20,6 +21,7 @@ pub use head::Head;
 pub use layout::TokenLayout;
 pub use linear_transform::{LinearTransform, Matrix};
 pub use polynomial::ChebyshevSeries;
+pub use power_softmax::PowerSoftmax;
 pub use reciprocal::Reciprocal;
 pub use repack::{inner_sum, replicate, twice_imag_part, twice_real_part};
 
