@@ -22,6 +22,8 @@ pub struct BasisConverter {
     target: Vec<(Vec<u64>, u64)>,
     from: Vec<Modulus>,
     to: Vec<Modulus>,
+    /// Per source prime 1/a_k; and what is added to sum_k y_k/a_k before it is rounded.
+    centering: Option<(Vec<f64>, f64)>,
 }
 
 impl BasisConverter {
@@ -32,6 +34,26 @@ impl BasisConverter {
     pub fn new<'a>(
         from: impl IntoIterator<Item = &'a NttTable>,
         to: impl IntoIterator<Item = &'a NttTable>,
+    ) -> Result<Self> {
+        Self::build(from, to, false)
+    }
+
+    /// The same without the surplus u: the result is x itself, -A/2 <= x <= A/2 (up to 2^-45 A). Needs the limb of
+    /// [`Self::surplus`] after the source limbs.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn centered<'a>(
+        from: impl IntoIterator<Item = &'a NttTable>,
+        to: impl IntoIterator<Item = &'a NttTable>,
+    ) -> Result<Self> {
+        Self::build(from, to, true)
+    }
+
+    fn build<'a>(
+        from: impl IntoIterator<Item = &'a NttTable>,
+        to: impl IntoIterator<Item = &'a NttTable>,
+        centered: bool,
     ) -> Result<Self> {
         let from: Vec<&NttTable> = from.into_iter().collect();
         let to: Vec<Modulus> = to.into_iter().map(|t| *t.modulus()).collect();
@@ -52,25 +74,92 @@ impl BasisConverter {
             })?;
             source.push((a.to_mont52(a.mul(inv, table.n_inv())), a.to_mont52(a.value() / 2)));
         }
+        // The rounded surplus is at least -(n/2 + 1); this much more makes it an unsigned word.
+        let bias = from.len() as u64;
         let target = to
             .iter()
             .map(|b| {
-                let hats: Vec<u64> = (0..from.len()).map(|k| hat(k, b)).collect();
-                let shift = from.iter().zip(&hats).fold(0, |acc, (t, &h)| {
+                let mut hats: Vec<u64> = (0..from.len()).map(|k| hat(k, b)).collect();
+                let mut shift = from.iter().zip(&hats).fold(0, |acc, (t, &h)| {
                     b.add(acc, b.mul(b.reduce(t.modulus().value() / 2), h))
                 });
+                if centered {
+                    let product = from
+                        .iter()
+                        .fold(b.reduce(1), |acc, t| b.mul(acc, b.reduce(t.modulus().value())));
+                    shift = b.sub(shift, b.mul(b.reduce(bias), product));
+                    hats.push(b.neg(product));
+                }
                 (
                     hats.iter().map(|&h| b.to_mont52(h)).collect(),
                     b.to_mont52(b.neg(shift)),
                 )
             })
             .collect();
+        let centering = centered.then(|| {
+            let values = from.iter().map(|t| t.modulus().value());
+            let halves: f64 = values.clone().map(|a| (a / 2) as f64 / a as f64).sum();
+            (values.map(|a| 1.0 / a as f64).collect(), bias as f64 - halves)
+        });
         Ok(Self {
             source,
             target,
             from: from.iter().map(|t| *t.modulus()).collect(),
             to,
+            centering,
         })
+    }
+
+    /// Limbs of a source: one per prime, and that of the surplus.
+    pub(crate) fn source_limbs(&self) -> usize {
+        self.from.len() + usize::from(self.centering.is_some())
+    }
+
+    /// Fills the last source limb from the prepared others, where there is such a limb.
+    pub(crate) fn surplus(&self, source: &mut [u64], n: usize) {
+        let Some((inverses, offset)) = &self.centering else {
+            return;
+        };
+        let Some((limbs, out)) = source.split_at_mut_checked(self.from.len() * n) else {
+            return;
+        };
+        par::for_each(out.chunks_mut(BLOCK).collect(), |b, out| {
+            let mut sum = [*offset; BLOCK];
+            for (limb, inverse) in limbs.chunks(n).zip(inverses) {
+                if let Some(block) = limb.get(b * BLOCK..) {
+                    add_fractions(&mut sum, block, *inverse);
+                }
+            }
+            for (out, sum) in out.iter_mut().zip(sum) {
+                *out = (sum + TWO52).to_bits() & ((1 << 52) - 1);
+            }
+        });
+    }
+
+    /// Targets `first`, `first + 1`, .. of prepared source limbs, on this thread.
+    pub(crate) fn convert_some(&self, first: usize, sources: &[&[u64]], targets: &mut [&mut [u64]]) {
+        let n = targets.iter().map(|t| t.len()).min().unwrap_or(0);
+        for from in (0..n).step_by(BLOCK) {
+            let block = from..(from + BLOCK).min(n);
+            let xs: Vec<&[u64]> = sources
+                .iter()
+                .map(|s| s.get(block.clone()).unwrap_or_default())
+                .collect();
+            let constants = self.target.iter().zip(&self.to).skip(first);
+            let mut outputs: Vec<Output<'_>> = targets
+                .iter_mut()
+                .zip(constants)
+                .filter_map(|(out, ((weights, start), modulus))| {
+                    Some(Output {
+                        out: out.get_mut(block.clone())?,
+                        weights,
+                        start: *start,
+                        modulus,
+                    })
+                })
+                .collect();
+            dot(&mut outputs, &xs);
+        }
     }
 
     /// Source limb k (unnormalised inverse transform) to y_k, in place.
@@ -113,6 +202,31 @@ impl BasisConverter {
     }
 }
 
+/// 2^52: adding it rounds a small number to an integer, which then is the low bits of the sum.
+const TWO52: f64 = (1u64 << 52) as f64;
+
+/// sum\[i\] += block\[i\] * inverse, for words below 2^52.
+fn add_fractions(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
+    #[inline(always)]
+    fn all(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
+        for (sum, &word) in sum.iter_mut().zip(block) {
+            // The word as the low bits of a number in 2^52..2^53: exact, and no conversion instruction.
+            *sum += (f64::from_bits(word | TWO52.to_bits()) - TWO52) * inverse;
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        #[target_feature(enable = "avx512f")]
+        fn wide(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
+            all(sum, block, inverse);
+        }
+        // SAFETY: the feature was detected. The compiler does not fuse products and sums, so the bits are the same.
+        unsafe { wide(sum, block, inverse) };
+        return;
+    }
+    all(sum, block, inverse);
+}
+
 /// Division of a polynomial in values by the product A of its last primes, with rounding: rescaling (one prime) and
 /// ModDown of key switching (all special primes) are both this.
 #[derive(Debug)]
@@ -142,16 +256,25 @@ impl Division {
             })
             .collect::<Result<_>>()?;
         Ok(Self {
-            converter: BasisConverter::new(drop.iter().copied(), keep.iter().copied())?,
+            converter: BasisConverter::centered(drop.iter().copied(), keep.iter().copied())?,
             factors,
         })
+    }
+
+    /// What brings the remainder to the kept primes.
+    pub(crate) fn converter(&self) -> &BasisConverter {
+        &self.converter
+    }
+
+    /// A^-1, -A^-1 and 1 modulo kept prime i, in Montgomery form.
+    pub(crate) fn factors(&self, i: usize) -> [u64; 3] {
+        self.factors.get(i).copied().unwrap_or_default()
     }
 
     /// round(input / A) plus its `add`, over the kept primes, for several polynomials.
     ///
     /// An input holds the kept limbs, then the limbs to divide away. Cost of each: one inverse transform per dropped
-    /// limb, one transform per kept limb. Error at most (dropped limbs)/2 + 1/2 per coefficient, of mean zero. Prime by
-    /// prime, all inputs in turn: they share the transform's tables while these are in the cache.
+    /// limb, one transform per kept limb. Error at most 1/2 per coefficient, of mean zero. Prime by prime, all inputs in turn: they share the transform's tables while these are in the cache.
     #[must_use]
     pub fn divide(
         &self,
@@ -160,9 +283,12 @@ impl Division {
         drop: &[&NttTable],
     ) -> Vec<Poly<Eval>> {
         let n = inputs.first().map_or(1, |(p, _)| p.degree());
-        let mut sources: Vec<_> = inputs.iter().map(|_| arena::take(drop.len() * n)).collect();
+        let mut sources: Vec<_> = inputs
+            .iter()
+            .map(|_| arena::take(self.converter.source_limbs() * n))
+            .collect();
         par::for_each(
-            by_limb(sources.iter_mut().map(|s| s.chunks_mut(n))),
+            by_limb(sources.iter_mut().map(|s| s.chunks_mut(n).take(drop.len()))),
             |k, limbs| {
                 for (limb, (input, _)) in limbs.into_iter().zip(inputs) {
                     if let Some(table) = drop.get(k) {
@@ -174,7 +300,8 @@ impl Division {
             },
         );
         let mut remainders: Vec<_> = inputs.iter().map(|_| arena::take(keep.len() * n)).collect();
-        for (source, remainder) in sources.iter().zip(&mut remainders) {
+        for (source, remainder) in sources.iter_mut().zip(&mut remainders) {
+            self.converter.surplus(source, n);
             self.converter.convert(source, remainder, n);
         }
         let mut outs: Vec<_> = inputs
@@ -205,7 +332,7 @@ impl Division {
 }
 
 /// Turns "for each polynomial its limbs" into "for each limb those of all polynomials".
-fn by_limb<T>(polys: impl Iterator<Item = impl Iterator<Item = T>>) -> Vec<Vec<T>> {
+pub(crate) fn by_limb<T>(polys: impl Iterator<Item = impl Iterator<Item = T>>) -> Vec<Vec<T>> {
     let mut out: Vec<Vec<T>> = Vec::new();
     for limbs in polys {
         for (i, limb) in limbs.enumerate() {

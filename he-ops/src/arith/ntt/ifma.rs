@@ -6,9 +6,10 @@
 //!
 //! A product is Shoup's with 52-bit words: x w - floor(x w' / 2^52) q, w' = floor(w 2^52 / q), lies in \[0, 2q) for any
 //! x below 2^52. Lanes hold values modulo 2^52 (the multiplier reads no more), so the difference needs no mask until
-//! lanes are compared. Two classes of primes:
-//! - below 2^45 nothing is reduced on the way forward: 17 layers add less than 2q each to a start below 35 q;
-//! - below 2^50 the summand of each butterfly is brought below 2q first, so that no value reaches 4q.
+//! lanes are compared. Three classes of primes:
+//! - below 2^45 ([`FREE`]) nothing is reduced on the way forward: 17 layers add less than 2q each to a start below 35 q;
+//! - below 2^48 ([`ROOMY`]) half of the lanes are reduced once in three layers, because 16 q fit in a word;
+//! - below 2^50 ([`TIGHT`]) the summand of each butterfly is brought below 2q first, so that no value reaches 4q.
 //!
 //! The last three layers have as many twiddles as the limb has words. They stand there alone in Montgomery form
 //! (w 2^52 mod q): one more multiplication makes the companion, w q^-1 mod 2^52, and half the bytes stream through the
@@ -30,8 +31,12 @@ use core::arch::x86_64::*;
 const MIN_LOG_N: u32 = 6;
 /// Largest size of the range argument for small primes.
 const MAX_LOG_N: u32 = 17;
-/// Primes below 2^45 are never reduced on the way: 2^52 > 69 q.
-const LAZY_BITS: u32 = 45;
+/// Class of the primes below 2^45: 69 q < 2^52.
+const FREE: u8 = 0;
+/// Class of the primes below 2^48: 16 q < 2^52.
+const ROOMY: u8 = 1;
+/// Class of the primes below 2^50: 4 q < 2^52.
+const TIGHT: u8 = 2;
 
 type Words = AVec<u64, ConstAlign<64>>;
 
@@ -89,10 +94,10 @@ impl Tables {
         }
         // SAFETY: `new` found the features; the limb has the 2^log_n words that the tables were made for.
         unsafe {
-            if self.modulus.bits() <= LAZY_BITS {
-                forward::<true>(self, limb.as_mut_ptr());
-            } else {
-                forward::<false>(self, limb.as_mut_ptr());
+            match self.modulus.bits() {
+                ..=45 => forward::<FREE>(self, limb.as_mut_ptr()),
+                ..=48 => forward::<ROOMY>(self, limb.as_mut_ptr()),
+                _ => forward::<TIGHT>(self, limb.as_mut_ptr()),
             }
         }
         true
@@ -106,10 +111,10 @@ impl Tables {
         }
         // SAFETY: as in `forward`.
         unsafe {
-            if self.modulus.bits() <= LAZY_BITS {
-                inverse::<true>(self, limb.as_mut_ptr(), weight, start);
-            } else {
-                inverse::<false>(self, limb.as_mut_ptr(), weight, start);
+            match self.modulus.bits() {
+                ..=45 => inverse::<FREE>(self, limb.as_mut_ptr(), weight, start),
+                ..=48 => inverse::<ROOMY>(self, limb.as_mut_ptr(), weight, start),
+                _ => inverse::<TIGHT>(self, limb.as_mut_ptr(), weight, start),
             }
         }
         true
@@ -240,15 +245,15 @@ fn pass_layers(left: u32) -> u32 {
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]
-unsafe fn forward<const LAZY: bool>(tables: &Tables, data: *mut u64) {
+unsafe fn forward<const CLASS: u8>(tables: &Tables, data: *mut u64) {
     let prime = Prime::new(&tables.modulus);
     // SAFETY: the caller's limb has 2^log_n words, the size of the root.
-    unsafe { forward_block::<LAZY, true>(tables, prime, data, tables.log_n, 1) };
+    unsafe { forward_block::<CLASS, true>(tables, prime, data, tables.log_n, 1) };
 }
 
 /// The block of node k, 2^log_len words: one pass, then its parts.
 #[target_feature(enable = "avx512f,avx512ifma")]
-unsafe fn forward_block<const LAZY: bool, const FIRST: bool>(
+unsafe fn forward_block<const CLASS: u8, const FIRST: bool>(
     tables: &Tables,
     prime: Prime,
     data: *mut u64,
@@ -261,18 +266,17 @@ unsafe fn forward_block<const LAZY: bool, const FIRST: bool>(
     // < layers is below 2^(log_n - 6), and the table has 2^(log_n - 3) nodes.
     unsafe {
         match layers {
-            1 => forward_pass::<1, 2, LAZY, FIRST>(tables, prime, data, stride, k),
-            2 => forward_pass::<2, 4, LAZY, FIRST>(tables, prime, data, stride, k),
-            3 => forward_pass::<3, 8, LAZY, FIRST>(tables, prime, data, stride, k),
-            4 => forward_pass::<4, 16, LAZY, FIRST>(tables, prime, data, stride, k),
+            1 => forward_pass::<1, 2, CLASS, FIRST>(tables, prime, data, stride, k),
+            2 => forward_pass::<2, 4, CLASS, FIRST>(tables, prime, data, stride, k),
+            3 => forward_pass::<3, 8, CLASS, FIRST>(tables, prime, data, stride, k),
             _ => {}
         }
         for part in 0..1usize << layers {
             let (at, node) = (data.add(part * stride), (k << layers) + part);
             if log_len - layers == MIN_LOG_N {
-                forward_last::<LAZY>(tables, prime, at, node);
+                forward_last::<CLASS>(tables, prime, at, node);
             } else {
-                forward_block::<LAZY, false>(tables, prime, at, log_len - layers, node);
+                forward_block::<CLASS, false>(tables, prime, at, log_len - layers, node);
             }
         }
     }
@@ -280,10 +284,10 @@ unsafe fn forward_block<const LAZY: bool, const FIRST: bool>(
 
 /// One pass: LAYERS layers over R = 2^LAYERS parts of `stride` words.
 ///
-/// Lanes in memory between passes: for small primes values modulo 2^52 below 69 q; for others modulo 2^52 below 4q.
+/// Lanes in memory between passes are modulo 2^52, below 69 q, 14 q and 4 q in the three classes.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
-unsafe fn forward_pass<const LAYERS: usize, const R: usize, const LAZY: bool, const FIRST: bool>(
+unsafe fn forward_pass<const LAYERS: usize, const R: usize, const CLASS: u8, const FIRST: bool>(
     tables: &Tables,
     prime: Prime,
     data: *mut u64,
@@ -293,6 +297,8 @@ unsafe fn forward_pass<const LAYERS: usize, const R: usize, const LAZY: bool, co
     let nodes = tables.shoup.as_ptr();
     // 2q for each of up to 17 layers, so that differences stay positive.
     let bias = set(34 * prime.value);
+    // The same for the three layers of a pass.
+    let six = set(6 * prime.value);
     for i in (0..stride).step_by(8) {
         let mut v = [prime.zero; R];
         for j in 0..R {
@@ -300,11 +306,13 @@ unsafe fn forward_pass<const LAYERS: usize, const R: usize, const LAZY: bool, co
             v[j] = unsafe { load(data.add(j * stride + i)) };
         }
         for j in 0..R / 2 {
-            if LAZY && FIRST {
-                v[j] = _mm512_add_epi64(v[j], bias);
-            } else if !LAZY && !FIRST {
-                v[j] = prime.lower(prime.masked(v[j]), prime.q2);
-            }
+            v[j] = match CLASS {
+                FREE if FIRST => _mm512_add_epi64(v[j], bias),
+                ROOMY if FIRST => _mm512_add_epi64(v[j], six),
+                ROOMY => _mm512_add_epi64(prime.barrett(v[j]), six),
+                TIGHT if !FIRST => prime.lower(prime.masked(v[j]), prime.q2),
+                _ => v[j],
+            };
         }
         for s in 0..LAYERS {
             let d = R >> (s + 1);
@@ -315,22 +323,8 @@ unsafe fn forward_pass<const LAYERS: usize, const R: usize, const LAZY: bool, co
                 // SAFETY: the node is in the table, see forward_block.
                 let [w, companion] = unsafe { *nodes.add((k << s) + (j >> (LAYERS - s))) };
                 let w = [set(w), set(companion)];
-                let x = v[j];
-                let sum = prime.shoup(x, v[j + d], w);
-                let double = _mm512_add_epi64(x, x);
-                if LAZY {
-                    v[j] = sum;
-                    v[j + d] = _mm512_sub_epi64(double, sum);
-                } else if d > 1 && j & (d / 2) == 0 {
-                    // Summands of the next layer: below 2q.
-                    let sum = prime.masked(sum);
-                    v[j] = prime.lower(sum, prime.q2);
-                    v[j + d] = prime.lift(_mm512_sub_epi64(double, sum));
-                } else {
-                    // Factors of the next layer: below 4q modulo 2^52.
-                    v[j] = sum;
-                    v[j + d] = _mm512_sub_epi64(_mm512_add_epi64(double, prime.q2), sum);
-                }
+                let summand = d > 1 && j & (d / 2) == 0;
+                (v[j], v[j + d]) = butterfly::<CLASS>(prime, v[j], v[j + d], w, summand);
             }
         }
         for j in 0..R {
@@ -343,7 +337,7 @@ unsafe fn forward_pass<const LAYERS: usize, const R: usize, const LAZY: bool, co
 /// The last six layers of the 64 words of node k.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
-unsafe fn forward_last<const LAZY: bool>(tables: &Tables, prime: Prime, data: *mut u64, k: usize) {
+unsafe fn forward_last<const CLASS: u8>(tables: &Tables, prime: Prime, data: *mut u64, k: usize) {
     let nodes = tables.shoup.as_ptr();
     let first = tables.log_n == MIN_LOG_N;
     let mut v = [prime.zero; 8];
@@ -351,16 +345,14 @@ unsafe fn forward_last<const LAZY: bool>(tables: &Tables, prime: Prime, data: *m
         // SAFETY: 64 words.
         v[j] = unsafe { load(data.add(8 * j)) };
     }
-    if LAZY && first {
-        let bias = set(34 * prime.value);
-        for j in 0..8 {
-            v[j] = _mm512_add_epi64(v[j], bias);
-        }
-    }
-    if !LAZY {
-        for j in 0..4 {
-            v[j] = prime.lower(prime.masked(v[j]), prime.q2);
-        }
+    let six = set(6 * prime.value);
+    for j in 0..4 {
+        v[j] = match CLASS {
+            FREE if first => _mm512_add_epi64(v[j], set(34 * prime.value)),
+            FREE => v[j],
+            ROOMY => _mm512_add_epi64(prime.barrett(v[j]), six),
+            _ => prime.lower(prime.masked(v[j]), prime.q2),
+        };
     }
     for s in 0..3 {
         let d = 4 >> s;
@@ -371,102 +363,115 @@ unsafe fn forward_last<const LAZY: bool>(tables: &Tables, prime: Prime, data: *m
             // SAFETY: k < 2^(log_n - 5), so the node is below 2^(log_n - 3).
             let [w, companion] = unsafe { *nodes.add((k << s) + (j >> (3 - s))) };
             let w = [set(w), set(companion)];
-            let x = v[j];
-            let sum = prime.shoup(x, v[j + d], w);
-            let double = _mm512_add_epi64(x, x);
-            if LAZY {
-                v[j] = sum;
-                v[j + d] = _mm512_sub_epi64(double, sum);
-            } else if d > 1 && j & (d / 2) == 0 {
-                let sum = prime.masked(sum);
-                v[j] = prime.lower(sum, prime.q2);
-                v[j + d] = prime.lift(_mm512_sub_epi64(double, sum));
-            } else {
-                v[j] = sum;
-                v[j + d] = _mm512_sub_epi64(_mm512_add_epi64(double, prime.q2), sum);
-            }
+            let summand = d > 1 && j & (d / 2) == 0;
+            (v[j], v[j + d]) = butterfly::<CLASS>(prime, v[j], v[j + d], w, summand);
         }
     }
-    // Eight neighbouring nodes of the third last layer, counted from its first.
+    // Eight neighbouring nodes of the third last layer, counted from its first. Four pairs at a time hide the latency
+    // of the multiplier.
     let node = 8 * (k - (1 << (tables.log_n - MIN_LOG_N)));
-    for j in (0..8).step_by(2) {
-        let m = node + j;
-        // SAFETY: m + 1 < n / 8; the layers have n / 8, n / 4 and n / 2 twiddles.
-        let twiddles = unsafe {
-            [
-                _mm512_permutexvar_epi64(
-                    _mm512_set_epi64(1, 1, 1, 1, 0, 0, 0, 0),
-                    _mm512_castsi128_si512(_mm_loadu_si128(tables.mont[0].as_ptr().add(m).cast())),
-                ),
-                _mm512_permutexvar_epi64(
-                    _mm512_set_epi64(3, 3, 1, 1, 2, 2, 0, 0),
-                    _mm512_castsi256_si512(_mm256_loadu_si256(tables.mont[1].as_ptr().add(2 * m).cast())),
-                ),
-                load(tables.mont[2].as_ptr().add(4 * m)),
-            ]
+    let three = set(3 * prime.value);
+    let (mut x, mut y) = ([prime.zero; 4], [prime.zero; 4]);
+    for j in 0..4 {
+        let (a, b) = (v[2 * j], v[2 * j + 1]);
+        x[j] = _mm512_shuffle_i64x2::<0x44>(a, b);
+        y[j] = _mm512_shuffle_i64x2::<0xee>(a, b);
+        x[j] = match CLASS {
+            FREE => x[j],
+            // Products are at least -q here.
+            ROOMY => _mm512_add_epi64(prime.barrett(x[j]), three),
+            _ => prime.lower(prime.masked(x[j]), prime.q2),
         };
-        let (a, b) = (v[j], v[j + 1]);
-        let mut x = _mm512_shuffle_i64x2::<0x44>(a, b);
-        let mut y = _mm512_shuffle_i64x2::<0xee>(a, b);
-        if !LAZY {
-            x = prime.lower(prime.masked(x), prime.q2);
+    }
+    for j in 0..4 {
+        // SAFETY: node + 7 < n / 8, the length of the table.
+        let w = unsafe { _mm_loadu_si128(tables.mont[0].as_ptr().add(node + 2 * j).cast()) };
+        let lanes = _mm512_set_epi64(1, 1, 1, 1, 0, 0, 0, 0);
+        let w = _mm512_permutexvar_epi64(lanes, _mm512_castsi128_si512(w));
+        let (s, d) = cross::<CLASS>(prime, x[j], y[j], w);
+        x[j] = _mm512_shuffle_i64x2::<0x88>(s, d);
+        y[j] = _mm512_shuffle_i64x2::<0xdd>(s, d);
+        if CLASS == TIGHT {
+            x[j] = prime.lower(x[j], prime.q2);
         }
-        (x, y) = cross::<LAZY>(prime, x, y, twiddles[0]);
-        (x, y) = (
-            _mm512_shuffle_i64x2::<0x88>(x, y),
-            _mm512_shuffle_i64x2::<0xdd>(x, y),
-        );
-        if !LAZY {
-            x = prime.lower(x, prime.q2);
+    }
+    for j in 0..4 {
+        // SAFETY: 2 node + 15 < n / 4, the length of the table.
+        let w = unsafe { _mm256_loadu_si256(tables.mont[1].as_ptr().add(2 * node + 4 * j).cast()) };
+        let lanes = _mm512_set_epi64(3, 3, 1, 1, 2, 2, 0, 0);
+        let w = _mm512_permutexvar_epi64(lanes, _mm512_castsi256_si512(w));
+        let (s, d) = cross::<CLASS>(prime, x[j], y[j], w);
+        x[j] = _mm512_unpacklo_epi64(s, d);
+        y[j] = _mm512_unpackhi_epi64(s, d);
+        if CLASS == TIGHT {
+            x[j] = prime.lower(x[j], prime.q2);
         }
-        (x, y) = cross::<LAZY>(prime, x, y, twiddles[1]);
-        (x, y) = (_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
-        if !LAZY {
-            x = prime.lower(x, prime.q2);
-        }
-        (x, y) = cross::<LAZY>(prime, x, y, twiddles[2]);
-        if LAZY {
-            x = prime.masked(prime.barrett(x));
-            y = prime.masked(prime.barrett(y));
+    }
+    for j in 0..4 {
+        // SAFETY: 4 node + 31 < n / 2, the length of the table.
+        let w = unsafe { load(tables.mont[2].as_ptr().add(4 * node + 8 * j)) };
+        let (s, d) = cross::<CLASS>(prime, x[j], y[j], w);
+        let (s, d) = if CLASS == TIGHT {
+            (prime.lower(s, prime.q2), prime.lower(d, prime.q2))
         } else {
-            x = prime.lower(x, prime.q2);
-            y = prime.lower(y, prime.q2);
-        }
-        x = prime.lower(x, prime.q);
-        y = prime.lower(y, prime.q);
+            (prime.masked(prime.barrett(s)), prime.masked(prime.barrett(d)))
+        };
+        let (s, d) = (prime.lower(s, prime.q), prime.lower(d, prime.q));
         // SAFETY: 64 words.
         unsafe {
-            store(
-                data.add(8 * j),
-                _mm512_permutex2var_epi64(x, _mm512_set_epi64(13, 5, 12, 4, 9, 1, 8, 0), y),
-            );
-            store(
-                data.add(8 * j + 8),
-                _mm512_permutex2var_epi64(x, _mm512_set_epi64(15, 7, 14, 6, 11, 3, 10, 2), y),
-            );
+            let a = _mm512_permutex2var_epi64(s, _mm512_set_epi64(13, 5, 12, 4, 9, 1, 8, 0), d);
+            store(data.add(16 * j), a);
+            let b = _mm512_permutex2var_epi64(s, _mm512_set_epi64(15, 7, 14, 6, 11, 3, 10, 2), d);
+            store(data.add(16 * j + 8), b);
         }
     }
 }
 
-/// A butterfly of the last three layers. For large primes x below 2q, both results below 4q.
+/// A butterfly: x + y w and x - y w. For tight primes x is below 2q, y below 4q modulo 2^52, and the results are below
+/// 2q where they are the summands of the next layer, below 4q modulo 2^52 otherwise. For the others both results are
+/// within 2q of x.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
-fn cross<const LAZY: bool>(prime: Prime, x: __m512i, y: __m512i, w: __m512i) -> (__m512i, __m512i) {
-    let w = prime.with_companion(w);
-    if LAZY {
-        let t = prime.mont(prime.zero, y, w);
-        (_mm512_add_epi64(x, t), _mm512_sub_epi64(x, t))
+fn butterfly<const CLASS: u8>(
+    prime: Prime,
+    x: __m512i,
+    y: __m512i,
+    w: Twiddle,
+    summand: bool,
+) -> (__m512i, __m512i) {
+    let sum = prime.shoup(x, y, w);
+    let double = _mm512_add_epi64(x, x);
+    if CLASS != TIGHT {
+        (sum, _mm512_sub_epi64(double, sum))
+    } else if summand {
+        let sum = prime.masked(sum);
+        let difference = prime.lift(_mm512_sub_epi64(double, sum));
+        (prime.lower(sum, prime.q2), difference)
     } else {
+        (sum, _mm512_sub_epi64(_mm512_add_epi64(double, prime.q2), sum))
+    }
+}
+
+/// A butterfly of the last three layers. For tight primes x is below 2q and both results below 4q; for the others both
+/// results are within q of x.
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline]
+fn cross<const CLASS: u8>(prime: Prime, x: __m512i, y: __m512i, w: __m512i) -> (__m512i, __m512i) {
+    let w = prime.with_companion(w);
+    if CLASS == TIGHT {
         let t = prime.mont(prime.q, y, w);
         (
             _mm512_add_epi64(x, t),
             _mm512_sub_epi64(_mm512_add_epi64(x, prime.q2), t),
         )
+    } else {
+        let t = prime.mont(prime.zero, y, w);
+        (_mm512_add_epi64(x, t), _mm512_sub_epi64(x, t))
     }
 }
 
 #[target_feature(enable = "avx512f,avx512ifma")]
-unsafe fn inverse<const LAZY: bool>(tables: &Tables, data: *mut u64, weight: u64, start: u64) {
+unsafe fn inverse<const CLASS: u8>(tables: &Tables, data: *mut u64, weight: u64, start: u64) {
     let prime = Prime::new(&tables.modulus);
     let companion = (u128::from(weight) << WORD52) / u128::from(prime.value);
     let scale = Scale {
@@ -474,7 +479,7 @@ unsafe fn inverse<const LAZY: bool>(tables: &Tables, data: *mut u64, weight: u64
         start: set(start),
     };
     // SAFETY: the caller's limb has 2^log_n words, the size of the root.
-    unsafe { inverse_block::<LAZY, true>(tables, prime, scale, data, tables.log_n, 1) };
+    unsafe { inverse_block::<CLASS, true>(tables, prime, scale, data, tables.log_n, 1) };
 }
 
 /// What the last pass of the inverse multiplies with, and adds.
@@ -499,7 +504,7 @@ impl Scale {
 ///
 /// `k` counts from the end of its layer: what the forward transform has at node 3 2^l - 1 - k.
 #[target_feature(enable = "avx512f,avx512ifma")]
-unsafe fn inverse_block<const LAZY: bool, const LAST: bool>(
+unsafe fn inverse_block<const CLASS: u8, const LAST: bool>(
     tables: &Tables,
     prime: Prime,
     scale: Scale,
@@ -514,31 +519,30 @@ unsafe fn inverse_block<const LAZY: bool, const LAST: bool>(
         for part in 0..1usize << layers {
             let (at, node) = (data.add(part * stride), (k << layers) + (1 << layers) - 1 - part);
             if log_len - layers == MIN_LOG_N {
-                inverse_last::<LAZY>(tables, prime, at, node);
+                inverse_last::<CLASS>(tables, prime, at, node);
                 if LAST && layers == 0 {
                     for j in 0..8 {
                         store(at.add(8 * j), scale.apply(prime, load(at.add(8 * j))));
                     }
                 }
             } else {
-                inverse_block::<LAZY, false>(tables, prime, scale, at, log_len - layers, node);
+                inverse_block::<CLASS, false>(tables, prime, scale, at, log_len - layers, node);
             }
         }
         match layers {
-            1 => inverse_pass::<1, 2, LAZY, LAST>(tables, prime, scale, data, stride, k),
-            2 => inverse_pass::<2, 4, LAZY, LAST>(tables, prime, scale, data, stride, k),
-            3 => inverse_pass::<3, 8, LAZY, LAST>(tables, prime, scale, data, stride, k),
-            4 => inverse_pass::<4, 16, LAZY, LAST>(tables, prime, scale, data, stride, k),
+            1 => inverse_pass::<1, 2, CLASS, LAST>(tables, prime, scale, data, stride, k),
+            2 => inverse_pass::<2, 4, CLASS, LAST>(tables, prime, scale, data, stride, k),
+            3 => inverse_pass::<3, 8, CLASS, LAST>(tables, prime, scale, data, stride, k),
             _ => {}
         }
     }
 }
 
-/// One butterfly of the inverse, x and y below 2^`log_bound` q: (x + y, (y - x) w). For large primes the bound is 2q
-/// and both results keep to it; for small ones the sum is below twice the bound, the product below 2q.
+/// One butterfly of the inverse, x and y below `bound`: (x + y, (y - x) w). For tight primes the bound is 2q and both
+/// results keep to it; for the others the sum is below twice the bound, the product below 2q.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
-fn back<const LAZY: bool>(
+fn back<const CLASS: u8>(
     prime: Prime,
     bound: __m512i,
     x: __m512i,
@@ -548,17 +552,17 @@ fn back<const LAZY: bool>(
     let sum = _mm512_add_epi64(x, y);
     let difference = _mm512_sub_epi64(_mm512_add_epi64(y, bound), x);
     let product = prime.shoup(prime.zero, difference, w);
-    if LAZY {
-        (sum, product)
-    } else {
+    if CLASS == TIGHT {
         (prime.lower(sum, prime.q2), prime.masked(product))
+    } else {
+        (sum, product)
     }
 }
 
-/// One pass of the inverse. Lanes in memory between passes are below 2q, modulo 2^52 for small primes.
+/// One pass of the inverse. Lanes in memory between passes are below 2q, modulo 2^52 except for tight primes.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
-unsafe fn inverse_pass<const LAYERS: usize, const R: usize, const LAZY: bool, const LAST: bool>(
+unsafe fn inverse_pass<const LAYERS: usize, const R: usize, const CLASS: u8, const LAST: bool>(
     tables: &Tables,
     prime: Prime,
     scale: Scale,
@@ -575,10 +579,10 @@ unsafe fn inverse_pass<const LAYERS: usize, const R: usize, const LAZY: bool, co
         }
         for s in (0..LAYERS).rev() {
             let d = R >> (s + 1);
-            let bound = if LAZY {
-                set((2 * prime.value) << (LAYERS - 1 - s))
-            } else {
+            let bound = if CLASS == TIGHT {
                 prime.q2
+            } else {
+                set((2 * prime.value) << (LAYERS - 1 - s))
             };
             for j in 0..R {
                 if j & d != 0 {
@@ -586,13 +590,13 @@ unsafe fn inverse_pass<const LAYERS: usize, const R: usize, const LAZY: bool, co
                 }
                 // SAFETY: the node is in the table, see forward_block.
                 let [w, companion] = unsafe { *nodes.add((k << s) + (1 << s) - 1 - (j >> (LAYERS - s))) };
-                (v[j], v[j + d]) = back::<LAZY>(prime, bound, v[j], v[j + d], [set(w), set(companion)]);
+                (v[j], v[j + d]) = back::<CLASS>(prime, bound, v[j], v[j + d], [set(w), set(companion)]);
             }
         }
         for j in 0..R {
             if LAST {
                 v[j] = scale.apply(prime, v[j]);
-            } else if LAZY && j < R / 2 {
+            } else if CLASS != TIGHT && j < R / 2 {
                 v[j] = prime.barrett(v[j]);
             }
             // SAFETY: as for the loads.
@@ -604,52 +608,69 @@ unsafe fn inverse_pass<const LAYERS: usize, const R: usize, const LAZY: bool, co
 /// The first six layers of the inverse for the 64 words of node k, counted from the end.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
-unsafe fn inverse_last<const LAZY: bool>(tables: &Tables, prime: Prime, data: *mut u64, k: usize) {
+unsafe fn inverse_last<const CLASS: u8>(tables: &Tables, prime: Prime, data: *mut u64, k: usize) {
     let nodes = tables.shoup.as_ptr();
     let mut v = [prime.zero; 8];
     let node = 8 * (k - (1 << (tables.log_n - MIN_LOG_N)));
-    for j in (0..8).step_by(2) {
-        // The pair of the parts j and j + 1, counted from the end.
-        let m = node + 6 - j;
-        // SAFETY: as in forward_last.
-        let twiddles = unsafe {
-            [
-                _mm512_permutexvar_epi64(
-                    _mm512_set_epi64(0, 0, 0, 0, 1, 1, 1, 1),
-                    _mm512_castsi128_si512(_mm_loadu_si128(tables.mont[0].as_ptr().add(m).cast())),
-                ),
-                _mm512_permutexvar_epi64(
-                    _mm512_set_epi64(0, 0, 2, 2, 1, 1, 3, 3),
-                    _mm512_castsi256_si512(_mm256_loadu_si256(tables.mont[1].as_ptr().add(2 * m).cast())),
-                ),
-                _mm512_permutexvar_epi64(
-                    _mm512_set_epi64(0, 1, 2, 3, 4, 5, 6, 7),
-                    load(tables.mont[2].as_ptr().add(4 * m)),
-                ),
-            ]
+    let (mut x, mut y) = ([prime.zero; 4], [prime.zero; 4]);
+    for j in 0..4 {
+        // The parts 2j and 2j + 1 are the pair 3 - j from the end; a layer's twiddles run backwards.
+        let m = 4 * node + 8 * (3 - j);
+        // SAFETY: 64 words; the tables as in forward_last.
+        let (a, b, w) = unsafe {
+            (
+                load(data.add(16 * j)),
+                load(data.add(16 * j + 8)),
+                load(tables.mont[2].as_ptr().add(m)),
+            )
         };
-        // SAFETY: 64 words.
-        let (a, b) = unsafe { (load(data.add(8 * j)), load(data.add(8 * j + 8))) };
-        let mut x = _mm512_permutex2var_epi64(a, _mm512_set_epi64(14, 12, 6, 4, 10, 8, 2, 0), b);
-        let mut y = _mm512_permutex2var_epi64(a, _mm512_set_epi64(15, 13, 7, 5, 11, 9, 3, 1), b);
-        (x, y) = cross_back::<LAZY>(prime, prime.q2, x, y, twiddles[2]);
-        (x, y) = (_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
-        (x, y) = cross_back::<LAZY>(prime, prime.q2, x, y, twiddles[1]);
-        (x, y) = (
-            _mm512_permutex2var_epi64(x, _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0), y),
-            _mm512_permutex2var_epi64(x, _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4), y),
-        );
-        let bound = if LAZY { set(4 * prime.value) } else { prime.q2 };
-        (x, y) = cross_back::<LAZY>(prime, bound, x, y, twiddles[0]);
-        v[j] = _mm512_shuffle_i64x2::<0x44>(x, y);
-        v[j + 1] = _mm512_shuffle_i64x2::<0xee>(x, y);
+        let w = _mm512_permutexvar_epi64(_mm512_set_epi64(0, 1, 2, 3, 4, 5, 6, 7), w);
+        let even = _mm512_permutex2var_epi64(a, _mm512_set_epi64(14, 12, 6, 4, 10, 8, 2, 0), b);
+        let odd = _mm512_permutex2var_epi64(a, _mm512_set_epi64(15, 13, 7, 5, 11, 9, 3, 1), b);
+        let (s, d) = cross_back::<CLASS>(prime, prime.q2, even, odd, w);
+        x[j] = _mm512_unpacklo_epi64(s, d);
+        y[j] = _mm512_unpackhi_epi64(s, d);
     }
+    for j in 0..4 {
+        let m = 2 * node + 4 * (3 - j);
+        // SAFETY: as in forward_last.
+        let w = unsafe { _mm256_loadu_si256(tables.mont[1].as_ptr().add(m).cast()) };
+        let lanes = _mm512_set_epi64(0, 0, 2, 2, 1, 1, 3, 3);
+        let w = _mm512_permutexvar_epi64(lanes, _mm512_castsi256_si512(w));
+        let (s, d) = cross_back::<CLASS>(prime, prime.q2, x[j], y[j], w);
+        x[j] = _mm512_permutex2var_epi64(s, _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0), d);
+        y[j] = _mm512_permutex2var_epi64(s, _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4), d);
+    }
+    // Entries are below q at the start, so the third layer has sums below 4q, and below 8q after it.
+    let four = if CLASS == TIGHT {
+        prime.q2
+    } else {
+        set(4 * prime.value)
+    };
+    for j in 0..4 {
+        let m = node + 2 * (3 - j);
+        // SAFETY: as in forward_last.
+        let w = unsafe { _mm_loadu_si128(tables.mont[0].as_ptr().add(m).cast()) };
+        let lanes = _mm512_set_epi64(0, 0, 0, 0, 1, 1, 1, 1);
+        let w = _mm512_permutexvar_epi64(lanes, _mm512_castsi128_si512(w));
+        let (mut s, d) = cross_back::<CLASS>(prime, four, x[j], y[j], w);
+        if CLASS == ROOMY {
+            s = prime.barrett(s);
+        }
+        v[2 * j] = _mm512_shuffle_i64x2::<0x44>(s, d);
+        v[2 * j + 1] = _mm512_shuffle_i64x2::<0xee>(s, d);
+    }
+    let low = if CLASS == FREE {
+        8 * prime.value
+    } else {
+        2 * prime.value
+    };
     for s in (0..3).rev() {
         let d = 4 >> s;
-        let bound = if LAZY {
-            set((8 * prime.value) << (2 - s))
-        } else {
+        let bound = if CLASS == TIGHT {
             prime.q2
+        } else {
+            set(low << (2 - s))
         };
         for j in 0..8 {
             if j & d != 0 {
@@ -657,11 +678,11 @@ unsafe fn inverse_last<const LAZY: bool>(tables: &Tables, prime: Prime, data: *m
             }
             // SAFETY: as in forward_last.
             let [w, companion] = unsafe { *nodes.add((k << s) + (1 << s) - 1 - (j >> (3 - s))) };
-            (v[j], v[j + d]) = back::<LAZY>(prime, bound, v[j], v[j + d], [set(w), set(companion)]);
+            (v[j], v[j + d]) = back::<CLASS>(prime, bound, v[j], v[j + d], [set(w), set(companion)]);
         }
     }
     for j in 0..8 {
-        if LAZY && j < 4 {
+        if CLASS != TIGHT && j < 4 {
             v[j] = prime.barrett(v[j]);
         }
         // SAFETY: 64 words.
@@ -672,7 +693,7 @@ unsafe fn inverse_last<const LAZY: bool>(tables: &Tables, prime: Prime, data: *m
 /// [`back`] across the lanes.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
-fn cross_back<const LAZY: bool>(
+fn cross_back<const CLASS: u8>(
     prime: Prime,
     bound: __m512i,
     x: __m512i,
@@ -683,9 +704,9 @@ fn cross_back<const LAZY: bool>(
     let sum = _mm512_add_epi64(x, y);
     let difference = _mm512_sub_epi64(_mm512_add_epi64(y, bound), x);
     let product = prime.mont(prime.q, difference, w);
-    if LAZY {
-        (sum, product)
-    } else {
+    if CLASS == TIGHT {
         (prime.lower(sum, prime.q2), product)
+    } else {
+        (sum, product)
     }
 }
