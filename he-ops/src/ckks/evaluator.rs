@@ -7,9 +7,8 @@ use super::weighted_sum::{Row, weighted_sums};
 use crate::arith::dot::{Output, dot};
 use crate::arith::{Modulus, NttTable};
 use crate::par;
-use crate::ring::automorphism::permute;
 use crate::ring::{Eval, Poly};
-use crate::rlwe::key_switch::{Decomposed, decompose, switch};
+use crate::rlwe::key_switch::{DivideBy, Target, switch_all};
 use crate::rlwe::{EvaluationKeys, KeyPurpose, Params};
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -136,6 +135,33 @@ impl Evaluator {
         Ok(out)
     }
 
+    /// a * p for an encoded vector of the same level, not rescaled.
+    ///
+    /// **Level:** kept. **Scale:** product of both. **Cost:** 2 (level + 1) pointwise products; no key.
+    ///
+    /// # Errors
+    /// [`Error::Level`] when the operands disagree.
+    pub fn mul_plain(&self, a: &Ciphertext, p: &Plaintext) -> Result<Ciphertext> {
+        check_level("mul_plain", a.level, p.level)?;
+        let q = self.tables(a.level)?;
+        let n = self.params().degree();
+        let product = |part: &Poly<Eval>| {
+            let mut out = Poly::zero(q.len(), n);
+            par::for_each(
+                out.words_mut().chunks_mut(n).zip(q).collect(),
+                |i, (limb, table): (&mut [u64], &NttTable)| {
+                    table.mul_accumulate(limb, part.limb(i), p.poly.limb(i));
+                },
+            );
+            out
+        };
+        Ok(Ciphertext {
+            parts: a.parts.iter().map(product).collect(),
+            level: a.level,
+            scale: a.scale * p.scale,
+        })
+    }
+
     /// a * b slot by slot, as three parts.
     ///
     /// **Level:** equal for both and kept. **Scale:** product of both. **Cost:** 4 (level + 1) pointwise products; no key.
@@ -190,10 +216,14 @@ impl Evaluator {
             [_, _] => Ok(a.clone()),
             [c0, c1, c2] => {
                 let key = self.keys.get("relinearize", KeyPurpose::Relin, a.level)?;
-                let decomposed = decompose(self.params(), c2, a.level, &key.gadget)?;
-                let parts = switch(self.params(), &decomposed, key, [Some(c0), Some(c1)])?;
+                let target = Target {
+                    key,
+                    permutation: None,
+                };
+                let add = [Some(c0), Some(c1)];
+                let parts = switch_all(self.params(), c2, a.level, add, &[target], DivideBy::Specials)?.pop();
                 Ok(Ciphertext {
-                    parts,
+                    parts: parts.unwrap_or_default(),
                     level: a.level,
                     scale: a.scale,
                 })
@@ -349,7 +379,7 @@ impl Evaluator {
     /// # Errors
     /// [`Error::MissingKey`] naming the rotation; [`Error::Parts`] when `a` is not relinearized.
     pub fn rotate(&self, a: &Ciphertext, k: i64) -> Result<Ciphertext> {
-        self.automorphism("rotate", a, self.params().galois_element(k), &mut None)
+        self.automorphism("rotate", a, self.params().galois_element(k))
     }
 
     /// Rotates one ciphertext by several steps with one decomposition.
@@ -360,11 +390,8 @@ impl Evaluator {
     /// # Errors
     /// As [`Self::rotate`].
     pub fn rotate_hoisted(&self, a: &Ciphertext, steps: &[i64]) -> Result<Vec<Ciphertext>> {
-        let mut shared = None;
-        steps
-            .iter()
-            .map(|&k| self.automorphism("rotate_hoisted", a, self.params().galois_element(k), &mut shared))
-            .collect()
+        let elements: Vec<u64> = steps.iter().map(|&k| self.params().galois_element(k)).collect();
+        self.automorphisms("rotate_hoisted", a, &elements)
     }
 
     /// Complex conjugate of every slot.
@@ -374,39 +401,37 @@ impl Evaluator {
     /// # Errors
     /// As [`Self::rotate`].
     pub fn conjugate(&self, a: &Ciphertext) -> Result<Ciphertext> {
-        self.automorphism(
-            "conjugate",
-            a,
-            self.params().galois_element_conjugate(),
-            &mut None,
-        )
+        self.automorphism("conjugate", a, self.params().galois_element_conjugate())
     }
 
-    fn automorphism<'a>(
-        &self,
-        op: &'static str,
-        a: &'a Ciphertext,
-        element: u64,
-        shared: &mut Option<Decomposed<'a>>,
-    ) -> Result<Ciphertext> {
+    fn automorphism(&self, op: &'static str, a: &Ciphertext, element: u64) -> Result<Ciphertext> {
+        let mut one = self.automorphisms(op, a, &[element])?;
+        Ok(one.pop().unwrap_or_else(|| a.clone()))
+    }
+
+    /// One result per element. Those whose keys have one gadget share a decomposition.
+    fn automorphisms(&self, op: &'static str, a: &Ciphertext, elements: &[u64]) -> Result<Vec<Ciphertext>> {
         let (c0, c1) = two_parts(op, a)?;
-        if element == 1 {
-            return Ok(a.clone());
+        let mut out = vec![a.clone(); elements.len()];
+        let mut waiting: Vec<(&mut Ciphertext, Target<'_>)> = Vec::with_capacity(elements.len());
+        for (slot, &element) in out.iter_mut().zip(elements).filter(|(_, element)| **element != 1) {
+            let key = self.keys.get(op, KeyPurpose::Galois(element), a.level)?;
+            let permutation = Some(self.params().permutation(element)?);
+            waiting.push((slot, Target { key, permutation }));
         }
-        let key = self.keys.get(op, KeyPurpose::Galois(element), a.level)?;
-        let decomposed = match shared.take() {
-            Some(d) if *d.gadget() == key.gadget => d,
-            _ => decompose(self.params(), c1, a.level, &key.gadget)?,
-        };
-        let switched = switch(self.params(), &decomposed, key, [Some(c0), None])?;
-        *shared = Some(decomposed);
-        let table = self.params().permutation(element)?;
-        let parts = switched.iter().map(|part| permute(part, &table)).collect();
-        Ok(Ciphertext {
-            parts,
-            level: a.level,
-            scale: a.scale,
-        })
+        while let Some((_, Target { key, .. })) = waiting.first() {
+            let gadget = &key.gadget;
+            let (now, later): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(|(_, t)| t.key.gadget == *gadget);
+            let (slots, targets): (Vec<_>, Vec<_>) = now.into_iter().unzip();
+            let add = [Some(c0), None];
+            let results = switch_all(self.params(), c1, a.level, add, &targets, DivideBy::Specials)?;
+            for (slot, parts) in slots.into_iter().zip(results) {
+                slot.parts = parts;
+            }
+            waiting = later;
+        }
+        Ok(out)
     }
 
     /// sum_i weights\[i\] (.) inputs\[i\]. See [`weighted_sums`].

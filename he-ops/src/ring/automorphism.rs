@@ -28,16 +28,25 @@ pub fn permute(input: &Poly<Eval>, table: &[u32]) -> Poly<Eval> {
     out
 }
 
-/// limb\[i\] = source\[table\[i\]\].
+/// limb\[i\] = source\[table\[i\]\], modulo the length of the source.
+///
+/// So a block can be permuted by itself: `source` is then the aligned block that [`source_block`] tells, `table` the part
+/// of the permutation for the block of the result.
 pub(crate) fn gather(limb: &mut [u64], source: &[u64], table: &[u32]) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx512f") && limb.len() >= 8 {
         gather_lines(limb, source, table);
         return;
     }
+    let mask = source.len().wrapping_sub(1);
     for (word, &from) in limb.iter_mut().zip(table) {
-        *word = source.get(from as usize).copied().unwrap_or_default();
+        *word = source.get(from as usize & mask).copied().unwrap_or_default();
     }
+}
+
+/// Where the aligned block of `len` values begins that a permutation maps onto the block at `at`; `len` is a power of two.
+pub(crate) fn source_block(table: &[u32], at: usize, len: usize) -> usize {
+    table.get(at).map_or(at, |&from| from as usize & !(len - 1))
 }
 
 /// The same, eight words at a time: in bit-reversed order an automorphism maps every aligned block of 2^b values onto
@@ -59,13 +68,14 @@ fn gather_lines(limb: &mut [u64], source: &[u64], table: &[u32]) {
 
     #[target_feature(enable = "avx512f")]
     fn all(limb: &mut [u64], source: &[u64], table: &[u32]) {
+        let mask = (source.len() / 8).wrapping_sub(1);
         for (out, index) in limb
             .as_chunks_mut::<8>()
             .0
             .iter_mut()
             .zip(table.as_chunks::<8>().0)
         {
-            if let Some(line) = source.as_chunks::<8>().0.get(index[0] as usize / 8) {
+            if let Some(line) = source.as_chunks::<8>().0.get(index[0] as usize / 8 & mask) {
                 *out = permute_line(line, index);
             }
         }
