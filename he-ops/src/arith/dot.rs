@@ -8,6 +8,7 @@
 //! same results bit for bit.
 #![expect(
     clippy::indexing_slicing,
+    clippy::needless_range_loop,
     reason = "hot loops; lengths are checked once at the entrance"
 )]
 
@@ -57,14 +58,20 @@ pub fn dot(outputs: &mut [Output<'_>], xs: &[&[u64]]) {
         let body = len / 8 * 8;
         let mut rest = &mut *outputs;
         while !rest.is_empty() {
-            let take = if rest.len() >= 4 { 4 } else { 1 };
+            let take = match rest.len() {
+                // Tiles of even sizes: one alone reads each vector for two products only.
+                5 | 6 => 3,
+                n => n.min(4),
+            };
             let (tile, tail) = rest.split_at_mut(take);
             // SAFETY: the features were detected; `body` is at most the length of every slice of tile and xs, and
             // every weights slice has at least xs.len() entries.
             unsafe {
                 match take {
-                    4 => ifma::tile::<4>(tile, xs, body),
-                    _ => ifma::tile::<1>(tile, xs, body),
+                    4 => ifma::tile::<4, 2>(tile, xs, body),
+                    3 => ifma::tile::<3, 2>(tile, xs, body),
+                    2 => ifma::tile::<2, 4>(tile, xs, body),
+                    _ => ifma::tile::<1, 4>(tile, xs, body),
                 }
             }
             rest = tail;
@@ -155,8 +162,18 @@ fn portable(outputs: &mut [Output<'_>], xs: &[&[u64]], from: usize, to: usize) {
 
 #[cfg(target_arch = "x86_64")]
 mod ifma {
-    use super::{MASK52, Modulus, Output, WORD52, reduction_mask};
+    use super::{MASK52, Modulus, Output, WORD52};
     use core::arch::x86_64::*;
+
+    /// Terms whose sum needs no reduction on the way and two subtractions at the end: a term is below 2^50 p, so its
+    /// high word is at most p / 4. With p at the start, 11 terms and their carries stay below 4 p.
+    const FEW: usize = 11;
+
+    /// More terms are folded after every so many: 2 p and as many high words and carries stay below 2^52.
+    fn fold_after(modulus: &Modulus) -> u64 {
+        let p = modulus.value();
+        ((1 << WORD52) - 2 * p - 1) / (p / 4 + 2)
+    }
 
     /// One modulus in every lane.
     #[derive(Clone, Copy)]
@@ -164,8 +181,8 @@ mod ifma {
         p: __m512i,
         /// floor(2^52 / p).
         mu: __m512i,
-        /// -p^-1 mod 2^52.
-        neg_inv: __m512i,
+        /// p^-1 mod 2^52.
+        inv: __m512i,
     }
 
     impl Prime {
@@ -175,11 +192,11 @@ mod ifma {
             Self {
                 p: _mm512_set1_epi64(modulus.value() as i64),
                 mu: _mm512_set1_epi64(((1u64 << WORD52) / modulus.value()) as i64),
-                neg_inv: _mm512_set1_epi64(modulus.neg_inv52() as i64),
+                inv: _mm512_set1_epi64(((1u64 << WORD52) - modulus.neg_inv52()) as i64),
             }
         }
 
-        /// r mod p for lanes below 2^52: the quotient from mu is short by at most two.
+        /// r mod p for lanes below 2^52: r (1/p - mu / 2^52) < 1, so the quotient from mu is short by at most one.
         #[target_feature(enable = "avx512f,avx512ifma")]
         #[inline]
         fn barrett(self, r: __m512i) -> __m512i {
@@ -187,70 +204,117 @@ mod ifma {
             let quotient = _mm512_madd52hi_epu64(zero, r, self.mu);
             // quotient * p is below 2^52, so its low word is the whole product.
             let r = _mm512_sub_epi64(r, _mm512_madd52lo_epu64(zero, quotient, self.p));
-            let r = _mm512_min_epu64(r, _mm512_sub_epi64(r, self.p));
             _mm512_min_epu64(r, _mm512_sub_epi64(r, self.p))
         }
 
-        /// The same sum with a low word below 2^52 and a high word below p.
+        /// The same sum with a low word below 2^52 and a high word of p to 2 p.
         #[target_feature(enable = "avx512f,avx512ifma")]
         #[inline]
         fn fold(self, lo: __m512i, hi: __m512i) -> (__m512i, __m512i) {
             let high = _mm512_add_epi64(hi, _mm512_srli_epi64::<WORD52>(lo));
             (
                 _mm512_and_si512(lo, _mm512_set1_epi64(MASK52 as i64)),
-                self.barrett(high),
+                _mm512_add_epi64(self.barrett(high), self.p),
             )
         }
 
-        /// (lo + 2^52 hi) / 2^52 mod p: one Montgomery step.
+        /// (lo + 2^52 hi) / 2^52 mod p for a high word of at least p: one Montgomery step.
         #[target_feature(enable = "avx512f,avx512ifma")]
         #[inline]
-        fn reduce(self, lo: __m512i, hi: __m512i) -> __m512i {
+        fn reduce<const FEW: bool>(self, lo: __m512i, hi: __m512i) -> __m512i {
+            let zero = _mm512_setzero_si512();
             let high = _mm512_add_epi64(hi, _mm512_srli_epi64::<WORD52>(lo));
-            let low = _mm512_and_si512(lo, _mm512_set1_epi64(MASK52 as i64));
-            let m = _mm512_madd52lo_epu64(_mm512_setzero_si512(), low, self.neg_inv);
-            // low + (m p mod 2^52) is 0 or 2^52: the carry is one unless low is zero.
-            let carry = _mm512_min_epu64(low, _mm512_set1_epi64(1));
-            self.barrett(_mm512_madd52hi_epu64(_mm512_add_epi64(high, carry), m, self.p))
+            let m = _mm512_madd52lo_epu64(zero, lo, self.inv);
+            // The low words of the sum and of m p are equal; the high word of m p is below p.
+            let r = _mm512_sub_epi64(high, _mm512_madd52hi_epu64(zero, m, self.p));
+            if FEW {
+                let p2 = _mm512_add_epi64(self.p, self.p);
+                let r = _mm512_min_epu64(r, _mm512_sub_epi64(r, p2));
+                _mm512_min_epu64(r, _mm512_sub_epi64(r, self.p))
+            } else {
+                self.barrett(r)
+            }
         }
     }
 
-    /// A tile of T outputs over entries 0..len (a multiple of 8).
+    /// A tile of T outputs over entries 0..len (a multiple of 8), V vectors at a time where they last.
     ///
     /// # Safety
     /// AVX-512 F and IFMA present; every `out` and every x at least `len` long; every `weights` at least xs.len() long.
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) unsafe fn tile<const T: usize>(outputs: &mut [Output<'_>], xs: &[&[u64]], len: usize) {
+    pub(super) unsafe fn tile<const T: usize, const V: usize>(
+        outputs: &mut [Output<'_>],
+        xs: &[&[u64]],
+        len: usize,
+    ) {
+        let body = len / (8 * V) * (8 * V);
+        // The bound on the carries needs a prime of more than six bits.
+        let few = xs.len() <= FEW && outputs.iter().all(|o| o.modulus.bits() > 6);
+        // SAFETY: as promised by the caller.
+        unsafe {
+            if few {
+                strip::<T, V, true>(outputs, xs, 0, body);
+                strip::<T, 1, true>(outputs, xs, body, len);
+            } else {
+                strip::<T, V, false>(outputs, xs, 0, body);
+                strip::<T, 1, false>(outputs, xs, body, len);
+            }
+        }
+    }
+
+    /// Entries from..to of a tile, a multiple of 8 V of them.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    unsafe fn strip<const T: usize, const V: usize, const FEW: bool>(
+        outputs: &mut [Output<'_>],
+        xs: &[&[u64]],
+        from: usize,
+        to: usize,
+    ) {
         let primes: [Prime; T] = core::array::from_fn(|j| Prime::new(outputs[j].modulus));
-        let reduction = outputs
-            .iter()
-            .map(|o| reduction_mask(o.modulus))
-            .min()
-            .unwrap_or(0);
-        let start: [__m512i; T] = core::array::from_fn(|j| _mm512_set1_epi64(outputs[j].start as i64));
-        let zero = _mm512_setzero_si512();
-        for i in (0..len).step_by(8) {
-            let mut lo = start;
-            let mut hi = [zero; T];
+        let weights: [*const u64; T] = core::array::from_fn(|j| outputs[j].weights.as_ptr());
+        let outs: [*mut u64; T] = core::array::from_fn(|j| outputs[j].out.as_mut_ptr());
+        let starts: [u64; T] = core::array::from_fn(|j| outputs[j].start);
+        let interval = outputs.iter().map(|o| fold_after(o.modulus)).min().unwrap_or(1);
+        for i in (from..to).step_by(8 * V) {
+            let mut lo = [[_mm512_setzero_si512(); V]; T];
+            let mut hi = [[_mm512_setzero_si512(); V]; T];
+            for j in 0..T {
+                lo[j] = [_mm512_set1_epi64(starts[j] as i64); V];
+                hi[j] = [primes[j].p; V];
+            }
+            let mut left = interval;
             for (k, x) in xs.iter().enumerate() {
-                // SAFETY: i + 8 <= len <= x.len().
-                let v = unsafe { _mm512_loadu_si512(x.as_ptr().add(i).cast()) };
+                if !FEW {
+                    if left == 0 {
+                        left = interval;
+                        for j in 0..T {
+                            for v in 0..V {
+                                (lo[j][v], hi[j][v]) = primes[j].fold(lo[j][v], hi[j][v]);
+                            }
+                        }
+                    }
+                    left -= 1;
+                }
+                let mut lanes = [_mm512_setzero_si512(); V];
+                for v in 0..V {
+                    // SAFETY: i + 8 V <= to <= x.len().
+                    lanes[v] = unsafe { _mm512_loadu_si512(x.as_ptr().add(i + 8 * v).cast()) };
+                }
                 for j in 0..T {
                     // SAFETY: k < xs.len() <= weights.len().
-                    let w = _mm512_set1_epi64(unsafe { *outputs[j].weights.get_unchecked(k) } as i64);
-                    lo[j] = _mm512_madd52lo_epu64(lo[j], v, w);
-                    hi[j] = _mm512_madd52hi_epu64(hi[j], v, w);
-                }
-                if (k + 1) & reduction == 0 {
-                    for j in 0..T {
-                        (lo[j], hi[j]) = primes[j].fold(lo[j], hi[j]);
+                    let w = _mm512_set1_epi64(unsafe { *weights[j].add(k) } as i64);
+                    for v in 0..V {
+                        lo[j][v] = _mm512_madd52lo_epu64(lo[j][v], lanes[v], w);
+                        hi[j][v] = _mm512_madd52hi_epu64(hi[j][v], lanes[v], w);
                     }
                 }
             }
             for j in 0..T {
-                let r = primes[j].reduce(lo[j], hi[j]);
-                // SAFETY: i + 8 <= len <= out.len().
-                unsafe { _mm512_storeu_si512(outputs[j].out.as_mut_ptr().add(i).cast(), r) };
+                for v in 0..V {
+                    let r = primes[j].reduce::<FEW>(lo[j][v], hi[j][v]);
+                    // SAFETY: i + 8 V <= to <= out.len().
+                    unsafe { _mm512_storeu_si512(outs[j].add(i + 8 * v).cast(), r) };
+                }
             }
         }
     }
@@ -267,13 +331,41 @@ mod ifma {
         modulus: &Modulus,
         len: usize,
     ) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            if xs.len() <= FEW && modulus.bits() > 6 {
+                product_sums::<true>(outs, xs, ys, modulus, len);
+            } else {
+                product_sums::<false>(outs, xs, ys, modulus, len);
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    unsafe fn product_sums<const FEW: bool>(
+        outs: [&mut [u64]; 2],
+        xs: &[&[u64]],
+        ys: [&[&[u64]]; 2],
+        modulus: &Modulus,
+        len: usize,
+    ) {
         let prime = Prime::new(modulus);
-        let reduction = reduction_mask(modulus);
+        let interval = fold_after(modulus);
         let zero = _mm512_setzero_si512();
         for i in (0..len).step_by(8) {
             let mut lo = [zero; 2];
-            let mut hi = [zero; 2];
+            let mut hi = [prime.p; 2];
+            let mut left = interval;
             for (k, x) in xs.iter().enumerate() {
+                if !FEW {
+                    if left == 0 {
+                        left = interval;
+                        for j in 0..2 {
+                            (lo[j], hi[j]) = prime.fold(lo[j], hi[j]);
+                        }
+                    }
+                    left -= 1;
+                }
                 // SAFETY: i + 8 <= len <= x.len().
                 let x = unsafe { _mm512_loadu_si512(x.as_ptr().add(i).cast()) };
                 for j in 0..2 {
@@ -282,16 +374,14 @@ mod ifma {
                     lo[j] = _mm512_madd52lo_epu64(lo[j], x, y);
                     hi[j] = _mm512_madd52hi_epu64(hi[j], x, y);
                 }
-                if (k + 1) & reduction == 0 {
-                    for j in 0..2 {
-                        (lo[j], hi[j]) = prime.fold(lo[j], hi[j]);
-                    }
-                }
             }
             for j in 0..2 {
                 // SAFETY: i + 8 <= len <= outs[j].len().
                 unsafe {
-                    _mm512_storeu_si512(outs[j].as_mut_ptr().add(i).cast(), prime.reduce(lo[j], hi[j]))
+                    _mm512_storeu_si512(
+                        outs[j].as_mut_ptr().add(i).cast(),
+                        prime.reduce::<FEW>(lo[j], hi[j]),
+                    )
                 };
             }
         }
@@ -317,8 +407,8 @@ mod tests {
         .iter()
         .map(|&q| Modulus::new(q).unwrap())
         .collect();
-        for terms in [0usize, 1, 2, 8, 9, 16, 31] {
-            let len = 37;
+        for terms in [0usize, 1, 2, 8, 9, 11, 12, 16, 31] {
+            let len = 85;
             let xs: Vec<Vec<u64>> = (0..terms)
                 .map(|k| {
                     (0..len)
@@ -381,7 +471,7 @@ mod tests {
     #[test]
     fn products_of_vectors_agree_with_u128() {
         let m = Modulus::new(ntt_prime_below(50, 10, &[]).unwrap()).unwrap();
-        for terms in [0usize, 1, 3, 17] {
+        for terms in [0usize, 1, 3, 11, 12, 17] {
             let len = 29;
             let vector = |seed: u64| -> Vec<u64> {
                 (0..len)
