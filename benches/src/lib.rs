@@ -1,16 +1,21 @@
-//! What the README claims, measured: accuracy under encryption and the per-op latency table.
+//! What the README claims, measured: accuracy under encryption, the per-op latency table, the engine's primitives
+//! beside those of its peers.
 //!
 //! | Module | What it is |
 //! |---|---|
 //! | [`accuracy`] | the model in clear on its test split, and encrypted through the real server |
 //! | [`engine`] | client and server in one value: keys made, sentences encrypted, plans run, without the network |
 //! | [`machine`] | the machine that a number was measured on |
+//! | [`rows`] | rows of the `primitives` and `peers` tables |
 //! | [`stats`] | medians of a few runs |
+//! | [`workloads`] | the operations of the engine that are measured, each with its oracle |
 
 pub mod accuracy;
 pub mod engine;
 pub mod machine;
+pub mod rows;
 pub mod stats;
+pub mod workloads;
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,13 @@
+//! Whole circuits.
+
+mod common;
+
+use benches::workloads::Op;
+use criterion::{Criterion, criterion_group, criterion_main};
+
+fn run(c: &mut Criterion) {
+    common::bench(c, &[Op::LinearTransform, Op::Chebyshev, Op::PowerSoftmax]);
+}
+
+criterion_group!(all, run);
+criterion_main!(all);
