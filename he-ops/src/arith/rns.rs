@@ -16,7 +16,7 @@ const BLOCK: usize = 2048;
 /// and of mean zero (Halevi-Polyakov-Shoup, ePrint 2018/117, without the float correction).
 #[derive(Debug)]
 pub struct BasisConverter {
-    /// Per source prime: (A/a_k)^-1 mod a_k, times N^-1, in Montgomery form; and a_k/2 in Montgomery form.
+    /// Per source prime: (A/a_k)^-1 mod a_k, times N^-1; and a_k/2.
     source: Vec<(u64, u64)>,
     /// Per target prime: A/a_k mod b_j in Montgomery form for every k, and -sum_k (a_k/2)(A/a_k).
     target: Vec<(Vec<u64>, u64)>,
@@ -72,7 +72,7 @@ impl BasisConverter {
             let inv = a.inv(hat(k, a)).ok_or_else(|| Error::Params {
                 reason: format!("prime {} stands twice in a basis", a.value()),
             })?;
-            source.push((a.to_mont52(a.mul(inv, table.n_inv())), a.to_mont52(a.value() / 2)));
+            source.push((a.mul(inv, table.n_inv()), a.value() / 2));
         }
         // The rounded surplus is at least -(n/2 + 1); this much more makes it an unsigned word.
         let bias = from.len() as u64;
@@ -165,7 +165,14 @@ impl BasisConverter {
     /// Source limb k (unnormalised inverse transform) to y_k, in place.
     pub fn prepare(&self, k: usize, limb: &mut [u64]) {
         if let (Some(&(factor, half)), Some(modulus)) = (self.source.get(k), self.from.get(k)) {
-            scale_in_place(limb, factor, half, modulus);
+            scale_in_place(limb, modulus.to_mont52(factor), modulus.to_mont52(half), modulus);
+        }
+    }
+
+    /// The values of source limb k to y_k, in place: the inverse transform with [`Self::prepare`] in its last pass.
+    pub fn prepare_values(&self, k: usize, table: &NttTable, limb: &mut [u64]) {
+        if let Some(&(factor, half)) = self.source.get(k) {
+            table.inverse_scaled(limb, factor, half);
         }
     }
 
@@ -293,8 +300,7 @@ impl Division {
                 for (limb, (input, _)) in limbs.into_iter().zip(inputs) {
                     if let Some(table) = drop.get(k) {
                         limb.copy_from_slice(input.limb(keep.len() + k));
-                        table.inverse_unnormalized(limb);
-                        self.converter.prepare(k, limb);
+                        self.converter.prepare_values(k, table, limb);
                     }
                 }
             },
@@ -381,7 +387,13 @@ mod tests {
             // The converter expects the unnormalised inverse transform: N times the coefficients.
             let m = from[k].modulus();
             limb.iter_mut().for_each(|v| *v = m.mul(*v, n as u64));
+            let mut values = limb.to_vec();
             converter.prepare(k, limb);
+            // The same from the values: N x is the unnormalised inverse transform of the transform of x.
+            values.iter_mut().for_each(|v| *v = m.mul(*v, from[k].n_inv()));
+            from[k].forward(&mut values);
+            converter.prepare_values(k, &from[k], &mut values);
+            assert_eq!(values, limb);
         }
         let mut target = vec![0; n * to.len()];
         converter.convert(&source, &mut target, n);
