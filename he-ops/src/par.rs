@@ -26,3 +26,19 @@ pub(crate) fn for_each<T>(items: Vec<T>, f: impl Fn(usize, T)) {
 pub(crate) fn limbs(data: &mut [u64], n: usize, f: impl Fn(usize, &mut [u64]) + Sync + Send) {
     for_each(data.chunks_mut(n).collect(), f);
 }
+
+/// Both results, the first two of a pool's threads sharing the work.
+#[cfg(feature = "parallel")]
+pub(crate) fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+    if rayon::current_num_threads() == 1 {
+        (a(), b())
+    } else {
+        rayon::join(a, b)
+    }
+}
+
+/// Both results.
+#[cfg(not(feature = "parallel"))]
+pub(crate) fn join<A, B>(a: impl FnOnce() -> A, b: impl FnOnce() -> B) -> (A, B) {
+    (a(), b())
+}

@@ -113,6 +113,7 @@ fn gcd(a: i64, b: i64) -> i64 {
 pub struct LinearTransform {
     params: Params,
     level: usize,
+    key_level: usize,
     gadget: Gadget,
     raised: bool,
     plain_scale: f64,
@@ -131,7 +132,18 @@ impl LinearTransform {
     /// [`Error::Shape`] for a map of no diagonals or more slots than the ring has; [`Error::Value`] when an entry does
     /// not fit; [`Error::Level`].
     pub fn new(encoder: &Encoder, map: &Diagonals, level: usize, plain_scale: f64) -> Result<Self> {
-        Self::prepare(encoder, map, level, plain_scale, false)
+        Self::prepare(encoder, map, [level, level], plain_scale, false)
+    }
+
+    /// The same with keys of a level that may be above that of the operand: several transforms can share them.
+    pub(crate) fn with_keys_of(
+        encoder: &Encoder,
+        map: &Diagonals,
+        level: usize,
+        key_level: usize,
+        plain_scale: f64,
+    ) -> Result<Self> {
+        Self::prepare(encoder, map, [level, key_level], plain_scale, false)
     }
 
     /// The same for operands raised from the lowest modulus.
@@ -141,13 +153,13 @@ impl LinearTransform {
         level: usize,
         plain_scale: f64,
     ) -> Result<Self> {
-        Self::prepare(encoder, map, level, plain_scale, true)
+        Self::prepare(encoder, map, [level, level], plain_scale, true)
     }
 
     fn prepare(
         encoder: &Encoder,
         map: &Diagonals,
-        level: usize,
+        [level, key_level]: [usize; 2],
         plain_scale: f64,
         raised: bool,
     ) -> Result<Self> {
@@ -159,7 +171,7 @@ impl LinearTransform {
                 needed: params.slots(),
                 found: map.dim(),
             })?;
-        let gadget = params.gadget(level)?.clone();
+        let gadget = params.gadget(key_level)?.clone();
         let tables: Vec<&NttTable> = params
             .q_tables(level)?
             .iter()
@@ -227,6 +239,7 @@ impl LinearTransform {
         Ok(Self {
             params: params.clone(),
             level,
+            key_level,
             gadget,
             raised,
             plain_scale,
@@ -261,14 +274,14 @@ impl LinearTransform {
         for b in 0..self.steps.baby {
             let element = self.params.galois_element(self.steps.baby_rotation(b));
             if self.raised {
-                config.require(KeyPurpose::Raise(element), self.level);
+                config.require(KeyPurpose::Raise(element), self.key_level);
             } else if element != 1 {
-                config.require(KeyPurpose::Galois(element), self.level);
+                config.require(KeyPurpose::Galois(element), self.key_level);
             }
         }
         if self.steps.giant > 1 {
             let element = self.params.galois_element(self.steps.giant_rotation());
-            config.require(KeyPurpose::Galois(element), self.level);
+            config.require(KeyPurpose::Galois(element), self.key_level);
         }
         config
     }
@@ -327,7 +340,7 @@ impl LinearTransform {
                     evaluator,
                     operand,
                     &self.gadget,
-                    self.level,
+                    self.key_level,
                     self.steps.baby_rotation(b),
                 )
             })
@@ -441,7 +454,7 @@ impl LinearTransform {
             })?;
         let decomposed = decompose(params, &small, self.level, &self.gadget)?;
         let purpose = KeyPurpose::Galois(element);
-        let key = evaluator.keys().get("linear transform", purpose, self.level)?;
+        let key = evaluator.keys().get("linear transform", purpose, self.key_level)?;
         check_gadget(key, &self.gadget)?;
         let table = params.permutation(element)?;
         let n = params.degree();

@@ -1,5 +1,6 @@
 //! CKKS: encoding, ciphertexts, evaluation.
 
+pub mod bootstrap;
 pub mod ciphertext;
 pub mod diagonals;
 pub mod encoder;
@@ -11,6 +12,7 @@ pub mod pattern;
 pub mod precision;
 pub mod weighted_sum;
 
+pub use bootstrap::{BootstrapLiteral, BootstrapPreset, Bootstrapper};
 pub use ciphertext::{Ciphertext, Plaintext, SeededCiphertext};
 pub use diagonals::Diagonals;
 pub use encoder::Encoder;

@@ -100,7 +100,8 @@ impl SeededKeySwitchKey {
 
     /// Expands the masks and adds smaller copies for the lower of the levels at which the key is used.
     ///
-    /// A key of one digit encrypts P s_in modulo QP. Dividing it by surplus special primes leaves an encryption of
+    /// The first digit of a key encrypts P s_in modulo P and the primes of that digit, so for levels within it it is
+    /// a key of one digit by itself. Dividing it by surplus special primes leaves an encryption of
     /// P' s_in modulo Q_l P' with a noise of about 2^7, which the switch divides by P' / Q_l: a copy for level l, from
     /// what the client sent anyway. A switch with it moves (l + 1) + P' primes instead of (l + 1) + P.
     ///
@@ -127,6 +128,7 @@ impl SeededKeySwitchKey {
             let division = Division::new(keep, drop)?;
             let digits = pairs
                 .iter()
+                .take(1)
                 .map(|(b, a)| {
                     let [b, a] = [b, a].map(|poly| poly.without(level + 1, self.level + 1));
                     let mut halves = division.divide(&[(&b, None), (&a, None)], keep, drop).into_iter();
@@ -196,15 +198,15 @@ pub(super) fn copies(
 ) -> Result<Vec<(usize, Gadget)>> {
     /// log2 of the factor by which P' must exceed Q_l to divide the noise of a copy away.
     const MARGIN: f64 = 8.0;
-    /// Special primes that a copy must save.
-    const WORTHWHILE: usize = 2;
     let own = params.gadget(own_level)?;
+    // Special primes that a copy must save; a copy that saves digits always pays.
+    let worthwhile = if own.digits() > 1 { 0 } else { 2 };
     let mut out = Vec::new();
     let mut specials = own.specials;
     for &level in uses
         .iter()
         .rev()
-        .filter(|&&level| own.digits() == 1 && level < own_level)
+        .filter(|&&level| own.digits_at(level) == 1 && level < own_level)
     {
         let needed = params.moduli().take(level + 1).map(Modulus::log2).sum::<f64>() + MARGIN;
         let mut sum = 0.0;
@@ -213,7 +215,7 @@ pub(super) fn copies(
             sum >= needed
         });
         if let Some(last) = enough
-            && last + 1 + WORTHWHILE <= specials
+            && last + 1 + worthwhile <= specials
         {
             specials = last + 1;
             out.push((level, Gadget::one_digit(specials, level + 1)));

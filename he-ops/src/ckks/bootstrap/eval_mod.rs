@@ -1,0 +1,340 @@
+//! EvalMod: x -> x - round(x) near integers, as sin(2 pi x) / 2 pi, by a cosine of an eighth of the angle and three
+//! doublings (ePrint 2020/552, 2020/1203).
+//!
+//! The operand is t = (x - 1/4) / B in \[-1, 1\]. cos(2 pi B t / 2^r) is even, so it is a series of degree 15 in
+//! u = 2 t^2 - 1; the quarter turns the cosine into a sine. Each product is kept at the scale that the next one needs,
+//! so that sums match exactly and the result has the scale that is asked for.
+
+use super::literal::{BootstrapLiteral, COSINE_DEGREE};
+use crate::arith::dot::{Output, dot};
+use crate::ckks::encoder::PeriodicPlaintext;
+use crate::ckks::{Ciphertext, Evaluator};
+use crate::par;
+use crate::ring::Poly;
+use crate::{Error, Result};
+use num_complex::Complex64;
+
+/// The sine of one bootstrap, with the constants that its packing asks for.
+pub(super) struct EvalMod {
+    /// Half width of the range of x.
+    bound: f64,
+    double_angles: u32,
+    arcsine: bool,
+    /// Coefficients in T_k(u).
+    series: Vec<f64>,
+    /// Slot pattern that the cosine is multiplied by; doubling the angle squares it.
+    twist: Vec<Complex64>,
+}
+
+impl EvalMod {
+    /// `factors` is a slot pattern of absolute value one by which the sine comes out multiplied.
+    pub(super) fn new(literal: &BootstrapLiteral, factors: &[Complex64]) -> Self {
+        let bound = f64::from(literal.interval) + 0.5;
+        let turns = f64::from(1u32 << literal.double_angles);
+        let series = even_series(|t| (std::f64::consts::TAU * bound * t / turns).cos());
+        let twist = factors
+            .iter()
+            .map(|f| Complex64::from_polar(1.0, f.arg() / turns))
+            .collect();
+        Self {
+            bound,
+            double_angles: literal.double_angles,
+            arcsine: literal.arcsine,
+            series,
+            twist,
+        }
+    }
+
+    /// B: x / B is what the operand holds before the quarter.
+    pub(super) fn bound(&self) -> f64 {
+        self.bound
+    }
+
+    /// sin(2 pi x) times the factors from x / B, at `scale` of the level below all its levels.
+    pub(super) fn apply(&self, e: &Evaluator, x: &Ciphertext, scale: f64) -> Result<Ciphertext> {
+        let doublings = self.double_angles as usize;
+        // The scale of each doubling's operand, from the last to the first.
+        let cosine_level = level_below(x.level, super::literal::COSINE_DEPTH)?;
+        let sine_level = level_below(cosine_level, doublings)?;
+        let mut target = if self.arcsine {
+            // s^3 / q^2 comes out of s: keep s as near to the primes as the result allows.
+            let primes = prime(e, sine_level)? * prime(e, level_below(sine_level, 1)?)?;
+            (scale * primes).cbrt()
+        } else {
+            scale
+        };
+        for level in sine_level + 1..=cosine_level {
+            target = (target * prime(e, level)?).sqrt();
+        }
+        let t = self.shift(e, x)?;
+        let mut c = self.cosine(e, &t, target)?;
+        for i in 0..doublings {
+            let twist: Vec<Complex64> = self.twist.iter().map(|g| -g.powu(2 << i)).collect();
+            c = doubled(e, &c, &twist)?;
+        }
+        if self.arcsine {
+            c = arcsine(e, &c)?;
+        }
+        Ok(c)
+    }
+
+    /// x / B - 1 / 4B.
+    fn shift(&self, e: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
+        let quarter = Complex64::new(-0.25 / self.bound, 0.0);
+        combine(e, &[(x, Weight::One)], &[quarter], x.level, x.scale)
+    }
+
+    /// The twisted series at u = 2 t^2 - 1, at scale `scale`, five levels below t.
+    fn cosine(&self, e: &Evaluator, t: &Ciphertext, scale: f64) -> Result<Ciphertext> {
+        let minus = [Complex64::new(-1.0, 0.0)];
+        let t1 = doubled(e, t, &minus)?;
+        let t2 = doubled(e, &t1, &minus)?;
+        let t4 = doubled(e, &t2, &minus)?;
+        let t8 = doubled(e, &t4, &minus)?;
+        let t3 = {
+            let product = multiply(e, &t2, &t1)?;
+            let twice = e.add(&product, &product)?;
+            let rest = combine(e, &[(&t1, Weight::Real(-1.0))], &[], twice.level, twice.scale)?;
+            close(e, &e.add(&twice, &rest)?)?
+        };
+        // p = A + B T_4 + T_8 (C + D T_4), all of degree at most 3; D = E T_2 + rest has to be ready one level earlier.
+        let (high, low) = split(&self.series, 8);
+        let ((d, c), (b, a)) = (split(&high, 4), split(&low, 4));
+        let at = |p: &[f64], k: usize| p.get(k).copied().unwrap_or(0.0);
+        let [l8, l4, l2] = [t8.level, t4.level, t2.level];
+        let sum_scale = scale * prime(e, l8)?;
+        let tau = sum_scale / t8.scale * prime(e, l4)?;
+        let delta = tau / t4.scale * prime(e, l2)?;
+        let twisted = |v: f64| Weight::Twisted(v, &self.twist);
+        let constant = |v: f64| self.twist.iter().map(|g| g * v).collect::<Vec<_>>();
+        let cubic = |p: &[f64], level: usize, scale: f64| {
+            let terms = [(&t1, at(p, 1)), (&t2, at(p, 2)), (&t3, at(p, 3))].map(|(x, v)| (x, twisted(v)));
+            combine(e, &terms, &constant(at(p, 0)), level, scale)
+        };
+        let leading = {
+            let inner_scale = delta / t2.scale * prime(e, t1.level)?;
+            let terms = [(&t1, twisted(2.0 * at(&d, 3)))];
+            let inner = combine(e, &terms, &constant(at(&d, 2)), t1.level, inner_scale)?;
+            let product = multiply(e, &e.rescale(&inner)?, &t2)?;
+            let terms = [(&t1, twisted(at(&d, 1) - at(&d, 3)))];
+            let rest = combine(e, &terms, &constant(at(&d, 0)), l2, product.scale)?;
+            close(e, &e.add(&product, &rest)?)?
+        };
+        let upper = {
+            let product = multiply(e, &leading, &t4)?;
+            close(e, &e.add(&product, &cubic(&c, l4, product.scale)?)?)?
+        };
+        let middle = e.rescale(&cubic(&b, l4, sum_scale / t4.scale * prime(e, l4)?)?)?;
+        let product = e.add(&multiply(e, &upper, &t8)?, &multiply(e, &middle, &t4)?)?;
+        close(e, &e.add(&product, &cubic(&a, l8, product.scale)?)?)
+    }
+}
+
+/// s -> s + s^3 / 6.
+fn arcsine(e: &Evaluator, s: &Ciphertext) -> Result<Ciphertext> {
+    let mut square = close(e, &multiply(e, s, s)?)?;
+    // A sixth by name only.
+    square.scale *= 6.0;
+    let cube = multiply(e, &square, s)?;
+    let rest = combine(e, &[(s, Weight::One)], &[], cube.level, cube.scale)?;
+    close(e, &e.add(&cube, &rest)?)
+}
+
+/// Coefficients c_k of sum c_k T_2k(t) = sum c_k T_k(2 t^2 - 1), the interpolation of an even function.
+fn even_series(f: impl Fn(f64) -> f64) -> Vec<f64> {
+    let n = 4 * COSINE_DEGREE;
+    let angle = |i: usize| std::f64::consts::PI * (i as f64 + 0.5) / n as f64;
+    (0..=COSINE_DEGREE / 2)
+        .map(|k| {
+            let sum: f64 = (0..n)
+                .map(|i| f(angle(i).cos()) * ((2 * k) as f64 * angle(i)).cos())
+                .sum();
+            sum * if k == 0 { 1.0 } else { 2.0 } / n as f64
+        })
+        .collect()
+}
+
+/// p = q T_at + r, by T_(at + i) = 2 T_at T_i - T_(at - i): (q, r).
+fn split(p: &[f64], at: usize) -> (Vec<f64>, Vec<f64>) {
+    let (low, high) = p.split_at(at.min(p.len()));
+    let mut r = low.to_vec();
+    let mut q = high.to_vec();
+    for (i, c) in q.iter_mut().enumerate().skip(1) {
+        if let Some(mirror) = r.get_mut(at - i) {
+            *mirror -= *c;
+        }
+        *c *= 2.0;
+    }
+    (q, r)
+}
+
+fn prime(e: &Evaluator, level: usize) -> Result<f64> {
+    let prime = e.params().moduli().nth(level);
+    prime.map(|q| q.value() as f64).ok_or(Error::Level {
+        op: "eval_mod",
+        needed: level,
+        found: e.params().max_level(),
+    })
+}
+
+fn level_below(level: usize, depth: usize) -> Result<usize> {
+    level.checked_sub(depth).ok_or(Error::Level {
+        op: "eval_mod",
+        needed: depth,
+        found: level,
+    })
+}
+
+/// a b in three parts, at the lower of both levels.
+fn multiply(e: &Evaluator, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
+    let level = a.level.min(b.level);
+    e.mul(&e.drop_level(a, level)?, &e.drop_level(b, level)?)
+}
+
+/// Three parts to two, and one level down.
+fn close(e: &Evaluator, a: &Ciphertext) -> Result<Ciphertext> {
+    e.rescale(&e.relinearize(a)?)
+}
+
+/// 2 c^2 + constant, one level down.
+fn doubled(e: &Evaluator, c: &Ciphertext, constant: &[Complex64]) -> Result<Ciphertext> {
+    let square = e.square(c)?;
+    let twice = e.add(&square, &square)?;
+    let closed = close(e, &twice)?;
+    combine(e, &[(&closed, Weight::One)], constant, closed.level, closed.scale)
+}
+
+/// What a term of [`combine`] is multiplied by.
+#[derive(Clone, Copy)]
+enum Weight<'a> {
+    /// One, where the scales are equal already.
+    One,
+    Real(f64),
+    /// A number times a slot pattern.
+    Twisted(f64, &'a [Complex64]),
+}
+
+/// sum weight_i x_i + constant, at this level and scale, without a rescale: the weights carry the difference of scales.
+fn combine(
+    e: &Evaluator,
+    terms: &[(&Ciphertext, Weight<'_>)],
+    constant: &[Complex64],
+    level: usize,
+    scale: f64,
+) -> Result<Ciphertext> {
+    let params = e.params();
+    let q = params.q_tables(level)?;
+    let tables: Vec<_> = q.iter().collect();
+    let n = params.degree();
+    let encode = |values: &mut [Complex64], scale: f64| e.encoder().encode_subring(values, scale, &tables);
+    let weights = terms
+        .iter()
+        .map(|(x, weight)| {
+            let one = Complex64::new(1.0, 0.0);
+            match weight {
+                Weight::One => encode(&mut [one], 1.0),
+                Weight::Real(v) => encode(&mut [one * *v], scale / x.scale),
+                Weight::Twisted(v, twist) => {
+                    let mut values: Vec<_> = twist.iter().map(|g| g * *v).collect();
+                    encode(&mut values, scale / x.scale)
+                }
+            }
+        })
+        .collect::<Result<Vec<PeriodicPlaintext>>>()?;
+    let start = encode(
+        &mut if constant.is_empty() {
+            vec![Complex64::ZERO]
+        } else {
+            constant.to_vec()
+        },
+        scale,
+    )?;
+    let inputs = terms
+        .iter()
+        .map(|(x, _)| e.drop_level(x, level))
+        .collect::<Result<Vec<_>>>()?;
+    let runs = weights
+        .iter()
+        .chain([&start])
+        .map(|w| 2 * w.period())
+        .max()
+        .unwrap_or(2);
+    let run = n / runs;
+    let parts = (0..2)
+        .map(|part| {
+            let mut out = Poly::scratch(q.len(), n);
+            par::for_each(
+                out.words_mut().chunks_mut(n).zip(q).collect(),
+                |i, (limb, table)| {
+                    let modulus = table.modulus();
+                    let value = |plain: &PeriodicPlaintext, r: usize| {
+                        let at = r * 2 * plain.period() / runs;
+                        modulus.to_mont52(plain.limb(i).get(at).copied().unwrap_or_default())
+                    };
+                    for (r, out) in limb.chunks_mut(run).enumerate() {
+                        let xs: Vec<&[u64]> = inputs
+                            .iter()
+                            .map(|x| {
+                                x.parts
+                                    .get(part)
+                                    .and_then(|p| p.limb(i).get(r * run..(r + 1) * run))
+                                    .unwrap_or_default()
+                            })
+                            .collect();
+                        let constants: Vec<u64> = weights.iter().map(|w| value(w, r)).collect();
+                        let mut output = [Output {
+                            out,
+                            weights: &constants,
+                            start: if part == 0 { value(&start, r) } else { 0 },
+                            modulus,
+                        }];
+                        dot(&mut output, &xs);
+                    }
+                },
+            );
+            out
+        })
+        .collect();
+    Ok(Ciphertext { parts, level, scale })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The series with its doublings is the sine, to far below what a bootstrap can resolve.
+    #[test]
+    fn the_series_is_a_cosine() {
+        let literal = super::super::BootstrapPreset::N16.bootstrap(15);
+        let sine = EvalMod::new(&literal, &[Complex64::new(1.0, 0.0)]);
+        let mut worst = 0.0f64;
+        for i in -14..=14 {
+            for offset in [-0.01, -0.001, 0.0, 0.0005, 0.004] {
+                let x = f64::from(i) + offset;
+                let t = (x - 0.25) / sine.bound;
+                let u = 2.0 * t * t - 1.0;
+                let (mut next, mut after) = (0.0, 0.0);
+                for c in sine.series.iter().skip(1).rev() {
+                    (next, after) = (c + 2.0 * u * next - after, next);
+                }
+                let mut c = sine.series[0] + u * next - after;
+                for _ in 0..3 {
+                    c = 2.0 * c * c - 1.0;
+                }
+                worst = worst.max((c - (std::f64::consts::TAU * x).sin()).abs());
+            }
+        }
+        assert!(worst < 30f64.exp2().recip(), "2^{:.1}", worst.log2());
+    }
+
+    #[test]
+    fn splitting_keeps_the_value() {
+        let p: Vec<f64> = (0..16).map(|i| (f64::from(i) * 0.9).sin()).collect();
+        let (q, r) = split(&p, 8);
+        let t = |k: usize, x: f64| (k as f64 * x.acos()).cos();
+        let value = |p: &[f64], x: f64| p.iter().enumerate().map(|(k, c)| c * t(k, x)).sum::<f64>();
+        for x in [-0.9, -0.3, 0.2, 0.77] {
+            assert!((value(&p, x) - value(&q, x) * t(8, x) - value(&r, x)).abs() < 1e-12);
+        }
+    }
+}

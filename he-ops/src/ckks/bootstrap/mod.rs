@@ -1,0 +1,421 @@
+//! Bootstrapping: a ciphertext without levels becomes one with levels, encrypting the same slots.
+//!
+//! In the order of ePrint 2022/024 and of "slim" bootstraps: SlotsToCoeffs first, at the bottom where it is cheap; a
+//! switch to an ephemeral sparse secret at the lowest modulus; ModRaise, which adds multiples of q_0 to the
+//! coefficients; back to the secret while CoeffsToSlots takes its first step; EvalMod, which removes the multiples.
+
+mod dft;
+mod eval_mod;
+mod literal;
+
+pub use literal::{BootstrapLiteral, BootstrapPreset, COSINE_DEGREE};
+
+use super::ciphertext::{check_level, check_scale};
+use super::linear_transform::{Baby, Operand, Wide};
+use super::{Ciphertext, Encoder, Evaluator, LinearTransform};
+use crate::arith::NttTable;
+use crate::par;
+use crate::ring::{Eval, Poly, arena};
+use crate::rlwe::key_switch::{decompose, switch};
+use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeyUses, Params};
+use crate::{Error, Result};
+use eval_mod::EvalMod;
+use num_complex::Complex64;
+
+/// Rotations of the trace that are done on the raised ciphertext, where each costs an inner product and a small key;
+/// the rest is doubled up.
+const MAX_RAISED_TRACE: usize = 16;
+
+/// A bootstrap that is ready for ciphertexts: matrices encoded, constants computed. One serves any number of clients.
+pub struct Bootstrapper {
+    params: Params,
+    literal: BootstrapLiteral,
+    output_level: usize,
+    /// Scale of the message in the coefficients, at level 0.
+    bottom_scale: f64,
+    slots_to_coeffs: Vec<LinearTransform>,
+    coeffs_to_slots: Vec<LinearTransform>,
+    eval_mod: EvalMod,
+}
+
+impl Bootstrapper {
+    /// Encodes the matrices for the parameters of `encoder`.
+    ///
+    /// **Cost:** seconds, once; memory as of [`Self::memory_bytes`].
+    ///
+    /// # Errors
+    /// [`Error::Params`] or [`Error::Level`] when the literal and the chain of the parameters do not fit;
+    /// [`Error::Insecure`] when q_0 is too wide for the ephemeral secret.
+    pub fn new(encoder: &Encoder, literal: &BootstrapLiteral) -> Result<Self> {
+        let params = encoder.params();
+        literal.check(params)?;
+        params.key_gadget(KeyPurpose::Encapsulate, 0)?;
+        let n = 1usize << literal.log_slots;
+        let full = n == params.slots();
+        let q: Vec<f64> = params.moduli().map(|m| m.value() as f64).collect();
+        let prime = |level: usize| q.get(level).copied().unwrap_or(1.0);
+
+        let input_level = literal.input_level();
+        let bottom_scale = prime(0) / literal.log_message_ratio.exp2();
+        // Every level of SlotsToCoeffs takes its part of the way from one scale to the other.
+        let step = (bottom_scale / params.scale(input_level)?).powf(1.0 / input_level as f64);
+        let slots_to_coeffs = dft::slots_to_coeffs(n, &literal.slots_to_coeffs)
+            .iter()
+            .enumerate()
+            .map(|(i, map)| {
+                let level = input_level - i;
+                LinearTransform::with_keys_of(encoder, map, level, input_level, prime(level) * step)
+            })
+            .collect::<Result<Vec<_>>>()?;
+
+        let factors = if full {
+            vec![Complex64::new(1.0, 0.0)]
+        } else {
+            halves(n, Complex64::I)
+        };
+        let eval_mod = EvalMod::new(literal, &factors);
+        let top = params.max_level();
+        let depth = literal.coeffs_to_slots.len();
+        let raised_scale = bottom_to_slots_scale(params, literal, &eval_mod);
+        let sine_level = top - depth;
+        let step = (prime(sine_level) / raised_scale).powf(1.0 / depth as f64);
+        let mut coeffs_to_slots = Vec::with_capacity(depth);
+        for (i, map) in dft::coeffs_to_slots(n, &literal.coeffs_to_slots)
+            .iter()
+            .enumerate()
+        {
+            let level = top - i;
+            // Real parts into the first half of the slots, imaginary parts into the second, where there is room.
+            let map = if !full && i + 1 == depth {
+                map.scaled_rows(&halves(n, -Complex64::I))
+            } else {
+                map.clone()
+            };
+            let scale = prime(level) * step;
+            coeffs_to_slots.push(if full && i == 0 {
+                LinearTransform::on_raised(encoder, &map, level, scale)?
+            } else {
+                LinearTransform::new(encoder, &map, level, scale)?
+            });
+        }
+        Ok(Self {
+            params: params.clone(),
+            literal: literal.clone(),
+            output_level: literal.output_level(params)?,
+            bottom_scale,
+            slots_to_coeffs,
+            coeffs_to_slots,
+            eval_mod,
+        })
+    }
+
+    /// What it was made from.
+    #[must_use]
+    pub fn literal(&self) -> &BootstrapLiteral {
+        &self.literal
+    }
+
+    /// Level of the operand.
+    #[must_use]
+    pub fn input_level(&self) -> usize {
+        self.literal.input_level()
+    }
+
+    /// Level of the result.
+    #[must_use]
+    pub fn output_level(&self) -> usize {
+        self.output_level
+    }
+
+    /// Complex slots in use.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        1 << self.literal.log_slots
+    }
+
+    /// Bytes of the encoded matrices.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.slots_to_coeffs
+            .iter()
+            .chain(&self.coeffs_to_slots)
+            .map(LinearTransform::memory_bytes)
+            .sum()
+    }
+
+    /// Rotations of the raised ciphertext that sum it over the slots that repeat, then rotations that double that sum.
+    fn trace(&self) -> (Vec<i64>, Vec<i64>) {
+        let n = self.slots() as i64;
+        let count = self.params.slots() as i64 / n;
+        let raised = count.min(MAX_RAISED_TRACE as i64);
+        let doublings = (0..(count / raised).trailing_zeros()).map(|d| n * raised << d);
+        ((0..raised).map(|j| j * n).collect(), doublings.collect())
+    }
+
+    fn is_full(&self) -> bool {
+        self.slots() == self.params.slots()
+    }
+
+    /// The keys that it needs, each at its highest level.
+    #[must_use]
+    pub fn keys(&self) -> EvaluationKeyConfig {
+        let mut config = EvaluationKeyConfig::default();
+        for (purpose, levels) in self.key_uses() {
+            for level in levels {
+                config.require(purpose, level);
+            }
+        }
+        config
+    }
+
+    /// Every level at which each key is used, for [`crate::rlwe::EvaluationKeys::from_seeded`]: the server makes small
+    /// copies of the keys of CoeffsToSlots for SlotsToCoeffs.
+    #[must_use]
+    pub fn key_uses(&self) -> KeyUses {
+        let mut uses = KeyUses::new();
+        let mut need = |purpose, level| {
+            uses.entry(purpose).or_default().insert(level);
+        };
+        let transforms = self.slots_to_coeffs.iter().chain(&self.coeffs_to_slots);
+        for (purpose, level) in transforms.flat_map(|t| t.keys().iter().collect::<Vec<_>>()) {
+            need(purpose, level);
+        }
+        let top = self.params.max_level();
+        let sine = top - self.coeffs_to_slots.len();
+        need(KeyPurpose::Relin, sine);
+        need(KeyPurpose::Galois(self.params.galois_element_conjugate()), sine);
+        if !self.is_full() {
+            let (raised, doublings) = self.trace();
+            for k in raised {
+                need(KeyPurpose::Raise(self.params.galois_element(k)), top);
+            }
+            for k in doublings {
+                need(KeyPurpose::Galois(self.params.galois_element(k)), top);
+            }
+            let unpack = self.params.galois_element(self.slots() as i64);
+            need(KeyPurpose::Galois(unpack), self.output_level);
+        }
+        uses
+    }
+
+    /// The same slots at a higher level. Real and imaginary parts must lie in \[-1, 1\]; what is beyond loses precision
+    /// with the cube of its size.
+    ///
+    /// **Level:** [`Self::input_level`] -> [`Self::output_level`]. **Scale:** the canonical ones of both. **Keys:**
+    /// [`Self::keys`].
+    ///
+    /// # Errors
+    /// [`Error::Level`], [`Error::Scale`], [`Error::Parts`]; [`Error::MissingKey`] naming the key.
+    pub fn bootstrap(&self, evaluator: &Evaluator, a: &Ciphertext) -> Result<Ciphertext> {
+        let low = self.slots_to_coeffs(evaluator, a)?;
+        let raised = self.raise(evaluator, &low)?;
+        let sines = self.coeffs_to_slots(evaluator, &raised)?;
+        self.eval_mod(evaluator, &sines)
+    }
+
+    /// Slots into coefficients, at the bottom of the chain.
+    ///
+    /// # Errors
+    /// As [`Self::bootstrap`].
+    pub fn slots_to_coeffs(&self, evaluator: &Evaluator, a: &Ciphertext) -> Result<Ciphertext> {
+        check_level("bootstrap", self.input_level(), a.level)?;
+        check_scale("bootstrap", self.params.scale(a.level)?, a.scale)?;
+        self.slots_to_coeffs
+            .iter()
+            .try_fold(a.clone(), |x, map| map.apply(evaluator, &x))
+    }
+
+    /// To the ephemeral secret, and from q_0 to all primes: the coefficients gain multiples of q_0.
+    ///
+    /// # Errors
+    /// As [`Self::bootstrap`].
+    pub fn raise(&self, evaluator: &Evaluator, a: &Ciphertext) -> Result<Raised> {
+        check_level("raise", 0, a.level)?;
+        let [body, mask] = &a.parts[..] else {
+            return Err(Error::Parts {
+                op: "raise",
+                needed: 2,
+                found: a.parts.len(),
+            });
+        };
+        let params = &self.params;
+        let key = evaluator.keys().get("bootstrap", KeyPurpose::Encapsulate, 0)?;
+        let decomposed = decompose(params, mask, 0, &key.gadget)?;
+        let parts = switch(params, &decomposed, key, [Some(body), None])?;
+        let [body, mask] = &parts[..] else {
+            return Err(Error::Parts {
+                op: "raise",
+                needed: 2,
+                found: parts.len(),
+            });
+        };
+        let top = params.max_level();
+        let gadget = params.key_gadget(KeyPurpose::Raise(1), top)?;
+        Ok(Raised {
+            mask: widen(params, mask, top, &gadget)?,
+            body: widen(params, body, top, &gadget)?.truncated(top + 1),
+            gadget,
+        })
+    }
+
+    /// The coefficients of a raised ciphertext in the slots of one ciphertext of real slots, or of two for the real and
+    /// the imaginary part: x / B, B the half width of EvalMod.
+    ///
+    /// # Errors
+    /// As [`Self::bootstrap`].
+    pub fn coeffs_to_slots(&self, evaluator: &Evaluator, raised: &Raised) -> Result<Vec<Ciphertext>> {
+        let scale = bottom_to_slots_scale(&self.params, &self.literal, &self.eval_mod);
+        let operand = Operand::Raised(&raised.body, &raised.mask);
+        let (first, rest) = match self.coeffs_to_slots.split_first() {
+            Some((first, rest)) if self.is_full() => (first.apply_to(evaluator, &operand, scale)?, rest),
+            _ => {
+                let sum = self.sum_of_repetitions(evaluator, raised, scale)?;
+                (sum, &self.coeffs_to_slots[..])
+            }
+        };
+        let slots = rest.iter().try_fold(first, |x, map| map.apply(evaluator, &x))?;
+        let conjugate = evaluator.conjugate(&slots)?;
+        let real = evaluator.add(&slots, &conjugate)?;
+        if !self.is_full() {
+            return Ok(vec![real]);
+        }
+        let imaginary = evaluator.mul_i(&evaluator.sub(&slots, &conjugate)?, 3)?;
+        Ok(vec![real, imaginary])
+    }
+
+    /// The trace to the subring of the slots in use, which multiplies by the number of repetitions.
+    fn sum_of_repetitions(&self, evaluator: &Evaluator, raised: &Raised, scale: f64) -> Result<Ciphertext> {
+        let params = &self.params;
+        let (top, n) = (params.max_level(), params.degree());
+        let (rotations, doublings) = self.trace();
+        let q = params.q_tables(top)?;
+        let p = params.p_tables(raised.gadget.specials)?;
+        let operand = Operand::Raised(&raised.body, &raised.mask);
+        let babies = rotations
+            .iter()
+            .map(|&k| Baby::new(evaluator, &operand, &raised.gadget, top, k))
+            .collect::<Result<Vec<_>>>()?;
+        let mut sum: Wide = [(); 2].map(|()| Poly::zero(q.len() + p.len(), n));
+        let [body, mask] = &mut sum;
+        let items: Vec<_> = body
+            .words_mut()
+            .chunks_mut(n)
+            .zip(mask.words_mut().chunks_mut(n))
+            .zip(q.iter().chain(p))
+            .collect();
+        par::for_each(items, |i, ((body, mask), table)| {
+            let mut turned = arena::take(2 * n);
+            let mut scratch = arena::take(3 * n);
+            for baby in &babies {
+                baby.limb(&operand, i, top, p, table, &mut turned, &mut scratch);
+                let (turned_body, turned_mask) = turned.split_at(n);
+                for (sum, part) in [(&mut *body, turned_body), (&mut *mask, turned_mask)] {
+                    for (s, &x) in sum.iter_mut().zip(part) {
+                        *s = table.modulus().add(*s, x);
+                    }
+                }
+            }
+        });
+        let division = params.mod_down(top, raised.gadget.specials)?;
+        let (keep, drop): (Vec<&NttTable>, Vec<&NttTable>) = (q.iter().collect(), p.iter().collect());
+        let [body, mask] = &sum;
+        let mut out = Ciphertext {
+            parts: division.divide(&[(body, None), (mask, None)], &keep, &drop),
+            level: top,
+            scale,
+        };
+        for k in doublings {
+            out = evaluator.add(&out, &evaluator.rotate(&out, k)?)?;
+        }
+        Ok(out)
+    }
+
+    /// Removes the multiples of q_0, and puts real and imaginary parts together again.
+    ///
+    /// # Errors
+    /// As [`Self::bootstrap`].
+    pub fn eval_mod(&self, evaluator: &Evaluator, parts: &[Ciphertext]) -> Result<Ciphertext> {
+        let level = self.output_level;
+        let scale = self.params.scale(level)?;
+        let q0 = self.params.moduli().next().map_or(1.0, |m| m.value() as f64);
+        // z = sin q_0 / (2 pi Delta): the factor is a matter of names.
+        let sine_scale = scale * q0 / (std::f64::consts::TAU * self.bottom_scale);
+        let named = |mut sine: Ciphertext| {
+            sine.scale = scale;
+            sine
+        };
+        let out = match parts {
+            [real, imaginary] => {
+                let sines = par::join(
+                    || self.eval_mod.apply(evaluator, real, sine_scale),
+                    || self.eval_mod.apply(evaluator, imaginary, sine_scale),
+                );
+                let [real, imaginary] = [named(sines.0?), named(sines.1?)];
+                evaluator.add(&real, &evaluator.mul_i(&imaginary, 1)?)?
+            }
+            [packed] => {
+                let sine = named(self.eval_mod.apply(evaluator, packed, sine_scale)?);
+                evaluator.add(&sine, &evaluator.rotate(&sine, self.slots() as i64)?)?
+            }
+            other => {
+                return Err(Error::Parts {
+                    op: "eval_mod",
+                    needed: 2,
+                    found: other.len(),
+                });
+            }
+        };
+        check_level("bootstrap", level, out.level)?;
+        Ok(out)
+    }
+}
+
+/// A ciphertext at the highest level under the ephemeral secret; its slots hold the message plus multiples of q_0.
+pub struct Raised {
+    /// Over Q.
+    body: Poly<Eval>,
+    /// Over QP, ready for the inner product with keys from the ephemeral secret.
+    mask: Poly<Eval>,
+    gadget: Gadget,
+}
+
+/// The scale by which the slots of a raised ciphertext, summed over its repetitions, are x / 2B: with the conjugate
+/// added, x / B.
+fn bottom_to_slots_scale(params: &Params, literal: &BootstrapLiteral, sine: &EvalMod) -> f64 {
+    let q0 = params.moduli().next().map_or(1.0, |m| m.value() as f64);
+    let repetitions = (params.slots() >> literal.log_slots) as f64;
+    q0 * repetitions * 2.0 * sine.bound()
+}
+
+/// One in the first n slots, `second` in the next n.
+fn halves(n: usize, second: Complex64) -> Vec<Complex64> {
+    (0..2 * n)
+        .map(|j| if j < n { Complex64::new(1.0, 0.0) } else { second })
+        .collect()
+}
+
+/// A polynomial modulo q_0, centered, modulo every prime of QP.
+fn widen(params: &Params, poly: &Poly<Eval>, level: usize, gadget: &Gadget) -> Result<Poly<Eval>> {
+    let n = params.degree();
+    let q = params.q_tables(level)?;
+    let p = params.p_tables(gadget.specials)?;
+    let converter = params.mod_up(level, gadget, 0)?;
+    let mut source = arena::take(n);
+    source.copy_from_slice(poly.limb(0));
+    if let Some(table) = q.first() {
+        table.inverse_unnormalized(&mut source);
+        converter.prepare(0, &mut source);
+    }
+    let mut out = Poly::<Eval>::scratch(q.len() + p.len(), n);
+    let (first, others) = out.words_mut().split_at_mut(n);
+    first.copy_from_slice(poly.limb(0));
+    converter.convert(&source, others, n);
+    let tables: Vec<&NttTable> = q.iter().skip(1).chain(p).collect();
+    par::for_each(
+        others.chunks_mut(n).zip(tables).collect(),
+        |_, (limb, table): (&mut [u64], &NttTable)| {
+            table.forward(limb);
+        },
+    );
+    Ok(out)
+}
