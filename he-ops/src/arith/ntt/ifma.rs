@@ -96,7 +96,7 @@ impl Tables {
         unsafe {
             match self.modulus.bits() {
                 ..=45 => forward::<FREE>(self, limb.as_mut_ptr()),
-                ..=48 => forward::<ROOMY>(self, limb.as_mut_ptr()),
+                46..=48 => forward::<ROOMY>(self, limb.as_mut_ptr()),
                 _ => forward::<TIGHT>(self, limb.as_mut_ptr()),
             }
         }
@@ -113,7 +113,7 @@ impl Tables {
         unsafe {
             match self.modulus.bits() {
                 ..=45 => inverse::<FREE>(self, limb.as_mut_ptr(), weight, start),
-                ..=48 => inverse::<ROOMY>(self, limb.as_mut_ptr(), weight, start),
+                46..=48 => inverse::<ROOMY>(self, limb.as_mut_ptr(), weight, start),
                 _ => inverse::<TIGHT>(self, limb.as_mut_ptr(), weight, start),
             }
         }
@@ -612,7 +612,12 @@ unsafe fn inverse_last<const CLASS: u8>(tables: &Tables, prime: Prime, data: *mu
     let nodes = tables.shoup.as_ptr();
     let mut v = [prime.zero; 8];
     let node = 8 * (k - (1 << (tables.log_n - MIN_LOG_N)));
-    let (mut x, mut y) = ([prime.zero; 4], [prime.zero; 4]);
+    // Entries are below q at the start, so the third layer has sums below 4q, and below 8q after it.
+    let four = if CLASS == TIGHT {
+        prime.q2
+    } else {
+        set(4 * prime.value)
+    };
     for j in 0..4 {
         // The parts 2j and 2j + 1 are the pair 3 - j from the end; a layer's twiddles run backwards.
         let m = 4 * node + 8 * (3 - j);
@@ -628,32 +633,22 @@ unsafe fn inverse_last<const CLASS: u8>(tables: &Tables, prime: Prime, data: *mu
         let even = _mm512_permutex2var_epi64(a, _mm512_set_epi64(14, 12, 6, 4, 10, 8, 2, 0), b);
         let odd = _mm512_permutex2var_epi64(a, _mm512_set_epi64(15, 13, 7, 5, 11, 9, 3, 1), b);
         let (s, d) = cross_back::<CLASS>(prime, prime.q2, even, odd, w);
-        x[j] = _mm512_unpacklo_epi64(s, d);
-        y[j] = _mm512_unpackhi_epi64(s, d);
-    }
-    for j in 0..4 {
+        let x = _mm512_unpacklo_epi64(s, d);
+        let y = _mm512_unpackhi_epi64(s, d);
         let m = 2 * node + 4 * (3 - j);
         // SAFETY: as in forward_last.
         let w = unsafe { _mm256_loadu_si256(tables.mont[1].as_ptr().add(m).cast()) };
         let lanes = _mm512_set_epi64(0, 0, 2, 2, 1, 1, 3, 3);
         let w = _mm512_permutexvar_epi64(lanes, _mm512_castsi256_si512(w));
-        let (s, d) = cross_back::<CLASS>(prime, prime.q2, x[j], y[j], w);
-        x[j] = _mm512_permutex2var_epi64(s, _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0), d);
-        y[j] = _mm512_permutex2var_epi64(s, _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4), d);
-    }
-    // Entries are below q at the start, so the third layer has sums below 4q, and below 8q after it.
-    let four = if CLASS == TIGHT {
-        prime.q2
-    } else {
-        set(4 * prime.value)
-    };
-    for j in 0..4 {
+        let (s, d) = cross_back::<CLASS>(prime, prime.q2, x, y, w);
+        let x = _mm512_permutex2var_epi64(s, _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0), d);
+        let y = _mm512_permutex2var_epi64(s, _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4), d);
         let m = node + 2 * (3 - j);
         // SAFETY: as in forward_last.
         let w = unsafe { _mm_loadu_si128(tables.mont[0].as_ptr().add(m).cast()) };
         let lanes = _mm512_set_epi64(0, 0, 0, 0, 1, 1, 1, 1);
         let w = _mm512_permutexvar_epi64(lanes, _mm512_castsi128_si512(w));
-        let (mut s, d) = cross_back::<CLASS>(prime, four, x[j], y[j], w);
+        let (mut s, d) = cross_back::<CLASS>(prime, four, x, y, w);
         if CLASS == ROOMY {
             s = prime.barrett(s);
         }
