@@ -2,6 +2,7 @@
 //! parameters of the service (N = 2^15, log2 QP 864).
 
 #![allow(
+    non_snake_case,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a test helper may stop the test"
@@ -72,6 +73,19 @@ impl Context {
             log_scale: 35,
         };
         Self::new(Params::new_INSECURE(&literal).unwrap()).unwrap()
+    }
+
+    /// Several digits whose ends lie inside the groups of primes that are worked on together.
+    fn digits_insecure() -> Self {
+        let literal = ParamsLiteral {
+            log_n: 11,
+            log_q: vec![47, 35, 35, 35, 35, 35, 35, 35, 35, 35, 35],
+            log_p: vec![50, 50, 50],
+            log_scale: 35,
+        };
+        let c = Self::new(Params::new_INSECURE(&literal).unwrap()).unwrap();
+        assert!(c.params.gadget(10).unwrap().digits() >= 3);
+        c
     }
 
     fn real() -> Self {
@@ -152,6 +166,29 @@ fn every_operation(c: &Context, fresh_bits: f64, switched_bits: f64) {
     assert!(c.bits("mul", &want, &product) > fresh_bits - 3.0);
     let rescaled = e.rescale(&e.relinearize(&product).unwrap()).unwrap();
     assert!(c.bits("mul, relin, rescale", &want, &rescaled) > switched_bits - 2.0);
+    let fused = e.mul_relin_rescale(&ca, &cb).unwrap();
+    let (apart, together) = (
+        c.bits("mul, relin, rescale", &want, &rescaled),
+        c.bits("mul_relin_rescale", &want, &fused),
+    );
+    assert!(together > apart - 0.5, "one division is as exact as two");
+    assert_eq!((fused.level, fused.scale), (rescaled.level, rescaled.scale));
+    // A sum of products is divided once; at the second lowest level too.
+    for level in [ca.level, 1] {
+        let (la, lb) = (
+            e.drop_level(&ca, level).unwrap(),
+            e.drop_level(&cb, level).unwrap(),
+        );
+        let sum = e.add(&e.square(&la).unwrap(), &e.mul(&la, &lb).unwrap()).unwrap();
+        let got = e.relinearize_rescale(&sum).unwrap();
+        let want = map2(&a, &b, |x, y| x * x + x * y);
+        assert!(c.bits("sum, relinearize_rescale", &want, &got) > switched_bits - 3.0);
+    }
+    let bottom = e.drop_level(&ca, 0).unwrap();
+    assert!(matches!(
+        e.mul_relin_rescale(&bottom, &bottom),
+        Err(Error::Level { .. })
+    ));
     let late = e.relinearize(&e.rescale(&product).unwrap()).unwrap();
     // The rounding of c_2 meets s^2: half the bits of the ring degree are lost. Relinearize first.
     assert!(c.bits("mul, rescale, relin", &want, &late) > switched_bits - 7.0);
@@ -370,4 +407,47 @@ fn a_wrong_secret_decrypts_to_noise_and_bytes_round_trip() {
     assert!(PrecisionStats::new(&a, &decode(&stranger)).mean_bits < 0.0);
     assert!(SecretKey::from_bytes(&c.params, &bytes[1..]).is_err());
     assert!(SecretKey::from_bytes(&c.params, &vec![0xff; bytes.len()]).is_err());
+}
+
+/// Every fused operation, bit for bit, on one thread and on two.
+#[cfg(feature = "parallel")]
+fn threads_change_nothing(c: &Context) {
+    let (ca, cb) = (c.encrypt(&c.values(1.0)), c.encrypt(&c.values(2.0)));
+    let all = || {
+        let e = &c.evaluator;
+        let mut out = e.rotate_hoisted(&ca, &[1, 3, -8]).unwrap();
+        out.push(e.rotate(&ca, 3).unwrap());
+        out.push(e.conjugate(&ca).unwrap());
+        out.push(e.mul(&ca, &cb).unwrap());
+        out.push(e.relinearize(&e.mul(&ca, &cb).unwrap()).unwrap());
+        out.push(e.mul_relin_rescale(&ca, &cb).unwrap());
+        out.push(e.rescale(&ca).unwrap());
+        out
+    };
+    let on = |threads| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+            .install(all)
+    };
+    assert_eq!(on(1), on(2));
+}
+
+#[cfg(feature = "parallel")]
+#[test]
+fn threads_change_nothing_INSECURE() {
+    threads_change_nothing(&Context::small_insecure());
+    threads_change_nothing(&Context::digits_insecure());
+}
+
+#[cfg(feature = "parallel")]
+#[test]
+fn threads_change_nothing_at_real_parameters() {
+    threads_change_nothing(&Context::real());
+}
+
+#[test]
+fn every_operation_with_several_digits_INSECURE() {
+    every_operation(&Context::digits_insecure(), 22.0, 20.0);
 }

@@ -4,7 +4,7 @@ use super::ciphertext::{Ciphertext, Plaintext, check_level, check_scale};
 use super::encoder::{Encoder, add_periodic};
 use super::pattern::Pattern;
 use super::weighted_sum::{Row, weighted_sums};
-use crate::arith::dot::{Output, dot};
+use crate::arith::dot::{Output, dot, products};
 use crate::arith::{Modulus, NttTable};
 use crate::par;
 use crate::ring::{Eval, Poly};
@@ -174,7 +174,7 @@ impl Evaluator {
         let (a0, a1) = two_parts("mul", a)?;
         let (b0, b1) = two_parts("mul", b)?;
         let n = self.params().degree();
-        let mut parts: Vec<Poly<Eval>> = (0..3).map(|_| Poly::zero(q.len(), n)).collect();
+        let mut parts: Vec<Poly<Eval>> = (0..3).map(|_| Poly::scratch(q.len(), n)).collect();
         if let [c0, c1, c2] = &mut parts[..] {
             let items: Vec<_> = c0
                 .words_mut()
@@ -184,10 +184,8 @@ impl Evaluator {
                 .zip(q)
                 .collect();
             par::for_each(items, |i, (((c0, c1), c2), table)| {
-                table.mul_accumulate(c0, a0.limb(i), b0.limb(i));
-                table.mul_accumulate(c1, a0.limb(i), b1.limb(i));
-                table.mul_accumulate(c1, a1.limb(i), b0.limb(i));
-                table.mul_accumulate(c2, a1.limb(i), b1.limb(i));
+                let (a, b) = ([a0.limb(i), a1.limb(i)], [b0.limb(i), b1.limb(i)]);
+                tensor_product([c0, c1, c2], a, b, table.modulus());
             });
         }
         Ok(Ciphertext {
@@ -234,6 +232,61 @@ impl Evaluator {
                 found: other.len(),
             }),
         }
+    }
+
+    /// Back to two parts and divided by the last prime, as one division by the special primes and that prime: as exact
+    /// as [`Self::relinearize`] and then [`Self::rescale`], without the transforms of the second. Sums of products can
+    /// be added up before.
+    ///
+    /// **Level:** one less. **Scale:** divided by the prime. **Keys:** relinearization. **Cost:** one key switch.
+    ///
+    /// # Errors
+    /// [`Error::Level`] at level 0; [`Error::MissingKey`]; [`Error::Parts`] unless there are two or three parts.
+    pub fn relinearize_rescale(&self, a: &Ciphertext) -> Result<Ciphertext> {
+        let [c0, c1, c2] = &a.parts[..] else {
+            return self.rescale(&self.relinearize(a)?);
+        };
+        let prime = match self.tables(a.level)?.last() {
+            Some(last) if a.level > 0 => last.modulus().value() as f64,
+            _ => {
+                return Err(Error::Level {
+                    op: "relinearize_rescale",
+                    needed: 1,
+                    found: 0,
+                });
+            }
+        };
+        let key = self.keys.get("relinearize_rescale", KeyPurpose::Relin, a.level)?;
+        let target = Target {
+            key,
+            permutation: None,
+        };
+        let add = [Some(c0), Some(c1)];
+        let parts = switch_all(
+            self.params(),
+            c2,
+            a.level,
+            add,
+            &[target],
+            DivideBy::SpecialsAndLast,
+        )?
+        .pop();
+        Ok(Ciphertext {
+            parts: parts.unwrap_or_default(),
+            level: a.level - 1,
+            scale: a.scale / prime,
+        })
+    }
+
+    /// a * b slot by slot with two parts, rescaled. See [`Self::mul`] and [`Self::relinearize_rescale`].
+    ///
+    /// **Level:** equal for both; one less. **Scale:** product of both, divided by the last prime. **Keys:**
+    /// relinearization. **Cost:** one key switch.
+    ///
+    /// # Errors
+    /// As [`Self::mul`] and [`Self::relinearize_rescale`].
+    pub fn mul_relin_rescale(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
+        self.relinearize_rescale(&self.mul(a, b)?)
     }
 
     /// Divides by the last prime with rounding.
@@ -472,5 +525,36 @@ fn two_parts<'c>(op: &'static str, a: &'c Ciphertext) -> Result<(&'c Poly<Eval>,
             needed: 2,
             found: other.len(),
         }),
+    }
+}
+
+/// (a0 b0, a0 b1 + a1 b0, a1 b1) modulo one prime; the middle one is reduced once. Block by block in L1.
+fn tensor_product(outs: [&mut [u64]; 3], a: [&[u64]; 2], b: [&[u64]; 2], modulus: &Modulus) {
+    const BLOCK: usize = 512;
+    // Plain to Montgomery form: times 2^104 and a Montgomery step.
+    let to_mont = [modulus.to_mont52(modulus.to_mont52(1))];
+    let zeros = [0; BLOCK];
+    let mut spare = [0; BLOCK];
+    let mut mont = [[0; BLOCK]; 2];
+    let [c0, c1, c2] = outs;
+    let outs = c0
+        .chunks_mut(BLOCK)
+        .zip(c1.chunks_mut(BLOCK))
+        .zip(c2.chunks_mut(BLOCK));
+    let [a0, a1] = a.map(|a| a.chunks(BLOCK));
+    let [b0, b1] = b.map(|b| b.chunks(BLOCK));
+    for (((((c0, c1), c2), a0), a1), (b0, b1)) in outs.zip(a0).zip(a1).zip(b0.zip(b1)) {
+        for (out, x) in mont.iter_mut().zip([b0, b1]) {
+            let output = Output {
+                out,
+                weights: &to_mont,
+                start: 0,
+                modulus,
+            };
+            dot(&mut [output], &[x]);
+        }
+        let [m0, m1] = &mont;
+        products([c1, c2], &[a1, a0], [&[m0, m1], &[m1, &zeros]], modulus);
+        products([c0, &mut spare], &[a0], [&[m0], &[m0]], modulus);
     }
 }
