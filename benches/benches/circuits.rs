@@ -6,7 +6,16 @@ use benches::workloads::Op;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn run(c: &mut Criterion) {
-    common::bench(c, &[Op::LinearTransform, Op::Chebyshev, Op::PowerSoftmax]);
+    common::bench(
+        c,
+        &[
+            Op::LinearTransform,
+            Op::Chebyshev,
+            Op::PowerSoftmax,
+            Op::Bootstrap,
+            Op::BootstrapSparse,
+        ],
+    );
 }
 
 criterion_group!(all, run);

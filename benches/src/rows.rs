@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use anyhow::Result;
+use he_ops::rlwe::Params;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::millis;
@@ -32,7 +33,7 @@ pub struct Row {
     pub median_ms: f64,
     /// Bits of the largest error; none where the arithmetic is exact.
     pub precision_bits: Option<f64>,
-    /// Bits of the mean error, where it is told.
+    /// Bits of the mean error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision_mean_bits: Option<f64>,
     /// Bytes of the evaluation keys on the wire.
@@ -78,34 +79,29 @@ pub fn time(least: usize, mut f: impl FnMut() -> Result<()>) -> Result<Runs> {
 /// - the operation does not fit the parameters, or its result disagrees with the oracle
 pub fn measure(op: Op, ring: &Rc<Ring>) -> Result<Row> {
     let mut workload = op.prepare(ring)?;
-    let precision_bits = workload.precision_bits()?;
+    let precision = workload.precision()?;
     let runs = time(5, || workload.run())?;
-    let params = &ring.params;
-    let log_q: f64 = params
-        .moduli()
-        .take(workload.level + 1)
-        .map(|modulus| modulus.log2())
-        .sum();
+    let params = &workload.params;
     Ok(Row {
         peer: OURS.to_owned(),
         op: op.name().to_owned(),
         log_n: params.log_n(),
         log_qp: params.log_qp(),
-        log_q,
-        levels: workload.level,
+        log_q: workload.log_q,
+        levels: workload.levels,
         threads: rayon::current_num_threads(),
         median_ms: runs.median_ms / f64::from(workload.per_run),
-        precision_bits,
-        precision_mean_bits: None,
+        precision_bits: precision.map(|p| p.min_bits),
+        precision_mean_bits: precision.map(|p| p.mean_bits),
         bytes: workload.key_bytes,
         weight_bytes: workload.weight_bytes,
-        security: security(ring),
+        security: security(params),
         note: String::new(),
     })
 }
 
-fn security(ring: &Ring) -> String {
-    let report = ring.params.security();
+fn security(params: &Params) -> String {
+    let report = params.security();
     let bound = report
         .log_qp_bound
         .map_or("none".to_owned(), |b| format!("{b:.0}"));
@@ -120,7 +116,7 @@ pub fn table(rows: &[Row]) -> Result<String> {
     let mut out = String::new();
     writeln!(
         out,
-        "{:<22} {:<26} {:>5} {:>7} {:>7} {:>6} {:>7} {:>11} {:>6} {:>10} {:>10}",
+        "{:<28} {:<26} {:>5} {:>6} {:>6} {:>6} {:>7} {:>11} {:>6} {:>9} {:>9} {:>10}",
         "peer",
         "op",
         "log N",
@@ -130,21 +126,20 @@ pub fn table(rows: &[Row]) -> Result<String> {
         "threads",
         "median ms",
         "bits",
+        "mean bits",
         "keys MB",
         "weights MB"
     )?;
-    let megabytes = |bytes: u64| {
-        if bytes == 0 {
-            "-".to_owned()
-        } else {
-            format!("{:.1}", bytes as f64 / 1e6)
-        }
+    let megabytes = |bytes: u64| match bytes {
+        0 => "-".to_owned(),
+        bytes => format!("{:.1}", bytes as f64 / 1e6),
     };
+    let bits = |bits: Option<f64>| bits.map_or("exact".to_owned(), |bits| format!("{bits:.1}"));
     for row in rows {
         let digits = if row.median_ms < 10.0 { 3 } else { 1 };
         writeln!(
             out,
-            "{:<22} {:<26} {:>5} {:>7.0} {:>7.0} {:>6} {:>7} {:>11.digits$} {:>6} {:>10} {:>10}",
+            "{:<28} {:<26} {:>5} {:>6.0} {:>6.0} {:>6} {:>7} {:>11.digits$} {:>6} {:>9} {:>9} {:>10}",
             row.peer,
             row.op,
             row.log_n,
@@ -153,8 +148,8 @@ pub fn table(rows: &[Row]) -> Result<String> {
             row.levels,
             row.threads,
             row.median_ms,
-            row.precision_bits
-                .map_or("exact".to_owned(), |bits| format!("{bits:.1}")),
+            bits(row.precision_bits),
+            bits(row.precision_mean_bits),
             megabytes(row.bytes),
             megabytes(row.weight_bytes)
         )?;

@@ -14,7 +14,8 @@ use he_ops::arith::ntt::bit_reverse;
 use he_ops::arith::rns::BasisConverter;
 use he_ops::circuits::{ChebyshevSeries, Circuit, PowerSoftmax};
 use he_ops::ckks::{
-    Ciphertext, Decryptor, Diagonals, Encoder, Encryptor, Evaluator, LinearTransform, Pattern, PrecisionStats,
+    BootstrapPreset, Bootstrapper, Ciphertext, Decryptor, Diagonals, Encoder, Encryptor, Evaluator,
+    LinearTransform, Pattern, PrecisionStats,
 };
 use he_ops::exec::{Ckks, run};
 use he_ops::graph::{Graph, Op as Primitive, Plan, compile_for};
@@ -34,6 +35,8 @@ const HOISTED_KEYS: usize = 8;
 pub const SOFTMAX: (usize, u32, u32) = (32, 4, 8);
 /// Degree of the Chebyshev series.
 pub const CHEBYSHEV: usize = 31;
+/// log2 of the slots of the sparse bootstrap.
+pub const SPARSE_LOG_SLOTS: u32 = 11;
 
 /// A parameter set by degree, levels and scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,10 +162,10 @@ impl Ring {
         Ok(sent.expand(&self.params)?)
     }
 
-    /// Bits of the largest error of a ciphertext against the oracle.
-    fn bits(&self, found: &Ciphertext, want: &[Complex64]) -> Result<f64> {
+    /// A ciphertext against the oracle.
+    fn precision(&self, found: &Ciphertext, want: &[Complex64]) -> Result<PrecisionStats> {
         let plain = Decryptor::new(&self.params, &self.secret)?.decrypt(found)?;
-        Ok(PrecisionStats::new(want, &self.encoder.decode(&plain)?).min_bits)
+        Ok(PrecisionStats::new(want, &self.encoder.decode(&plain)?))
     }
 
     fn key_bytes(&self, config: &EvaluationKeyConfig) -> Result<u64> {
@@ -174,8 +177,12 @@ impl Ring {
 pub struct Workload {
     /// What it is.
     pub op: Op,
-    /// Level of its operands.
-    pub level: usize,
+    /// Its parameters: those of the ring, but a bootstrap has its own.
+    pub params: Params,
+    /// Level of its operands; of a bootstrap, the levels that it leaves to the user.
+    pub levels: usize,
+    /// log2 of the largest ciphertext modulus that it works on.
+    pub log_q: f64,
     /// Operations in one run; times are given for one of them.
     pub per_run: u32,
     /// Bytes of the keys on the wire.
@@ -183,7 +190,7 @@ pub struct Workload {
     /// Bytes of the weights in memory, where there are any.
     pub weight_bytes: u64,
     run: Box<dyn FnMut() -> Result<()>>,
-    check: Box<dyn FnMut() -> Result<Option<f64>>>,
+    check: Box<dyn FnMut() -> Result<Option<PrecisionStats>>>,
 }
 
 impl Workload {
@@ -195,12 +202,12 @@ impl Workload {
         (self.run)()
     }
 
-    /// Runs it and holds the result against an oracle in f64: bits of the largest error, or nothing for integer
-    /// arithmetic, which has been checked to be exact.
+    /// Runs it and holds the result against an oracle in f64; nothing for integer arithmetic, which has been checked to
+    /// be exact.
     ///
     /// # Errors
     /// - as [`run`](Self::run); integers that are not exact
-    pub fn precision_bits(&mut self) -> Result<Option<f64>> {
+    pub fn precision(&mut self) -> Result<Option<PrecisionStats>> {
         (self.check)()
     }
 }
@@ -232,11 +239,15 @@ pub enum Op {
     Chebyshev,
     /// x^4 / sum x^4 on rows of 32.
     PowerSoftmax,
+    /// A bootstrap of all slots.
+    Bootstrap,
+    /// A bootstrap of 2^11 slots.
+    BootstrapSparse,
 }
 
 impl Op {
     /// All of them, from small to large.
-    pub const ALL: [Op; 11] = [
+    pub const ALL: [Op; 13] = [
         Op::NttForward,
         Op::NttInverse,
         Op::BaseConversion,
@@ -248,6 +259,8 @@ impl Op {
         Op::LinearTransform,
         Op::Chebyshev,
         Op::PowerSoftmax,
+        Op::Bootstrap,
+        Op::BootstrapSparse,
     ];
 
     /// Name in rows and on the command line.
@@ -265,14 +278,29 @@ impl Op {
             Op::LinearTransform => "linear_transform",
             Op::Chebyshev => "chebyshev",
             Op::PowerSoftmax => "power_softmax",
+            Op::Bootstrap => "bootstrap",
+            Op::BootstrapSparse => "bootstrap_sparse",
+        }
+    }
+
+    /// Why the operation cannot be measured at a shape: too few levels, or no bootstrap for the degree.
+    #[must_use]
+    pub fn obstacle(self, shape: Shape) -> Option<String> {
+        match self {
+            Op::Bootstrap | Op::BootstrapSparse => preset(shape.log_n)
+                .is_none()
+                .then(|| format!("no bootstrap for N = 2^{}", shape.log_n)),
+            _ if self.depth() > shape.levels => Some(format!("it needs {} levels", self.depth())),
+            _ => None,
         }
     }
 
     /// Levels that the operation needs below its operands.
-    #[must_use]
-    pub fn depth(self) -> usize {
+    fn depth(self) -> usize {
         match self {
             Op::NttForward | Op::NttInverse | Op::BaseConversion | Op::Rotate | Op::RotateHoisted => 0,
+            // With parameters of its own.
+            Op::Bootstrap | Op::BootstrapSparse => 0,
             Op::KeySwitch | Op::Multiply | Op::MultiplyPlain | Op::LinearTransform => 1,
             Op::Chebyshev => 5,
             Op::PowerSoftmax => 11,
@@ -302,6 +330,8 @@ impl Op {
             Op::LinearTransform => linear_transform(ring),
             Op::Chebyshev => chebyshev(ring),
             Op::PowerSoftmax => power_softmax(ring),
+            Op::Bootstrap => bootstrap(self, ring.params.log_n(), ring.params.log_n() - 1),
+            Op::BootstrapSparse => bootstrap(self, ring.params.log_n(), SPARSE_LOG_SLOTS),
         }
     }
 }
@@ -318,7 +348,7 @@ fn ntt(op: Op, ring: &Rc<Ring>) -> Result<Workload> {
         .collect();
     let check_params = params.clone();
     let original = input.clone();
-    let check = move || -> Result<Option<f64>> {
+    let check = move || -> Result<Option<PrecisionStats>> {
         let table = &check_params.q_tables(check_params.max_level())?[at];
         let mut limb = original.clone();
         table.forward(&mut limb);
@@ -345,7 +375,9 @@ fn ntt(op: Op, ring: &Rc<Ring>) -> Result<Workload> {
     };
     Ok(Workload {
         op,
-        level: ring.top(),
+        params: ring.params.clone(),
+        levels: ring.top(),
+        log_q: ring.params.log_q(),
         per_run: 1,
         key_bytes: 0,
         weight_bytes: 0,
@@ -401,7 +433,9 @@ fn base_conversion(ring: &Rc<Ring>) -> Result<Workload> {
     };
     Ok(Workload {
         op: Op::BaseConversion,
-        level: top,
+        params: ring.params.clone(),
+        levels: top,
+        log_q: ring.params.log_q(),
         per_run: 1,
         key_bytes: 0,
         weight_bytes: 0,
@@ -424,12 +458,14 @@ fn evaluated(
     let again = Rc::clone(&f);
     Ok(Workload {
         op,
-        level: ring.top(),
+        params: ring.params.clone(),
+        levels: ring.top(),
+        log_q: ring.params.log_q(),
         per_run: 1,
         key_bytes: ring.key_bytes(config)?,
         weight_bytes: 0,
         run: Box::new(move || f().map(drop)),
-        check: Box::new(move || Ok(Some(own.bits(&again()?, &want)?))),
+        check: Box::new(move || Ok(Some(own.precision(&again()?, &want)?))),
     })
 }
 
@@ -580,6 +616,38 @@ fn power_softmax(ring: &Rc<Ring>) -> Result<Workload> {
     circuit(Op::PowerSoftmax, ring, &softmax, x, want)
 }
 
+fn preset(log_n: u32) -> Option<BootstrapPreset> {
+    match log_n {
+        15 => Some(BootstrapPreset::N15),
+        16 => Some(BootstrapPreset::N16),
+        _ => None,
+    }
+}
+
+/// A bootstrap of 2^log_slots complex slots, uniform in the unit square; encoding its matrices is setup.
+fn bootstrap(op: Op, log_n: u32, log_slots: u32) -> Result<Workload> {
+    let preset = preset(log_n).with_context(|| format!("no bootstrap for N = 2^{log_n}"))?;
+    let ring = Ring::with_params(&preset.params())?;
+    let bootstrapper = Bootstrapper::new(&ring.encoder, &preset.bootstrap(log_slots))?;
+    let (config, uses) = (bootstrapper.keys(), bootstrapper.key_uses());
+    let evaluator = ring.evaluator(&config, &uses)?;
+    let message = ring
+        .x
+        .iter()
+        .zip(&ring.y)
+        .map(|(x, y)| Complex64::new(x.re, y.re));
+    let message: Vec<Complex64> = message.take(bootstrapper.slots()).collect();
+    let slots: Vec<Complex64> = message.iter().copied().cycle().take(ring.x.len()).collect();
+    let operand = ring.encrypt(&slots, bootstrapper.input_level())?;
+    let levels = bootstrapper.output_level() - bootstrapper.input_level();
+    let weight_bytes = bootstrapper.memory_bytes() as u64;
+    let mut workload = evaluated(op, &ring, &config, slots, move || {
+        Ok(bootstrapper.bootstrap(&evaluator, &operand)?)
+    })?;
+    (workload.levels, workload.weight_bytes) = (levels, weight_bytes);
+    Ok(workload)
+}
+
 /// A circuit from the highest level down, as in the middle of a model.
 fn circuit(
     op: Op,
@@ -642,32 +710,41 @@ fn plan_from_the_top(circuit: &impl Circuit, params: &Params) -> Result<Plan> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 mod tests {
     use super::*;
 
-    /// All operations on the smallest secure ring that is deep enough for each: exact, or to the bits of the scale.
+    /// All operations but the bootstraps, which have tests of their own, on the smallest secure ring that is deep enough:
+    /// exact, or to the bits of the scale.
     #[test]
     fn every_workload_agrees_with_its_oracle() {
-        let small = Ring::new(Shape::usual(13)).unwrap();
-        let deep = Ring::new(Shape {
-            log_n: 15,
-            levels: 12,
-            log_scale: 40,
-        })
-        .unwrap();
+        let (small, deep) = (
+            Shape::usual(13),
+            Shape {
+                log_n: 15,
+                levels: 12,
+                log_scale: 40,
+            },
+        );
+        let rings = [small, deep].map(|shape| Ring::new(shape).unwrap());
         for op in Op::ALL {
-            let ring = if op.depth() > small.params.max_level() {
-                &deep
-            } else {
-                &small
+            let ring = match (op.obstacle(small), op.obstacle(deep)) {
+                _ if matches!(op, Op::Bootstrap | Op::BootstrapSparse) => continue,
+                (None, _) => &rings[0],
+                (Some(_), None) => &rings[1],
+                (Some(_), Some(obstacle)) => panic!("{}: {obstacle}", op.name()),
             };
             let mut workload = op.prepare(ring).unwrap();
             workload.run().unwrap();
             let exact = matches!(op, Op::NttForward | Op::NttInverse | Op::BaseConversion);
-            match workload.precision_bits().unwrap() {
+            match workload.precision().unwrap() {
                 None => assert!(exact, "{}", op.name()),
-                Some(bits) => assert!(!exact && bits > 12.0, "{}: {bits} bits", op.name()),
+                Some(found) => assert!(!exact && found.min_bits > 12.0, "{}: {found}", op.name()),
             }
         }
     }

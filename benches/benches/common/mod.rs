@@ -23,11 +23,11 @@ pub fn bench(c: &mut Criterion, ops: &[Op]) {
     for &log_n in degrees {
         let shape = Shape::usual(log_n);
         let ring: OnceCell<Rc<Ring>> = OnceCell::new();
-        for &op in ops.iter().filter(|op| op.depth() <= shape.levels) {
+        for &op in ops.iter().filter(|op| op.obstacle(shape).is_none()) {
             let prepare = || {
                 let ring = ring.get_or_init(|| or_exit(op, Ring::new(shape)));
                 let mut workload = or_exit(op, op.prepare(ring));
-                or_exit(op, workload.precision_bits());
+                or_exit(op, workload.precision());
                 workload
             };
             let mut group = c.benchmark_group(op.name());
