@@ -132,18 +132,26 @@ impl LinearTransform {
     /// [`Error::Shape`] for a map of no diagonals or more slots than the ring has; [`Error::Value`] when an entry does
     /// not fit; [`Error::Level`].
     pub fn new(encoder: &Encoder, map: &Diagonals, level: usize, plain_scale: f64) -> Result<Self> {
-        Self::prepare(encoder, map, [level, level], plain_scale, false)
+        Self::prepare(
+            encoder,
+            map,
+            [level, level],
+            encoder.params().gadget(level)?,
+            plain_scale,
+            false,
+        )
     }
 
-    /// The same with keys of a level that may be above that of the operand: several transforms can share them.
+    /// The same with keys of a level that may be above that of the operand, and of a gadget that may not be the level's
+    /// own: several transforms can share them.
     pub(crate) fn with_keys_of(
         encoder: &Encoder,
         map: &Diagonals,
         level: usize,
-        key_level: usize,
+        (key_level, gadget): (usize, &Gadget),
         plain_scale: f64,
     ) -> Result<Self> {
-        Self::prepare(encoder, map, [level, key_level], plain_scale, false)
+        Self::prepare(encoder, map, [level, key_level], gadget, plain_scale, false)
     }
 
     /// The same for operands raised from the lowest modulus.
@@ -153,13 +161,21 @@ impl LinearTransform {
         level: usize,
         plain_scale: f64,
     ) -> Result<Self> {
-        Self::prepare(encoder, map, [level, level], plain_scale, true)
+        Self::prepare(
+            encoder,
+            map,
+            [level, level],
+            encoder.params().gadget(level)?,
+            plain_scale,
+            true,
+        )
     }
 
     fn prepare(
         encoder: &Encoder,
         map: &Diagonals,
         [level, key_level]: [usize; 2],
+        gadget: &Gadget,
         plain_scale: f64,
         raised: bool,
     ) -> Result<Self> {
@@ -171,7 +187,6 @@ impl LinearTransform {
                 needed: params.slots(),
                 found: map.dim(),
             })?;
-        let gadget = params.gadget(key_level)?.clone();
         let tables: Vec<&NttTable> = params
             .q_tables(level)?
             .iter()
@@ -240,7 +255,7 @@ impl LinearTransform {
             params: params.clone(),
             level,
             key_level,
-            gadget,
+            gadget: gadget.clone(),
             raised,
             plain_scale,
             steps,
@@ -454,7 +469,9 @@ impl LinearTransform {
             })?;
         let decomposed = decompose(params, &small, self.level, &self.gadget)?;
         let purpose = KeyPurpose::Galois(element);
-        let key = evaluator.keys().get("linear transform", purpose, self.key_level)?;
+        let key = evaluator
+            .keys()
+            .get("linear transform", purpose, self.key_level)?;
         check_gadget(key, &self.gadget)?;
         let table = params.permutation(element)?;
         let n = params.degree();

@@ -64,7 +64,7 @@ impl EvalMod {
             scale
         };
         for level in sine_level + 1..=cosine_level {
-            target = (target * prime(e, level)?).sqrt();
+            target = (2.0 * target * prime(e, level)?).sqrt();
         }
         let t = self.shift(e, x)?;
         let mut c = self.cosine(e, &t, target)?;
@@ -87,15 +87,32 @@ impl EvalMod {
     /// The twisted series at u = 2 t^2 - 1, at scale `scale`, five levels below t.
     fn cosine(&self, e: &Evaluator, t: &Ciphertext, scale: f64) -> Result<Ciphertext> {
         let minus = [Complex64::new(-1.0, 0.0)];
-        let t1 = doubled(e, t, &minus)?;
-        let t2 = doubled(e, &t1, &minus)?;
+        let one = [Complex64::new(1.0, 0.0)];
+        // T_1 = 2 t^2 - 1. Most t are near 0, where the series is steep in t^2, so T_2 = 8 t^4 - 8 t^2 + 1 takes its
+        // middle term from the square before its rescale: two bits of precision. The scale of t makes its weight whole.
+        let square = e.relinearize(&e.square(t)?)?;
+        let rescaled = e.rescale(&square)?;
+        let half = twice(rescaled.clone());
+        let t1 = combine(e, &[(&half, Weight::One)], &minus, half.level, half.scale)?;
+        let t2 = {
+            let fourth = twice(twice(twice(multiply(e, &rescaled, &rescaled)?)));
+            let rest = combine(
+                e,
+                &[(&square, Weight::Real(-8.0))],
+                &[],
+                fourth.level,
+                fourth.scale,
+            )?;
+            let closed = close(e, &e.add(&fourth, &rest)?)?;
+            combine(e, &[(&closed, Weight::One)], &one, closed.level, closed.scale)?
+        };
         let t4 = doubled(e, &t2, &minus)?;
         let t8 = doubled(e, &t4, &minus)?;
         let t3 = {
-            let product = multiply(e, &t2, &t1)?;
-            let twice = e.add(&product, &product)?;
-            let rest = combine(e, &[(&t1, Weight::Real(-1.0))], &[], twice.level, twice.scale)?;
-            close(e, &e.add(&twice, &rest)?)?
+            let product = twice(multiply(e, &t2, &t1)?);
+            let minus_t1 = [(&t1, Weight::Real(-1.0))];
+            let rest = combine(e, &minus_t1, &[], product.level, product.scale)?;
+            close(e, &e.add(&product, &rest)?)?
         };
         // p = A + B T_4 + T_8 (C + D T_4), all of degree at most 3; D = E T_2 + rest has to be ready one level earlier.
         let (high, low) = split(&self.series, 8);
@@ -196,11 +213,16 @@ fn close(e: &Evaluator, a: &Ciphertext) -> Result<Ciphertext> {
     e.rescale(&e.relinearize(a)?)
 }
 
+/// Twice the value, by name only: half the scale. Under doublings scales therefore settle at twice the primes, which is
+/// a bit of precision more than at the primes.
+fn twice(mut a: Ciphertext) -> Ciphertext {
+    a.scale /= 2.0;
+    a
+}
+
 /// 2 c^2 + constant, one level down.
 fn doubled(e: &Evaluator, c: &Ciphertext, constant: &[Complex64]) -> Result<Ciphertext> {
-    let square = e.square(c)?;
-    let twice = e.add(&square, &square)?;
-    let closed = close(e, &twice)?;
+    let closed = close(e, &twice(e.square(c)?))?;
     combine(e, &[(&closed, Weight::One)], constant, closed.level, closed.scale)
 }
 

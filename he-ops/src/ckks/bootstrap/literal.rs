@@ -128,7 +128,7 @@ pub enum BootstrapPreset {
     /// N = 2^16, 15 levels of 40 bits left.
     ///
     /// Budget of log2 Q = 1293: q_0 50; SlotsToCoeffs 3 x 33; levels left 15 x 40; EvalMod 8 x 50; CoeffsToSlots
-    /// 3 x 48. Special primes 9 x 49, three digits: log2 QP = 1734 of 1747. Key to the ephemeral secret: 99 bits of
+    /// 3 x 48. Special primes 9 x 50, three digits: log2 QP = 1743 of 1747. Key to the ephemeral secret: 99 bits of
     /// 345. Interval 14: failure probability below 2^-61 for a bootstrap. Precision of messages uniform in the unit
     /// square: see the table of the README.
     N16,
@@ -153,7 +153,7 @@ impl BootstrapPreset {
             Self::N16 => ParamsLiteral {
                 log_n: 16,
                 log_q: chain(&[(50, 1), (33, 3), (40, 15), (50, 8), (48, 3)]),
-                log_p: vec![49; 9],
+                log_p: vec![50; 9],
                 log_scale: 40,
             },
             Self::N15 => ParamsLiteral {
@@ -169,7 +169,7 @@ impl BootstrapPreset {
     #[must_use]
     pub fn bootstrap(self, log_slots: u32) -> BootstrapLiteral {
         let (levels, log_message_ratio) = match self {
-            Self::N16 => (3, 10.5),
+            Self::N16 => (3, 11.2),
             Self::N15 => (2, 8.5),
         };
         // Even radices; the largest first, where CoeffsToSlots wraps around and its operand is cheap.

@@ -17,10 +17,12 @@ use crate::arith::NttTable;
 use crate::par;
 use crate::ring::{Eval, Poly, arena};
 use crate::rlwe::key_switch::{decompose, switch};
+use crate::rlwe::key_switch_key::serving_gadget;
 use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeyUses, Params};
 use crate::{Error, Result};
 use eval_mod::EvalMod;
 use num_complex::Complex64;
+use std::collections::BTreeMap;
 
 /// Rotations of the trace that are done on the raised ciphertext, where each costs an inner product and a small key;
 /// the rest is doubled up.
@@ -55,19 +57,6 @@ impl Bootstrapper {
         let q: Vec<f64> = params.moduli().map(|m| m.value() as f64).collect();
         let prime = |level: usize| q.get(level).copied().unwrap_or(1.0);
 
-        let input_level = literal.input_level();
-        let bottom_scale = prime(0) / literal.log_message_ratio.exp2();
-        // Every level of SlotsToCoeffs takes its part of the way from one scale to the other.
-        let step = (bottom_scale / params.scale(input_level)?).powf(1.0 / input_level as f64);
-        let slots_to_coeffs = dft::slots_to_coeffs(n, &literal.slots_to_coeffs)
-            .iter()
-            .enumerate()
-            .map(|(i, map)| {
-                let level = input_level - i;
-                LinearTransform::with_keys_of(encoder, map, level, input_level, prime(level) * step)
-            })
-            .collect::<Result<Vec<_>>>()?;
-
         let factors = if full {
             vec![Complex64::new(1.0, 0.0)]
         } else {
@@ -78,7 +67,8 @@ impl Bootstrapper {
         let depth = literal.coeffs_to_slots.len();
         let raised_scale = bottom_to_slots_scale(params, literal, &eval_mod);
         let sine_level = top - depth;
-        let step = (prime(sine_level) / raised_scale).powf(1.0 / depth as f64);
+        // Scales settle at twice the primes in EvalMod, which also needs this one to be exact.
+        let step = (2.0 * prime(sine_level) / raised_scale).powf(1.0 / depth as f64);
         let mut coeffs_to_slots = Vec::with_capacity(depth);
         for (i, map) in dft::coeffs_to_slots(n, &literal.coeffs_to_slots)
             .iter()
@@ -97,6 +87,28 @@ impl Bootstrapper {
             } else {
                 LinearTransform::new(encoder, &map, level, scale)?
             });
+        }
+        let input_level = literal.input_level();
+        let bottom_scale = prime(0) / literal.log_message_ratio.exp2();
+        // Every level of SlotsToCoeffs takes its part of the way from one scale to the other.
+        let step = (bottom_scale / params.scale(input_level)?).powf(1.0 / input_level as f64);
+        let shared: BTreeMap<_, _> = coeffs_to_slots.iter().flat_map(|t| t.keys().galois).collect();
+        let mut slots_to_coeffs = Vec::with_capacity(input_level);
+        for (i, map) in dft::slots_to_coeffs(n, &literal.slots_to_coeffs)
+            .iter()
+            .enumerate()
+        {
+            let level = input_level - i;
+            let scale = prime(level) * step;
+            let prepare = |gadget: &Gadget| {
+                LinearTransform::with_keys_of(encoder, map, level, (input_level, gadget), scale)
+            };
+            let mut transform = prepare(params.gadget(input_level)?)?;
+            // Where CoeffsToSlots has the same rotations, the keys are copies of its keys.
+            if let Some(&own) = transform.keys().galois.keys().find_map(|g| shared.get(g)) {
+                transform = prepare(&serving_gadget(params, own, &[input_level].into(), input_level)?)?;
+            }
+            slots_to_coeffs.push(transform);
         }
         Ok(Self {
             params: params.clone(),
