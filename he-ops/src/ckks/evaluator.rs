@@ -4,9 +4,10 @@ use super::ciphertext::{Ciphertext, Plaintext, check_level, check_scale};
 use super::encoder::{Encoder, add_periodic};
 use super::pattern::Pattern;
 use super::weighted_sum::{Row, weighted_sums};
-use crate::arith::dot::{Output, dot, products};
+use crate::arith::dot::{Output, dot};
 use crate::arith::{Modulus, NttTable};
 use crate::par;
+use crate::ring::tensor::tensor_product;
 use crate::ring::{Eval, Poly};
 use crate::rlwe::key_switch::{DivideBy, Target, switch_all};
 use crate::rlwe::{EvaluationKeys, KeyPurpose, Params};
@@ -525,36 +526,5 @@ fn two_parts<'c>(op: &'static str, a: &'c Ciphertext) -> Result<(&'c Poly<Eval>,
             needed: 2,
             found: other.len(),
         }),
-    }
-}
-
-/// (a0 b0, a0 b1 + a1 b0, a1 b1) modulo one prime; the middle one is reduced once. Block by block in L1.
-fn tensor_product(outs: [&mut [u64]; 3], a: [&[u64]; 2], b: [&[u64]; 2], modulus: &Modulus) {
-    const BLOCK: usize = 512;
-    // Plain to Montgomery form: times 2^104 and a Montgomery step.
-    let to_mont = [modulus.to_mont52(modulus.to_mont52(1))];
-    let zeros = [0; BLOCK];
-    let mut spare = [0; BLOCK];
-    let mut mont = [[0; BLOCK]; 2];
-    let [c0, c1, c2] = outs;
-    let outs = c0
-        .chunks_mut(BLOCK)
-        .zip(c1.chunks_mut(BLOCK))
-        .zip(c2.chunks_mut(BLOCK));
-    let [a0, a1] = a.map(|a| a.chunks(BLOCK));
-    let [b0, b1] = b.map(|b| b.chunks(BLOCK));
-    for (((((c0, c1), c2), a0), a1), (b0, b1)) in outs.zip(a0).zip(a1).zip(b0.zip(b1)) {
-        for (out, x) in mont.iter_mut().zip([b0, b1]) {
-            let output = Output {
-                out,
-                weights: &to_mont,
-                start: 0,
-                modulus,
-            };
-            dot(&mut [output], &[x]);
-        }
-        let [m0, m1] = &mont;
-        products([c1, c2], &[a1, a0], [&[m0, m1], &[m1, &zeros]], modulus);
-        products([c0, &mut spare], &[a0], [&[m0], &[m0]], modulus);
     }
 }

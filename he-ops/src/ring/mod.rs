@@ -3,5 +3,6 @@
 pub mod arena;
 pub mod automorphism;
 pub mod poly;
+pub mod tensor;
 
 pub use poly::{Coeff, Eval, Poly, Representation};
