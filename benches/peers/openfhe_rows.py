@@ -68,6 +68,7 @@ class Leveled:
         self.log_q, self.log_qp, self.key = shape(
             self.log_n, self.levels, self.log_scale, self.digits, self.first
         )
+        self.bound = {14: 430, 15: 868, 16: 1747}.get(self.log_n)
         self.cc = context(
             self.log_n, self.levels, self.log_scale, self.digits, openfhe.UNIFORM_TERNARY, self.first
         )
@@ -100,7 +101,7 @@ class Leveled:
             precision_mean_bits=mean,
             bytes=keys * self.key,
             weight_bytes=weight_bytes,
-            security="uniform ternary secret, 868 bits at 2^15 and 1747 at 2^16 are 128-bit secure",
+            security=f"uniform ternary secret, log2 QP of {self.log_qp} where 128 bits allow {self.bound}",
             note=note,
         )
 

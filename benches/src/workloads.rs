@@ -338,9 +338,7 @@ impl Op {
 
 fn ntt(op: Op, ring: &Rc<Ring>) -> Result<Workload> {
     let params = ring.params.clone();
-    let table =
-        move |params: &Params| -> Result<usize> { Ok(params.q_tables(params.max_level())?.len() - 1) };
-    let at = table(&params)?;
+    let at = ring.top();
     let modulus = *params.moduli().nth(at).context("a prime")?;
     let mut numbers = Numbers(2);
     let input: Vec<u64> = (0..params.degree())

@@ -1,4 +1,4 @@
-//! The two commands as a user runs them: help that teaches, and one JSON document on stdout.
+//! The commands as a user runs them: help that teaches, and one JSON document on stdout.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,12 +29,19 @@ fn json(output: &Output) -> Value {
 
 const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
 const LATENCY: &str = env!("CARGO_BIN_EXE_latency");
+const PRIMITIVES: &str = env!("CARGO_BIN_EXE_primitives");
+const PEERS: &str = env!("CARGO_BIN_EXE_peers");
 
 #[test]
 fn help_names_what_is_measured_and_shows_an_example() {
-    for program in [EVALUATE, LATENCY] {
+    for (program, option) in [
+        (EVALUATE, "--model"),
+        (LATENCY, "--model"),
+        (PRIMITIVES, "--levels"),
+        (PEERS, "--sets"),
+    ] {
         let help = String::from_utf8(run(program, &["--help"]).stdout).unwrap();
-        for word in ["--model", "--json", "Examples:", "cargo run --release -p benches"] {
+        for word in [option, "--json", "Examples:", "cargo run --release -p benches"] {
             assert!(help.contains(word), "{word} in {help}");
         }
     }
@@ -81,6 +88,30 @@ fn latency_accounts_for_all_of_the_time() {
             .sum::<u64>()
     );
     assert_eq!(document["plan"]["secure"], true);
+}
+
+#[test]
+fn primitives_are_measured_and_checked() {
+    let document = json(&run(
+        PRIMITIVES,
+        &["--log-n", "13", "--only", "ntt_forward,multiply", "--json"],
+    ));
+    let rows = document["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for (row, op) in rows.iter().zip(["ntt_forward", "multiply"]) {
+        assert_eq!((row["op"].as_str(), row["log_n"].as_u64()), (Some(op), Some(13)));
+        assert!(row["median_ms"].as_f64().unwrap() > 0.0);
+    }
+    assert!(rows[0]["precision_bits"].is_null());
+    assert!(rows[1]["precision_bits"].as_f64().unwrap() > 15.0);
+    assert!(rows[1]["bytes"].as_u64().unwrap() > 100_000);
+}
+
+#[test]
+fn parameters_that_are_not_secure_are_refused() {
+    let output = run(PRIMITIVES, &["--log-n", "13", "--levels", "20"]);
+    assert!(!output.status.success() && output.stdout.is_empty());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("20 levels"));
 }
 
 #[test]

@@ -12,7 +12,10 @@ pub const PRESETS: [&str; 2] = ["n16_d35_k685_p19_s2c_ffr_ci", "n16_d35_k733_p20
 
 /// Sets the preset up, bootstraps it a few times and prints its row.
 pub fn run(name: &str) -> Result<()> {
-    let nominal = all()?.into_iter().find(|p| p.name() == name).context("unknown preset")?;
+    let nominal = all()?
+        .into_iter()
+        .find(|p| p.name() == name)
+        .context("unknown preset")?;
     let preset = preset_for_backend::<Be, CIBackend<Be>>(&nominal)?;
     eprintln!("poulpy: {name}: keys and first bootstrap (base2k {})", preset.base2k());
     let mut run = match preset.plan().eval_mod_ring() {

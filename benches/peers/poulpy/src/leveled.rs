@@ -2,13 +2,13 @@
 
 use crate::row::{Row, median_ms, precision};
 use anyhow::Result;
+use poulpy_ckks::api::{CKKSDecryptOps, CKKSEncryptOps};
 use poulpy_ckks::api::{
     CKKSEncodingHostOps, CKKSLinearTransformationOps, CKKSModuleInfos, CKKSMulOps, CKKSRotateOps,
     LinearTransformationPrepared, ckks_plaintext_diagonal_layout,
 };
 use poulpy_ckks::encoding::ckks_linear_transformation_encode_from_diagonals;
 use poulpy_ckks::layouts::{CKKSCiphertextOwned, CKKSPlaintextAlloc, CKKSPlaintextOwned, ComplexDiagonals};
-use poulpy_ckks::api::{CKKSDecryptOps, CKKSEncryptOps};
 use poulpy_ckks::test_suite::CKKSTestParams;
 use poulpy_ckks::test_suite::helpers::{alloc_ct, alloc_scratch, gen_atk, gen_sk_with_raw, gen_tsk};
 use poulpy_ckks::{CKKSInfos, CoeffsMeta, GLWEPlaintextMeta, Scale, SetCKKSInfos, SlotsKind};
@@ -48,7 +48,8 @@ impl Bench {
         );
         pt.set_meta(self.params.prec_meta);
         let im = vec![0.0; re.len()];
-        self.module.ckks_encode_slots_host_into(&mut pt, re, &im, &mut self.scratch.borrow())?;
+        self.module
+            .ckks_encode_slots_host_into(&mut pt, re, &im, &mut self.scratch.borrow())?;
         Ok(pt)
     }
 
@@ -56,7 +57,8 @@ impl Bench {
         let pt = self.encode(re, 30)?;
         let mut ct = alloc_ct(&self.params, &self.module, self.params.k);
         let (mut xa, mut xe) = (Source::new([seed; 32]), Source::new([seed + 100; 32]));
-        self.module.ckks_encrypt_sk(&mut ct, &pt, &self.sk, &mut xe, &mut xa, &mut self.scratch.borrow())?;
+        self.module
+            .ckks_encrypt_sk(&mut ct, &pt, &self.sk, &mut xe, &mut xa, &mut self.scratch.borrow())?;
         Ok(ct)
     }
 
@@ -64,11 +66,19 @@ impl Bench {
         let m = self.params.n / 2;
         let delta = ct.log_delta();
         let budget = ct.log_budget().min(30);
-        let mut pt = self.module.ckks_plaintext_alloc_from_slots(m, ct.base2k(), (delta + budget).into());
-        pt.set_meta(GLWEPlaintextMeta { scale: Scale::Log(delta), slots: SlotsKind::Complex, log_sparsity: 0 });
-        self.module.ckks_decrypt(&mut pt, ct, &self.sk, &mut self.scratch.borrow())?;
+        let mut pt = self
+            .module
+            .ckks_plaintext_alloc_from_slots(m, ct.base2k(), (delta + budget).into());
+        pt.set_meta(GLWEPlaintextMeta {
+            scale: Scale::Log(delta),
+            slots: SlotsKind::Complex,
+            log_sparsity: 0,
+        });
+        self.module
+            .ckks_decrypt(&mut pt, ct, &self.sk, &mut self.scratch.borrow())?;
         let (mut re, mut im) = (vec![0.0; m], vec![0.0; m]);
-        self.module.ckks_decode_slots_host_into(&pt, &mut re, &mut im, &mut self.scratch.borrow())?;
+        self.module
+            .ckks_decode_slots_host_into(&pt, &mut re, &mut im, &mut self.scratch.borrow())?;
         Ok(re)
     }
 
@@ -87,7 +97,10 @@ impl Bench {
             precision_bits: worst,
             precision_mean_bits: mean,
             bytes,
-            security: format!("ternary secret of weight {}, digit {} x 52 bits", self.params.hw, self.shape.dsize),
+            security: format!(
+                "ternary secret of weight {}, digit {} x 52 bits",
+                self.params.hw, self.shape.dsize
+            ),
         }
         .print();
         Ok(())
@@ -98,7 +111,9 @@ impl Bench {
 fn values(n: usize, mut state: u64) -> Vec<f64> {
     (0..n)
         .map(|_| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
         })
         .collect()
@@ -116,7 +131,11 @@ pub fn run(shape: Shape, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
         n,
         base2k: 52,
         k: shape.log_q,
-        prec_meta: GLWEPlaintextMeta { scale: Scale::Log(shape.log_delta), slots: SlotsKind::Complex, log_sparsity: 0 },
+        prec_meta: GLWEPlaintextMeta {
+            scale: Scale::Log(shape.log_delta),
+            slots: SlotsKind::Complex,
+            log_sparsity: 0,
+        },
         prec_log_budget: 30,
         hw: 1024,
         dsize: shape.dsize,
@@ -126,7 +145,13 @@ pub fn run(shape: Shape, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
     let host = Module::<HostBytesBackend>::new(n as u64);
     let (sk_raw, sk) = gen_sk_with_raw(&params, &module, &host, [0; 32]);
     let scratch = alloc_scratch(&params, &module);
-    let mut bench = Bench { shape, params, module, sk, scratch };
+    let mut bench = Bench {
+        shape,
+        params,
+        module,
+        sk,
+        scratch,
+    };
     let (x, y) = (values(m, 1), values(m, 2));
     let (cx, cy) = (bench.encrypt(&x, 1)?, bench.encrypt(&y, 2)?);
     let atk = bench.params.atk_layout();
@@ -139,7 +164,12 @@ pub fn run(shape: Shape, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
         let keys = HashMap::from([(gal, key)]);
         let mut out = alloc_ct(&bench.params, &bench.module, bench.params.k);
         let mut scratch = ScratchOwned::<Be>::alloc(bench.module.ckks_rotate_tmp_bytes(&cx, &atk));
-        let t = median_ms(11, || bench.module.ckks_rotate_into(1, &mut out, &cx, &keys, &mut scratch.borrow()).unwrap());
+        let t = median_ms(11, || {
+            bench
+                .module
+                .ckks_rotate_into(1, &mut out, &cx, &keys, &mut scratch.borrow())
+                .unwrap()
+        });
         let want: Vec<f64> = (0..m).map(|i| x[(i + 1) % m]).collect();
         bench.print("rotate", t, &out, &want, key_bytes)?;
     }
@@ -150,7 +180,10 @@ pub fn run(shape: Shape, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
         let width = bench.params.k;
         let t = median_ms(11, || {
             poulpy_core::layouts::SetK::set_k(&mut out, width.into());
-            bench.module.ckks_mul_into(&mut out, &cx, &cy, &tsk, &mut scratch.borrow()).unwrap();
+            bench
+                .module
+                .ckks_mul_into(&mut out, &cx, &cy, &tsk, &mut scratch.borrow())
+                .unwrap();
         });
         let want: Vec<f64> = x.iter().zip(&y).map(|(a, b)| a * b).collect();
         bench.print("multiply", t, &out, &want, key_bytes)?;
@@ -162,7 +195,10 @@ pub fn run(shape: Shape, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
         let width = bench.params.k;
         let t = median_ms(11, || {
             poulpy_core::layouts::SetK::set_k(&mut out, width.into());
-            bench.module.ckks_mul_pt_vec_into(&mut out, &cx, &pt, &mut scratch.borrow()).unwrap();
+            bench
+                .module
+                .ckks_mul_pt_vec_into(&mut out, &cx, &pt, &mut scratch.borrow())
+                .unwrap();
         });
         let want: Vec<f64> = x.iter().zip(&y).map(|(a, b)| a * b).collect();
         bench.print("multiply_plain", t, &out, &want, 0)?;
@@ -181,7 +217,9 @@ pub fn run(shape: Shape, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
             }
             ComplexDiagonals::new(re, im)
         };
-        let strategy = LinearTransformationStrategy::Bsgs { giant_step: 16 * tokens };
+        let strategy = LinearTransformationStrategy::Bsgs {
+            giant_step: 16 * tokens,
+        };
         let meta = CoeffsMeta::from_delta_budget(shape.log_delta, 2);
         let base2k = bench.params.base2k;
         let encode = |bench: &mut Bench| {
@@ -201,14 +239,20 @@ pub fn run(shape: Shape, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
         eprintln!("poulpy: linear transform: {} keys", gals.len());
         let mut keys = HashMap::new();
         for g in gals {
-            keys.insert(g, gen_atk(&bench.params, &bench.module, g, &sk_raw, &mut bench.scratch.borrow()));
+            keys.insert(
+                g,
+                gen_atk(&bench.params, &bench.module, g, &sk_raw, &mut bench.scratch.borrow()),
+            );
         }
         let mut out = alloc_ct(&bench.params, &bench.module, bench.params.k);
         let proxy = lt.first_diagonal_plaintext().unwrap();
-        let mut prepared = LinearTransformationPrepared::<Be>::alloc_prepared_from_index(&bench.module, &lt.index(), proxy);
+        let mut prepared =
+            LinearTransformationPrepared::<Be>::alloc_prepared_from_index(&bench.module, &lt.index(), proxy);
         let mut prepare_scratch =
             ScratchOwned::<Be>::alloc(bench.module.ckks_linear_transformation_rhs_prepare_tmp_bytes(proxy));
-        bench.module.ckks_linear_transformation_rhs_prepare(&mut prepared, &lt, &mut prepare_scratch.borrow())?;
+        bench
+            .module
+            .ckks_linear_transformation_rhs_prepare(&mut prepared, &lt, &mut prepare_scratch.borrow())?;
         let mut scratch = ScratchOwned::<Be>::alloc(bench.module.ckks_linear_transformation_eval_self_tmp_bytes(
             false,
             &cx,
@@ -234,7 +278,10 @@ pub fn run(shape: Shape, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
         bench.print("linear_transform_prepared", eval, &out, &want, keys.len() * key_bytes)?;
         let with_encoding = median_ms(3, || {
             let lt = encode(&mut bench);
-            bench.module.ckks_linear_transformation_rhs_prepare(&mut prepared, &lt, &mut prepare_scratch.borrow()).unwrap();
+            bench
+                .module
+                .ckks_linear_transformation_rhs_prepare(&mut prepared, &lt, &mut prepare_scratch.borrow())
+                .unwrap();
             poulpy_core::layouts::SetK::set_k(&mut out, width.into());
             bench
                 .module

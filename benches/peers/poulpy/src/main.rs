@@ -8,7 +8,12 @@ use anyhow::{Result, bail};
 
 fn main() -> Result<()> {
     let mut only: Vec<String> = Vec::new();
-    let mut shape = leveled::Shape { log_n: 16, log_q: 1320, log_delta: 45, dsize: 3 };
+    let mut shape = leveled::Shape {
+        log_n: 16,
+        log_q: 1320,
+        log_delta: 45,
+        dsize: 3,
+    };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| anyhow::anyhow!("{arg} needs a value"));
@@ -24,7 +29,7 @@ fn main() -> Result<()> {
     let wanted = |op: &str| only.is_empty() || only.iter().any(|o| o == op);
     leveled::run(shape, &wanted)?;
     for preset in bootstrap::PRESETS {
-        if wanted(preset) {
+        if wanted("bootstrap") || wanted(preset) {
             bootstrap::run(preset)?;
         }
     }

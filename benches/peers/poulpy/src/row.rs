@@ -19,7 +19,13 @@ pub struct Row {
 impl Row {
     /// Prints the row as one line of JSON.
     pub fn print(&self) {
-        let number = |v: f64| if v.is_finite() { format!("{v:.3}") } else { "null".to_owned() };
+        let number = |v: f64| {
+            if v.is_finite() {
+                format!("{v:.3}")
+            } else {
+                "null".to_owned()
+            }
+        };
         println!(
             "{{\"peer\":\"poulpy-ckks 0.10\",\"op\":\"{}\",\"log_n\":{},\"log_qp\":{},\"log_q\":{},\"levels\":{},\"threads\":1,\"median_ms\":{},\"precision_bits\":{},\"precision_mean_bits\":{},\"bytes\":{},\"security\":\"{}\"}}",
             self.op,
