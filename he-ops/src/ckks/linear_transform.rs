@@ -67,18 +67,18 @@ impl Operand<'_> {
 
 /// How the offsets of a map are cut into baby and giant steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Steps {
+pub(crate) struct Steps {
     first: i64,
     unit: i64,
-    baby: usize,
-    giant: usize,
+    pub baby: usize,
+    pub giant: usize,
 }
 
 impl Steps {
-    fn choose(map: &Diagonals, raised: bool) -> Option<Self> {
-        let first = map.iter().next()?.0;
-        let last = map.iter().last()?.0;
-        let unit = map.iter().fold(0, |unit, (k, _)| gcd(unit, k - first)).max(1);
+    /// For diagonals at these offsets, lowest first.
+    pub(crate) fn choose(offsets: &[i64], raised: bool) -> Option<Self> {
+        let (first, last) = (*offsets.first()?, *offsets.last()?);
+        let unit = offsets.iter().fold(0, |unit, k| gcd(unit, k - first)).max(1);
         let count = ((last - first) / unit) as usize + 1;
         let baby_cost =
             KEY_COST * if raised { 0.25 } else { 1.0 } + if raised { RAISED_BABY_COST } else { 1.0 };
@@ -100,6 +100,24 @@ impl Steps {
 
     fn giant_rotation(&self) -> i64 {
         self.unit * self.baby as i64
+    }
+
+    /// The keys of these steps, at one level.
+    pub(crate) fn keys(&self, params: &Params, level: usize, raised: bool) -> EvaluationKeyConfig {
+        let mut config = EvaluationKeyConfig::default();
+        for b in 0..self.baby {
+            let element = params.galois_element(self.baby_rotation(b));
+            if raised {
+                config.require(KeyPurpose::Raise(element), level);
+            } else if element != 1 {
+                config.require(KeyPurpose::Galois(element), level);
+            }
+        }
+        if self.giant > 1 {
+            let element = params.galois_element(self.giant_rotation());
+            config.require(KeyPurpose::Galois(element), level);
+        }
+        config
     }
 }
 
@@ -132,26 +150,18 @@ impl LinearTransform {
     /// [`Error::Shape`] for a map of no diagonals or more slots than the ring has; [`Error::Value`] when an entry does
     /// not fit; [`Error::Level`].
     pub fn new(encoder: &Encoder, map: &Diagonals, level: usize, plain_scale: f64) -> Result<Self> {
-        Self::prepare(
-            encoder,
-            map,
-            [level, level],
-            encoder.params().gadget(level)?,
-            plain_scale,
-            false,
-        )
+        Self::prepare(encoder, map, [level, level], plain_scale, false)
     }
 
-    /// The same with keys of a level that may be above that of the operand, and of a gadget that may not be the level's
-    /// own: several transforms can share them.
+    /// The same with keys of a level that may be above that of the operand: several transforms can share them.
     pub(crate) fn with_keys_of(
         encoder: &Encoder,
         map: &Diagonals,
         level: usize,
-        (key_level, gadget): (usize, &Gadget),
+        key_level: usize,
         plain_scale: f64,
     ) -> Result<Self> {
-        Self::prepare(encoder, map, [level, key_level], gadget, plain_scale, false)
+        Self::prepare(encoder, map, [level, key_level], plain_scale, false)
     }
 
     /// The same for operands raised from the lowest modulus.
@@ -161,32 +171,26 @@ impl LinearTransform {
         level: usize,
         plain_scale: f64,
     ) -> Result<Self> {
-        Self::prepare(
-            encoder,
-            map,
-            [level, level],
-            encoder.params().gadget(level)?,
-            plain_scale,
-            true,
-        )
+        Self::prepare(encoder, map, [level, level], plain_scale, true)
     }
 
     fn prepare(
         encoder: &Encoder,
         map: &Diagonals,
         [level, key_level]: [usize; 2],
-        gadget: &Gadget,
         plain_scale: f64,
         raised: bool,
     ) -> Result<Self> {
         let params = encoder.params();
-        let steps = Steps::choose(map, raised)
+        let offsets: Vec<i64> = map.iter().map(|(k, _)| k).collect();
+        let steps = Steps::choose(&offsets, raised)
             .filter(|_| map.dim() <= params.slots())
             .ok_or(Error::Shape {
                 what: "slots of a linear map with diagonals (at most)",
                 needed: params.slots(),
                 found: map.dim(),
             })?;
+        let gadget = params.gadget(key_level)?;
         let tables: Vec<&NttTable> = params
             .q_tables(level)?
             .iter()
@@ -285,20 +289,7 @@ impl LinearTransform {
     /// The keys it needs.
     #[must_use]
     pub fn keys(&self) -> EvaluationKeyConfig {
-        let mut config = EvaluationKeyConfig::default();
-        for b in 0..self.steps.baby {
-            let element = self.params.galois_element(self.steps.baby_rotation(b));
-            if self.raised {
-                config.require(KeyPurpose::Raise(element), self.key_level);
-            } else if element != 1 {
-                config.require(KeyPurpose::Galois(element), self.key_level);
-            }
-        }
-        if self.steps.giant > 1 {
-            let element = self.params.galois_element(self.steps.giant_rotation());
-            config.require(KeyPurpose::Galois(element), self.key_level);
-        }
-        config
+        self.steps.keys(&self.params, self.key_level, self.raised)
     }
 
     /// The map on a ciphertext.

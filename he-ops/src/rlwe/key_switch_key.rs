@@ -1,6 +1,6 @@
 //! Key-switch keys: as they are sent, ready for use, and as smaller copies for lower levels.
 
-use super::gadget::Gadget;
+use super::gadget::{COPY_MARGIN, Gadget};
 use super::keys::KeyPurpose;
 use super::params::Params;
 use crate::arith::dot::scale_in_place;
@@ -196,8 +196,6 @@ pub(super) fn copies(
     own_level: usize,
     uses: &BTreeSet<usize>,
 ) -> Result<Vec<(usize, Gadget)>> {
-    /// log2 of the factor by which P' must exceed Q_l to divide the noise of a copy away.
-    const MARGIN: f64 = 8.0;
     let own = params.gadget(own_level)?;
     // Special primes that a copy must save; a copy that saves digits always pays.
     let worthwhile = if own.digits() > 1 { 0 } else { 2 };
@@ -208,7 +206,7 @@ pub(super) fn copies(
         .rev()
         .filter(|&&level| own.digits_at(level) == 1 && level < own_level)
     {
-        let needed = params.moduli().take(level + 1).map(Modulus::log2).sum::<f64>() + MARGIN;
+        let needed = params.moduli().take(level + 1).map(Modulus::log2).sum::<f64>() + COPY_MARGIN;
         let mut sum = 0.0;
         let enough = params.special_moduli().position(|p| {
             sum += p.log2();

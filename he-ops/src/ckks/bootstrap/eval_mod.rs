@@ -57,9 +57,9 @@ impl EvalMod {
         let cosine_level = level_below(x.level, super::literal::COSINE_DEPTH)?;
         let sine_level = level_below(cosine_level, doublings)?;
         let mut target = if self.arcsine {
-            // s^3 / q^2 comes out of s: keep s as near to the primes as the result allows.
+            // 6 s^3 / q^2 comes out of s.
             let primes = prime(e, sine_level)? * prime(e, level_below(sine_level, 1)?)?;
-            (scale * primes).cbrt()
+            (scale * primes / 6.0).cbrt()
         } else {
             scale
         };
@@ -153,7 +153,7 @@ fn arcsine(e: &Evaluator, s: &Ciphertext) -> Result<Ciphertext> {
     // A sixth by name only.
     square.scale *= 6.0;
     let cube = multiply(e, &square, s)?;
-    let rest = combine(e, &[(s, Weight::One)], &[], cube.level, cube.scale)?;
+    let rest = combine(e, &[(s, Weight::Real(1.0))], &[], cube.level, cube.scale)?;
     close(e, &e.add(&cube, &rest)?)
 }
 

@@ -7,6 +7,7 @@
 mod dft;
 mod eval_mod;
 mod literal;
+pub(crate) mod structure;
 
 pub use literal::{BootstrapLiteral, BootstrapPreset, COSINE_DEGREE};
 
@@ -23,10 +24,6 @@ use crate::{Error, Result};
 use eval_mod::EvalMod;
 use num_complex::Complex64;
 use std::collections::BTreeMap;
-
-/// Rotations of the trace that are done on the raised ciphertext, where each costs an inner product and a small key;
-/// the rest is doubled up.
-const MAX_RAISED_TRACE: usize = 16;
 
 /// A bootstrap that is ready for ciphertexts: matrices encoded, constants computed. One serves any number of clients.
 pub struct Bootstrapper {
@@ -85,7 +82,7 @@ impl Bootstrapper {
             coeffs_to_slots.push(if full && i == 0 {
                 LinearTransform::on_raised(encoder, &map, level, scale)?
             } else {
-                LinearTransform::new(encoder, &map, level, scale)?
+                LinearTransform::with_keys_of(encoder, &map, level, top, scale)?
             });
         }
         let input_level = literal.input_level();
@@ -100,13 +97,17 @@ impl Bootstrapper {
         {
             let level = input_level - i;
             let scale = prime(level) * step;
-            let prepare = |gadget: &Gadget| {
-                LinearTransform::with_keys_of(encoder, map, level, (input_level, gadget), scale)
-            };
-            let mut transform = prepare(params.gadget(input_level)?)?;
+            let transform = LinearTransform::with_keys_of(encoder, map, level, input_level, scale)?;
             // Where CoeffsToSlots has the same rotations, the keys are copies of its keys.
-            if let Some(&own) = transform.keys().galois.keys().find_map(|g| shared.get(g)) {
-                transform = prepare(&serving_gadget(params, own, &[input_level].into(), input_level)?)?;
+            let gadget = params.gadget(input_level)?;
+            for own in transform.keys().galois.keys().filter_map(|g| shared.get(g)) {
+                if serving_gadget(params, *own, &[input_level].into(), input_level)? != *gadget {
+                    return Err(Error::Params {
+                        reason: format!(
+                            "keys of level {own} have no copies for level {input_level}; use more special primes"
+                        ),
+                    });
+                }
             }
             slots_to_coeffs.push(transform);
         }
@@ -155,15 +156,6 @@ impl Bootstrapper {
             .sum()
     }
 
-    /// Rotations of the raised ciphertext that sum it over the slots that repeat, then rotations that double that sum.
-    fn trace(&self) -> (Vec<i64>, Vec<i64>) {
-        let n = self.slots() as i64;
-        let count = self.params.slots() as i64 / n;
-        let raised = count.min(MAX_RAISED_TRACE as i64);
-        let doublings = (0..(count / raised).trailing_zeros()).map(|d| n * raised << d);
-        ((0..raised).map(|j| j * n).collect(), doublings.collect())
-    }
-
     fn is_full(&self) -> bool {
         self.slots() == self.params.slots()
     }
@@ -184,30 +176,7 @@ impl Bootstrapper {
     /// copies of the keys of CoeffsToSlots for SlotsToCoeffs.
     #[must_use]
     pub fn key_uses(&self) -> KeyUses {
-        let mut uses = KeyUses::new();
-        let mut need = |purpose, level| {
-            uses.entry(purpose).or_default().insert(level);
-        };
-        let transforms = self.slots_to_coeffs.iter().chain(&self.coeffs_to_slots);
-        for (purpose, level) in transforms.flat_map(|t| t.keys().iter().collect::<Vec<_>>()) {
-            need(purpose, level);
-        }
-        let top = self.params.max_level();
-        let sine = top - self.coeffs_to_slots.len();
-        need(KeyPurpose::Relin, sine);
-        need(KeyPurpose::Galois(self.params.galois_element_conjugate()), sine);
-        if !self.is_full() {
-            let (raised, doublings) = self.trace();
-            for k in raised {
-                need(KeyPurpose::Raise(self.params.galois_element(k)), top);
-            }
-            for k in doublings {
-                need(KeyPurpose::Galois(self.params.galois_element(k)), top);
-            }
-            let unpack = self.params.galois_element(self.slots() as i64);
-            need(KeyPurpose::Galois(unpack), self.output_level);
-        }
-        uses
+        self.literal.uses(&self.params, self.output_level)
     }
 
     /// The same slots at a higher level. Real and imaginary parts must lie in \[-1, 1\]; what is beyond loses precision
@@ -299,7 +268,7 @@ impl Bootstrapper {
     fn sum_of_repetitions(&self, evaluator: &Evaluator, raised: &Raised, scale: f64) -> Result<Ciphertext> {
         let params = &self.params;
         let (top, n) = (params.max_level(), params.degree());
-        let (rotations, doublings) = self.trace();
+        let (rotations, doublings) = structure::trace(params, self.slots());
         let q = params.q_tables(top)?;
         let p = params.p_tables(raised.gadget.specials)?;
         let operand = Operand::Raised(&raised.body, &raised.mask);
