@@ -360,7 +360,10 @@ fn compose(poly: &Poly<Coeff>, tables: &[NttTable]) -> Vec<f64> {
                     v = m.mul(m.sub(v, m.reduce_i64(digit)), inv);
                 }
                 digits[i] = m.center(v);
-                sum += digits[i] as f64 * radix;
+                // Above 2^1024 the radix is infinite; the digits of a small value are zero there.
+                if digits[i] != 0 {
+                    sum += digits[i] as f64 * radix;
+                }
                 radix *= m.value() as f64;
             }
             *value = sum;
@@ -406,6 +409,22 @@ mod tests {
         (0..n)
             .map(|i| Complex64::new((i as f64 * 0.37).sin() * 3.0, (i as f64 * 0.91).cos()))
             .collect()
+    }
+
+    #[test]
+    fn a_modulus_beyond_the_range_of_f64_decodes() {
+        let params = Params::new_INSECURE(&ParamsLiteral {
+            log_n: 6,
+            log_q: vec![48; 23],
+            log_p: vec![48],
+            log_scale: 40,
+        })
+        .unwrap();
+        assert!(params.log_q() > 1024.0);
+        let encoder = Encoder::new(&params);
+        let z = values(32);
+        let plain = encoder.encode(&z, 22, 40f64.exp2()).unwrap();
+        assert!(PrecisionStats::new(&z, &encoder.decode(&plain).unwrap()).min_bits > 30.0);
     }
 
     /// The definition: sum of coefficients times powers of zeta^(5^j).
