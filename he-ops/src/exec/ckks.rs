@@ -2,21 +2,36 @@
 
 use super::{Backend, SumRow};
 use crate::ckks::weighted_sum::Row;
-use crate::ckks::{Ciphertext, Evaluator, Pattern};
+use crate::ckks::{Bootstrapper, Ciphertext, Evaluator, Pattern};
 use crate::graph::{Op, Step};
 use crate::{Error, Result};
+use std::sync::Arc;
 
 /// Runs a plan on ciphertexts with one client's evaluation keys.
 #[derive(Clone)]
 pub struct Ckks<'a> {
     evaluator: &'a Evaluator,
+    bootstrapper: Option<Arc<Bootstrapper>>,
 }
 
 impl<'a> Ckks<'a> {
     /// A backend on this evaluator, whose parameters must be those of the plan.
     #[must_use]
     pub fn new(evaluator: &'a Evaluator) -> Self {
-        Ckks { evaluator }
+        Ckks {
+            evaluator,
+            bootstrapper: None,
+        }
+    }
+
+    /// The same for plans with bootstraps: with what [`Plan::bootstrapper`](crate::graph::Plan::bootstrapper) made, which
+    /// any number of clients share.
+    #[must_use]
+    pub fn with_bootstrapper(evaluator: &'a Evaluator, bootstrapper: Option<Arc<Bootstrapper>>) -> Self {
+        Ckks {
+            evaluator,
+            bootstrapper,
+        }
     }
 }
 
@@ -133,6 +148,16 @@ impl Backend for Ckks<'_> {
 
     fn conjugate(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {
         checked(self.evaluator.conjugate(a)?, step)
+    }
+
+    fn bootstrap(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {
+        let bootstrapper = self.bootstrapper.as_ref().ok_or_else(|| Error::Circuit {
+            circuit: "run",
+            reason: "a bootstrapper needed, none given; make one with Plan::bootstrapper and pass it to \
+                     Ckks::with_bootstrapper"
+                .to_owned(),
+        })?;
+        checked(bootstrapper.bootstrap(self.evaluator, a)?, step)
     }
 
     fn relinearize(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {

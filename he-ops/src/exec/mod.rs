@@ -88,6 +88,11 @@ pub trait Backend {
     /// # Errors
     /// As [`rotate`](Self::rotate).
     fn conjugate(&mut self, a: &Self::Value, step: &Step) -> Result<Self::Value>;
+    /// The same slots at `step.level`, the level that a bootstrap leaves.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate); a backend that was not given what a bootstrap needs.
+    fn bootstrap(&mut self, a: &Self::Value, step: &Step) -> Result<Self::Value>;
     /// Three parts to two.
     ///
     /// # Errors

@@ -102,6 +102,7 @@ fn execute<B: Backend>(
         Op::Mul(a, b) => backend.mul(value(a)?, value(b)?, step),
         Op::Rotate(a, _) => return backend.rotate(value(a)?, group),
         Op::Conjugate(a) => backend.conjugate(value(a)?, step),
+        Op::Bootstrap(a) => backend.bootstrap(value(a)?, step),
         Op::Relinearize(a) => backend.relinearize(value(a)?, step),
         Op::Rescale(a) => backend.rescale(value(a)?, step),
         Op::DropLevel(a, _) => backend.drop_level(value(a)?, step),

@@ -12,13 +12,15 @@
 //! | a + pattern of period D | 2D of N coefficients are rounded: D/6 in all, so D/6 / scale^2 per slot |
 //! | Σ w_i a_i | per slot: Σ mean\|w_i\|^2 var(a_i) + D/6 / plain_scale^2 Σ mean\|a_i\|^2 |
 //! | a b | per slot: mean\|a\|^2 var(b) + mean\|b\|^2 var(a) + var(a) var(b); a^2: 4 mean\|a\|^2 var(a) |
+//! | bootstrap | those of its parts, and the cubic term of the sine for a message uniform in a square |
 //! | a constant of an alignment | per slot: mean\|a\|^2 / (12 plain_scale^2) |
 //!
 //! Magnitudes mean|a|^2 come from a plain run. Reference: ePrint 2020/1118, sections 3 and 5.
 
 use super::{Backend, SumRow};
 use crate::ckks::Pattern;
-use crate::graph::{Op, Plan, Step};
+use crate::ckks::bootstrap::{noise, structure::Map};
+use crate::graph::{Op, Plan, PlannedBootstrap, Step};
 use crate::rlwe::key_switch_key::serving_gadget;
 use crate::rlwe::params::ERROR_STD_DEV;
 use crate::rlwe::{EvaluationKeyConfig, KeyPurpose, KeyUses, Params};
@@ -74,6 +76,7 @@ pub struct Sim {
     magnitudes: Vec<f64>,
     keys: EvaluationKeyConfig,
     uses: KeyUses,
+    bootstrap: Option<PlannedBootstrap>,
     done: usize,
     cost: Cost,
 }
@@ -87,6 +90,7 @@ impl Sim {
             magnitudes: magnitudes.to_vec(),
             keys: plan.keys(),
             uses: plan.key_uses(),
+            bootstrap: plan.bootstrap.clone(),
             done: 0,
             cost: Cost::default(),
         }
@@ -232,6 +236,87 @@ impl Sim {
             variance: a.variance + self.per_slot(noise, a.scale),
             ..*a
         })
+    }
+
+    /// The work of one linear map: a decomposition, baby steps, weights, giant steps, one division.
+    fn count_map(&mut self, map: &Map) -> Result<()> {
+        let gadget = self.params.gadget(map.key_level)?.clone();
+        let (limbs, specials) = (map.level + 1, gadget.specials);
+        let wide = limbs + specials;
+        let (baby, giant) = (map.steps.baby, map.steps.giant);
+        let digits = gadget.digits_at(map.level);
+        let extended = digits * wide - limbs;
+        let mut decompositions = giant - 1;
+        let mut inner = digits * (giant - 1);
+        if map.raised {
+            inner += baby;
+        } else {
+            decompositions += 1;
+            inner += digits * baby;
+        }
+        self.count(
+            decompositions * (limbs + extended),
+            decompositions * limbs * extended,
+            decompositions * (limbs + extended),
+        );
+        // A digit and both halves of the key.
+        self.count(0, 2 * inner * wide, 3 * inner * wide);
+        // Weights that are constant on runs are few.
+        let full = usize::from(self.params.degree() < 16 * map.period);
+        self.count(
+            0,
+            2 * baby * giant * wide,
+            (full * baby * giant + 2 * giant) * wide,
+        );
+        // Giant steps divide one part by the special primes, the end both by the last prime as well.
+        self.count(
+            (giant - 1) * wide + 2 * wide,
+            (giant - 1) * specials * limbs + 2 * (specials + 1) * (limbs - 1),
+            (giant - 1) * (wide + limbs) + 2 * (wide + limbs),
+        );
+        Ok(())
+    }
+
+    /// The work of one bootstrap of all slots.
+    fn count_bootstrap(&mut self, planned: &PlannedBootstrap) -> Result<()> {
+        let literal = &planned.literal;
+        for map in literal.maps(&self.params) {
+            self.count_map(&map)?;
+        }
+        // Both parts of the raised ciphertext in all primes.
+        let (top, specials) = (
+            self.params.max_level(),
+            self.params.gadget(self.params.max_level())?.specials,
+        );
+        let raised = 2 * (top + 1) + specials;
+        self.count(raised, raised, raised);
+        let mut level = top - literal.coeffs_to_slots.len();
+        let value = |level: usize, parts: usize| SimValue {
+            level,
+            scale: 1.0,
+            parts,
+            variance: 0.0,
+            power: 1.0,
+        };
+        let conjugate = KeyPurpose::Galois(self.params.galois_element_conjugate());
+        self.key_switch(&value(level, 2), conjugate, false)?;
+        // EvalMod twice: products with relinearisation and rescale at each level, then rescales alone. The cosine has
+        // t^2; T_2; T_3, T_4 and one inner product; T_8 and the next; the last two share what follows them.
+        let cosine = [(1, 0), (1, 1), (3, 0), (2, 1), (1, 0)];
+        let doublings = vec![(1, 0); literal.eval_mod_depth().saturating_sub(cosine.len())];
+        for (products, rescales) in cosine.into_iter().chain(doublings) {
+            for _ in 0..2 * products {
+                self.count(0, 4 * (level + 1), 5 * (level + 1));
+                self.key_switch(&value(level, 3), KeyPurpose::Relin, false)?;
+            }
+            for _ in 0..2 * (products + rescales) {
+                self.divide(&value(level, 2), 1.0);
+                // The constants and weights that follow.
+                self.count(0, 2 * level, 4 * level);
+            }
+            level = level.saturating_sub(1);
+        }
+        Ok(())
     }
 
     fn divide(&mut self, a: &SimValue, scale: f64) -> SimValue {
@@ -436,6 +521,29 @@ impl Backend for Sim {
             KeyPurpose::Galois(self.params.galois_element_conjugate()),
             false,
         )?;
+        self.keep(value, step)
+    }
+
+    fn bootstrap(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
+        let planned = self.bootstrap.take().ok_or_else(|| Error::Circuit {
+            circuit: "run",
+            reason: "a plan that says how to bootstrap needed; compile it again".to_owned(),
+        })?;
+        if a.level != planned.literal.input_level() {
+            return Err(Error::Level {
+                op: "bootstrap",
+                needed: planned.literal.input_level(),
+                found: a.level,
+            });
+        }
+        let value = SimValue {
+            level: planned.output_level,
+            scale: self.params.scale(planned.output_level)?,
+            variance: a.variance + noise::variance(&planned.literal, &self.params, a.power)?,
+            ..*a
+        };
+        self.count_bootstrap(&planned)?;
+        self.bootstrap = Some(planned);
         self.keep(value, step)
     }
 

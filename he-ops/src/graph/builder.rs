@@ -52,6 +52,8 @@ pub enum Op {
     Rotate(NodeId, i64),
     /// Complex conjugate of every slot: one key switch.
     Conjugate(NodeId),
+    /// The same slots with the levels that a bootstrap leaves; real and imaginary parts must lie in \[-1, 1\].
+    Bootstrap(NodeId),
 
     /// From three ciphertext parts to two: one key switch.
     Relinearize(NodeId),
@@ -75,6 +77,7 @@ impl Op {
             | Op::AddPlain(a, _)
             | Op::Rotate(a, _)
             | Op::Conjugate(a)
+            | Op::Bootstrap(a)
             | Op::Relinearize(a)
             | Op::Rescale(a)
             | Op::DropLevel(a, _)
@@ -102,6 +105,7 @@ impl Op {
             ),
             Op::Rotate(a, k) => Op::Rotate(f(*a), *k),
             Op::Conjugate(a) => Op::Conjugate(f(*a)),
+            Op::Bootstrap(a) => Op::Bootstrap(f(*a)),
             Op::Relinearize(a) => Op::Relinearize(f(*a)),
             Op::Rescale(a) => Op::Rescale(f(*a)),
             Op::DropLevel(a, level) => Op::DropLevel(f(*a), *level),
@@ -123,6 +127,7 @@ impl Op {
             Op::Mul(..) => "mul",
             Op::Rotate(..) => "rotate",
             Op::Conjugate(..) => "conjugate",
+            Op::Bootstrap(..) => "bootstrap",
             Op::Relinearize(..) => "relinearize",
             Op::Rescale(..) => "rescale",
             Op::DropLevel(..) => "drop_level",
@@ -337,6 +342,14 @@ impl Graph {
     /// The complex conjugate of every slot.
     pub fn conjugate(&mut self, a: NodeId) -> NodeId {
         self.push(Op::Conjugate(a))
+    }
+
+    /// The same slots with levels to go on: what a circuit deeper than the parameters needs on the way. Real and
+    /// imaginary parts must lie in \[-1, 1\]; beyond, precision falls with the cube of the size.
+    ///
+    /// Needs [`CompileOptions::bootstrap`](super::CompileOptions).
+    pub fn bootstrap(&mut self, a: NodeId) -> NodeId {
+        self.push(Op::Bootstrap(a))
     }
 
     /// Names a result. The same value may have several names.

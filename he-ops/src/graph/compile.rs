@@ -4,12 +4,21 @@ use std::collections::BTreeSet;
 
 use super::builder::{Graph, NodeId, Op};
 use super::passes::{
-    Keys, Scaled, assign_levels, assign_scales, collect_keys, insert_relinearize, insert_rescale, last_uses,
-    remove_dead_code, schedule, validate,
+    Keys, Scaled, Span, assign_levels, assign_scales, check_depth, collect_keys, depth, insert_relinearize,
+    insert_rescale, last_uses, remove_dead_code, schedule, settle_keys, validate,
 };
-use super::plan::{Plan, Port, Step};
+use super::plan::{Plan, PlannedBootstrap, Port, Step};
+use crate::ckks::BootstrapLiteral;
 use crate::rlwe::{Params, ParamsLiteral};
 use crate::{Error, Result};
+
+/// What the compiler may use besides the parameters.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CompileOptions {
+    /// How [`Op::Bootstrap`] is done; none for a leveled plan. With it the plan lives between the level of the operand
+    /// of a bootstrap and that of its result, and outputs end at the former. All slots must be bootstrapped.
+    pub bootstrap: Option<BootstrapLiteral>,
+}
 
 /// Compiles a graph for the smallest leveled parameters of its slot count that are deep enough, with a scale of
 /// 2^`log_scale`, held against the 128-bit table.
@@ -18,12 +27,13 @@ use crate::{Error, Result};
 /// [`Error::Circuit`] for a malformed graph, [`Error::Insecure`] or [`Error::Params`] when its depth does not fit the
 /// ring: use more slots, a smaller scale, or a shallower circuit.
 pub fn compile(graph: &Graph, name: &str, log_scale: u32) -> Result<Plan> {
-    let (graph, levels) = lower(graph)?;
-    let depth = levels.iter().copied().max().unwrap_or(0);
+    let graph = lower(graph)?;
+    refuse_bootstraps(&graph)?;
+    let depth = depth(&graph);
     // slots = N/2, checked to be a power of two.
     let log_n = graph.slots().trailing_zeros() + 1;
     let params = Params::new(&ParamsLiteral::leveled(log_n, depth, log_scale))?;
-    finish(&graph, &levels, name, &params)
+    finish(&graph, Span::default(), name, &params, None)
 }
 
 /// Compiles a graph for given parameters; inputs enter at the depth of the graph, which may be below the top level.
@@ -32,6 +42,16 @@ pub fn compile(graph: &Graph, name: &str, log_scale: u32) -> Result<Plan> {
 /// [`Error::Circuit`] for a malformed graph, [`Error::Shape`] for another slot count than the parameters have,
 /// [`Error::Level`] when they have too few levels.
 pub fn compile_for(graph: &Graph, name: &str, params: &Params) -> Result<Plan> {
+    compile_with(graph, name, params, &CompileOptions::default())
+}
+
+/// Compiles a graph for given parameters, with bootstraps if the options say how.
+///
+/// # Errors
+/// As [`compile_for`]. [`Error::Circuit`] for bootstraps without the option, and for a part of the graph, between two
+/// bootstraps or before the first or after the last, that needs more levels than a bootstrap leaves: the text says where
+/// to put one. [`Error::Params`] when the bootstrap does not fit the parameters.
+pub fn compile_with(graph: &Graph, name: &str, params: &Params, options: &CompileOptions) -> Result<Plan> {
     if graph.slots() != params.slots() {
         return Err(Error::Shape {
             what: "slots of the graph",
@@ -39,15 +59,56 @@ pub fn compile_for(graph: &Graph, name: &str, params: &Params) -> Result<Plan> {
             found: graph.slots(),
         });
     }
-    let (graph, levels) = lower(graph)?;
-    finish(&graph, &levels, name, params)
+    let lowered = lower(graph)?;
+    let Some(literal) = &options.bootstrap else {
+        refuse_bootstraps(&lowered)?;
+        return finish(&lowered, Span::default(), name, params, None);
+    };
+    if literal.log_slots + 1 != params.log_n() {
+        return Err(Error::Params {
+            reason: format!(
+                "a bootstrap of all 2^{} slots needed in a plan, one of 2^{} found",
+                params.log_n() - 1,
+                literal.log_slots
+            ),
+        });
+    }
+    let span = Span {
+        bottom: literal.input_level(),
+        top: literal.output_level(params)?,
+    };
+    // In the words of the graph as it was given.
+    check_depth(graph, span.top - span.bottom)?;
+    finish(&lowered, span, name, params, Some(literal))
+}
+
+/// Refuses bootstraps where nothing says how to do them.
+fn refuse_bootstraps(graph: &Graph) -> Result<()> {
+    let count = bootstraps(graph);
+    if count == 0 {
+        return Ok(());
+    }
+    Err(Error::Circuit {
+        circuit: "graph",
+        reason: format!(
+            "{count} bootstraps and no way to do them; compile with CompileOptions::bootstrap and parameters that have \
+             its primes"
+        ),
+    })
+}
+
+fn bootstraps(graph: &Graph) -> usize {
+    let nodes = graph.nodes().iter();
+    nodes.filter(|node| matches!(node.op, Op::Bootstrap(_))).count()
 }
 
 /// What a circuit needs, before any parameters are chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// Levels from input to output.
+    /// Levels from input to output; with bootstraps, of the deepest part between them.
     pub depth: usize,
+    /// Bootstraps executed; what they need themselves is not counted here.
+    pub bootstraps: usize,
     /// Distinct rotations: the Galois keys.
     pub rotations: BTreeSet<i64>,
     /// True when the conjugation key is needed.
@@ -65,11 +126,20 @@ pub struct Profile {
 /// # Errors
 /// [`Error::Circuit`] for a malformed graph.
 pub fn profile(graph: &Graph) -> Result<Profile> {
-    let (graph, levels) = lower(graph)?;
+    let graph = lower(graph)?;
+    let depth = depth(&graph);
+    let levels = assign_levels(
+        &graph,
+        Span {
+            bottom: 0,
+            top: depth,
+        },
+    );
     let keys = collect_keys(&graph, &levels);
     let count = |wanted: fn(&Op) -> usize| graph.nodes().iter().map(|node| wanted(&node.op)).sum();
     Ok(Profile {
-        depth: levels.iter().copied().max().unwrap_or(0),
+        depth,
+        bootstraps: bootstraps(&graph),
         rotations: keys.rotations.keys().copied().collect(),
         conjugation: keys.conjugation.is_some(),
         key_switches: count(|op| {
@@ -87,25 +157,30 @@ pub fn profile(graph: &Graph) -> Result<Profile> {
 }
 
 /// The passes that do not depend on the parameters.
-fn lower(graph: &Graph) -> Result<(Graph, Vec<usize>)> {
+fn lower(graph: &Graph) -> Result<Graph> {
     validate(graph)?;
     // Dead code first: it must not count as a user when the next passes ask who needs what.
     let graph = remove_dead_code(graph);
     // Rescales before relinearisations, so that a rescale counts as a user that wants two parts.
     let graph = insert_rescale(&graph);
-    let graph = insert_relinearize(&graph);
-    let levels = assign_levels(&graph);
-    Ok((graph, levels))
+    Ok(insert_relinearize(&graph))
 }
 
 /// The passes that need the primes, and the plan.
-fn finish(graph: &Graph, levels: &[usize], name: &str, params: &Params) -> Result<Plan> {
+fn finish(
+    graph: &Graph,
+    span: Span,
+    name: &str,
+    params: &Params,
+    bootstrap: Option<&BootstrapLiteral>,
+) -> Result<Plan> {
+    let levels = assign_levels(graph, span);
     let Scaled {
         graph,
         levels,
         scales,
         plain_scales,
-    } = assign_scales(graph, levels, params)?;
+    } = assign_scales(graph, &levels, span.bottom, params)?;
     let Keys {
         relin,
         conjugation,
@@ -177,7 +252,7 @@ fn finish(graph: &Graph, levels: &[usize], name: &str, params: &Params) -> Resul
     for (step, frees) in steps.iter_mut().zip(frees) {
         step.frees = frees;
     }
-    Ok(Plan {
+    let mut plan = Plan {
         name: name.to_owned(),
         params: params.clone(),
         steps,
@@ -186,5 +261,19 @@ fn finish(graph: &Graph, levels: &[usize], name: &str, params: &Params) -> Resul
         relin,
         conjugation,
         rotations,
-    })
+        bootstrap: None,
+    };
+    let count = bootstraps(&graph);
+    if let Some(literal) = bootstrap.filter(|_| count > 0) {
+        let uses = literal.key_uses(params)?;
+        let keys = settle_keys(&plan.keys(), &plan.key_uses(), &uses, params)?;
+        plan.bootstrap = Some(PlannedBootstrap {
+            literal: literal.clone(),
+            count,
+            output_level: span.top,
+            keys,
+            key_uses: uses,
+        });
+    }
+    Ok(plan)
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use super::builder::{Label, NodeId, Op};
 use super::summary::PlanSummary;
+use std::sync::Arc;
+
 use crate::Result;
+use crate::ckks::{BootstrapLiteral, Bootstrapper, Encoder};
 use crate::rlwe::{EvaluationKeyConfig, KeyPurpose, KeyUses, Params};
 
 /// One step; its operands are named by the steps that computed them.
@@ -49,6 +52,21 @@ pub struct Port {
     pub scale: f64,
 }
 
+/// How the bootstraps of a plan are done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedBootstrap {
+    /// What it is made of.
+    pub literal: BootstrapLiteral,
+    /// Bootstraps in the plan.
+    pub count: usize,
+    /// Level of the results; that of the operands is the literal's.
+    pub output_level: usize,
+    /// The keys of the whole plan, the bootstrap's included.
+    pub keys: EvaluationKeyConfig,
+    /// Every level at which a bootstrap uses each key.
+    pub key_uses: KeyUses,
+}
+
 /// A circuit made ready to run: made by [`compile`](super::compile), run by [`exec::run`](crate::exec::run), printed by
 /// `Display` as deterministic text.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,24 +79,46 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What the client sends; all at one level.
     pub inputs: Vec<Port>,
-    /// What the client gets; all at level 0.
+    /// What the client gets; all at level 0, or, in a plan with bootstraps, at the level of their operands.
     pub outputs: Vec<Port>,
-    /// Highest level of a relinearisation, if there is one.
+    /// Highest level of a relinearisation, if there is one; here and below, those within bootstraps are not counted.
     pub relin: Option<usize>,
     /// Highest level of a conjugation, if there is one.
     pub conjugation: Option<usize>,
     /// Rotations with the highest level of each.
     pub rotations: BTreeMap<i64, usize>,
+    /// How its bootstraps are done, if it has any.
+    pub bootstrap: Option<PlannedBootstrap>,
 }
 
 impl Plan {
-    /// Levels from input to output.
+    /// Levels from input to output; with bootstraps, those from an input or a bootstrap to the next one or to an output
+    /// at the most.
     pub fn depth(&self) -> usize {
-        self.inputs.iter().map(|port| port.level).max().unwrap_or(0)
+        let moves = |op: &Op| matches!(op, Op::DropLevel(..) | Op::Align(..));
+        let work = self.steps.iter().filter(|step| !moves(&step.op));
+        let levels = work.map(|step| step.level_in);
+        let inputs = self.inputs.iter().map(|port| port.level);
+        let bottom = self.outputs.iter().map(|port| port.level).min().unwrap_or(0);
+        levels.chain(inputs).max().unwrap_or(0).saturating_sub(bottom)
+    }
+
+    /// The bootstrap of this plan with its matrices, to be made once and shared; `None` for a plan without one.
+    ///
+    /// # Errors
+    /// As [`Bootstrapper::new`]; nothing for a plan made by the compiler and an encoder of its parameters.
+    pub fn bootstrapper(&self, encoder: &Encoder) -> Result<Option<Arc<Bootstrapper>>> {
+        let planned = self.bootstrap.as_ref();
+        planned
+            .map(|planned| Bootstrapper::new(encoder, &planned.literal).map(Arc::new))
+            .transpose()
     }
 
     /// The evaluation keys that a client must provide, each at the level where it is used.
     pub fn keys(&self) -> EvaluationKeyConfig {
+        if let Some(planned) = &self.bootstrap {
+            return planned.keys.clone();
+        }
         let rotations = self
             .rotations
             .iter()
@@ -95,7 +135,10 @@ impl Plan {
 
     /// Every level at which each key is used.
     pub fn key_uses(&self) -> KeyUses {
-        let mut uses = KeyUses::new();
+        let mut uses = self
+            .bootstrap
+            .as_ref()
+            .map_or_else(KeyUses::new, |planned| planned.key_uses.clone());
         for step in &self.steps {
             let purpose = match step.op {
                 Op::Rotate(_, k) => KeyPurpose::Galois(self.params.galois_element(k)),

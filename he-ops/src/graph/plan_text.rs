@@ -64,6 +64,13 @@ impl fmt::Display for Plan {
                 s.reply_bytes as f64 / 1e6,
                 s.peak_bytes as f64 / 1e6
             )?;
+            if let Some(b) = s.bootstrap {
+                writeln!(
+                    f,
+                    "  {} bootstraps, level {} -> {} each, with {} keys",
+                    b.count, b.input_level, b.output_level, b.keys
+                )?;
+            }
             writeln!(
                 f,
                 "\n  level  key switches  products  plaintext products  rescales"
@@ -85,6 +92,14 @@ impl fmt::Display for Plan {
         }
         for (k, level) in &self.rotations {
             writeln!(f, "  rotate {k:>6} level {level}")?;
+        }
+        if let Some(planned) = &self.bootstrap {
+            writeln!(f, "\nkeys of the bootstraps (with the level of the key)")?;
+            for (purpose, level) in planned.keys.iter() {
+                if planned.key_uses.contains_key(&purpose) {
+                    writeln!(f, "  {} level {level}", purpose.describe(&self.params))?;
+                }
+            }
         }
         writeln!(f, "\nsteps")?;
         for (id, step) in self.steps.iter().enumerate() {

@@ -21,6 +21,19 @@ pub struct LevelCounts {
     pub rescales: usize,
 }
 
+/// The bootstraps of a plan in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootstrapSummary {
+    /// Bootstraps.
+    pub count: usize,
+    /// Level of their operands.
+    pub input_level: usize,
+    /// Level of their results.
+    pub output_level: usize,
+    /// Evaluation keys that they use.
+    pub keys: usize,
+}
+
 /// A plan in numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanSummary {
@@ -30,7 +43,7 @@ pub struct PlanSummary {
     pub degree: usize,
     /// Complex slots.
     pub slots: usize,
-    /// Levels from input to output.
+    /// Levels from input to output; with bootstraps, of the deepest part between them.
     pub depth: usize,
     /// log2 of the scale.
     pub log_scale: u32,
@@ -48,6 +61,9 @@ pub struct PlanSummary {
     pub secure: bool,
     /// Steps of the plan.
     pub steps: usize,
+    /// Bootstraps, if there are any; their key switches, products and rescales are not in the counts below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<BootstrapSummary>,
     /// Rotations, conjugations and relinearisations.
     pub key_switches: usize,
     /// Rotations among them.
@@ -81,7 +97,9 @@ pub struct PlanSummary {
 impl PlanSummary {
     pub(super) fn of(plan: &Plan) -> Result<PlanSummary> {
         let params = &plan.params;
-        let mut levels: Vec<LevelCounts> = (0..=plan.depth())
+        let top = plan.steps.iter().map(|step| step.level.max(step.level_in)).max();
+        let top = top.unwrap_or(0);
+        let mut levels: Vec<LevelCounts> = (0..=top)
             .map(|level| LevelCounts {
                 level,
                 ..LevelCounts::default()
@@ -131,6 +149,12 @@ impl PlanSummary {
             security_source: security.source.clone(),
             secure: params.is_secure(),
             steps: plan.steps.len(),
+            bootstrap: plan.bootstrap.as_ref().map(|planned| BootstrapSummary {
+                count: planned.count,
+                input_level: planned.literal.input_level(),
+                output_level: planned.output_level,
+                keys: planned.key_uses.len(),
+            }),
             key_switches: total(|counts| counts.key_switches),
             rotations,
             hoisted_rotations: hoisted,
@@ -139,7 +163,7 @@ impl PlanSummary {
             ciphertext_products: total(|counts| counts.products),
             plaintext_products: total(|counts| counts.plain_products),
             rescales: total(|counts| counts.rescales),
-            keys: plan.rotations.len() + plan.conjugation.iter().len() + plan.relin.iter().len(),
+            keys: plan.keys().len(),
             key_bytes: plan.key_bytes()?,
             request_bytes: sizes(&plan.inputs, 1),
             reply_bytes: sizes(&plan.outputs, 2),

@@ -21,7 +21,7 @@ pub(super) struct EvalMod {
     double_angles: u32,
     arcsine: bool,
     /// Coefficients in T_k(u).
-    series: Vec<f64>,
+    pub(super) series: Vec<f64>,
     /// Slot pattern that the cosine is multiplied by; doubling the angle squares it.
     twist: Vec<Complex64>,
 }
@@ -172,7 +172,7 @@ fn even_series(f: impl Fn(f64) -> f64) -> Vec<f64> {
 }
 
 /// p = q T_at + r, by T_(at + i) = 2 T_at T_i - T_(at - i): (q, r).
-fn split(p: &[f64], at: usize) -> (Vec<f64>, Vec<f64>) {
+pub(super) fn split(p: &[f64], at: usize) -> (Vec<f64>, Vec<f64>) {
     let (low, high) = p.split_at(at.min(p.len()));
     let mut r = low.to_vec();
     let mut q = high.to_vec();
@@ -210,7 +210,7 @@ fn multiply(e: &Evaluator, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext>
 
 /// Three parts to two, and one level down.
 fn close(e: &Evaluator, a: &Ciphertext) -> Result<Ciphertext> {
-    e.rescale(&e.relinearize(a)?)
+    e.relinearize_rescale(a)
 }
 
 /// Twice the value, by name only: half the scale. Under doublings scales therefore settle at twice the primes, which is

@@ -7,6 +7,7 @@
 mod dft;
 mod eval_mod;
 mod literal;
+pub(crate) mod noise;
 pub(crate) mod structure;
 
 pub use literal::{BootstrapLiteral, BootstrapPreset, COSINE_DEGREE};

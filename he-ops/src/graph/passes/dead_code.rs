@@ -2,8 +2,8 @@
 
 use crate::graph::{Graph, NodeId};
 
-/// The same graph without values that nobody reads.
-pub(in crate::graph) fn remove_dead_code(graph: &Graph) -> Graph {
+/// For each node, whether some output needs it.
+pub(super) fn live(graph: &Graph) -> Vec<bool> {
     let mut live = vec![false; graph.nodes().len()];
     let mut work: Vec<NodeId> = graph.outputs().iter().map(|(_, value)| *value).collect();
     while let Some(id) = work.pop() {
@@ -13,10 +13,15 @@ pub(in crate::graph) fn remove_dead_code(graph: &Graph) -> Graph {
             work.extend(op.args());
         }
     }
+    live
+}
+
+/// The same graph without values that nobody reads.
+pub(in crate::graph) fn remove_dead_code(graph: &Graph) -> Graph {
     let mut out = graph.successor();
     let mut map = vec![NodeId::new(0); graph.nodes().len()];
     let moved = |id: NodeId, map: &[NodeId]| map.get(id.index()).copied().unwrap_or(id);
-    for (index, (node, live)) in graph.nodes().iter().zip(live).enumerate() {
+    for (index, (node, live)) in graph.nodes().iter().zip(live(graph)).enumerate() {
         if live {
             let id = out.push_as(node.op.map_args(|arg| moved(arg, &map)), node.label);
             if let Some(slot) = map.get_mut(index) {

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::graph::{Graph, Op};
+use crate::rlwe::key_switch_key::serving_gadget;
+use crate::rlwe::{EvaluationKeyConfig, KeyPurpose, KeyUses, Params};
+use crate::{Error, Result};
 
 /// Key switches of a graph by kind, with the highest level of each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +30,58 @@ pub(in crate::graph) fn collect_keys(graph: &Graph, levels: &[usize]) -> Keys {
         }
     }
     keys
+}
+
+/// The keys of a plan together with those of its bootstraps.
+///
+/// The matrices of a bootstrap are prepared for the gadget of the level at which a key is used. Where the plan uses the
+/// same key at a higher level, that key is sent for a level high enough that a copy with this gadget can be made of it.
+///
+/// # Errors
+/// [`Error::Params`] when there is no such level; [`Error::Level`] for uses above the highest.
+pub(in crate::graph) fn settle_keys(
+    own: &EvaluationKeyConfig,
+    own_uses: &KeyUses,
+    bootstrap: &KeyUses,
+    params: &Params,
+) -> Result<EvaluationKeyConfig> {
+    let mut keys = own.clone();
+    for (&purpose, levels) in bootstrap {
+        let highest = levels.last().copied().unwrap_or(0);
+        let rotation =
+            matches!(purpose, KeyPurpose::Galois(element) if element != params.galois_element_conjugate());
+        if !rotation {
+            // Any key of a sufficient level will do.
+            keys.require(purpose, highest);
+            continue;
+        }
+        let mut uses = levels.clone();
+        uses.extend(own_uses.get(&purpose).into_iter().flatten());
+        let start = uses.last().copied().unwrap_or(0);
+        let fits = |level: usize| -> Result<bool> {
+            for &used in levels {
+                if serving_gadget(params, level, &uses, used)? != *params.gadget(used)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        let mut found = None;
+        for level in start..=params.max_level() {
+            if fits(level)? {
+                found = Some(level);
+                break;
+            }
+        }
+        let level = found.ok_or_else(|| Error::Params {
+            reason: format!(
+                "no key for {} serves both level {start} and the bootstrap at level {highest}; use more special primes",
+                purpose.describe(params)
+            ),
+        })?;
+        keys.require(purpose, level);
+    }
+    Ok(keys)
 }
 
 #[cfg(test)]

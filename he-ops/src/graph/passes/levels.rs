@@ -5,13 +5,24 @@
 
 use crate::graph::{Graph, Op};
 
-/// For each node, the level of its result: outputs at 0, a rescale one level below its operand, inputs all at the top.
-pub(in crate::graph) fn assign_levels(graph: &Graph) -> Vec<usize> {
-    let mut levels = vec![0_usize; graph.nodes().len()];
+/// The levels of a plan.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::graph) struct Span {
+    /// Of outputs and of the operands of bootstraps: no value lives below.
+    pub bottom: usize,
+    /// Of the results of bootstraps.
+    pub top: usize,
+}
+
+/// For each node, the level of its result: outputs and operands of bootstraps at the bottom, a rescale one level below
+/// its operand, bootstraps at the top of the span, inputs all at the level that the first of them needs.
+pub(in crate::graph) fn assign_levels(graph: &Graph, span: Span) -> Vec<usize> {
+    let mut levels = vec![span.bottom; graph.nodes().len()];
     for (index, node) in graph.nodes().iter().enumerate().rev() {
         let own = levels.get(index).copied().unwrap_or(0);
         let needed = match node.op {
             Op::Rescale(_) => own + 1,
+            Op::Bootstrap(_) => span.bottom,
             _ => own,
         };
         for arg in node.op.args() {
@@ -30,6 +41,9 @@ pub(in crate::graph) fn assign_levels(graph: &Graph) -> Vec<usize> {
     for (node, level) in graph.nodes().iter().zip(&mut levels) {
         if is_input(&node.op) {
             *level = top;
+        }
+        if matches!(node.op, Op::Bootstrap(_)) {
+            *level = span.top;
         }
     }
     levels
@@ -52,7 +66,7 @@ mod tests {
         let sum = g.add(power, turned);
         g.output("out", sum);
         let g = insert_rescale(&g);
-        let levels = assign_levels(&g);
+        let levels = assign_levels(&g, Span::default());
         let text: String = g
             .to_string()
             .lines()
@@ -69,6 +83,40 @@ mod tests {
 1: %6 = square %5
 0: %7 = rescale %6
 0: %8 = add %7 %1
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn parts_between_bootstraps_have_their_own_levels() {
+        let mut g = Graph::new(8);
+        let x = g.input("x");
+        let y = g.square(x);
+        let fresh = g.bootstrap(y);
+        let turned = g.rotate(fresh, 1);
+        let z = g.square(fresh);
+        let z = g.square(z);
+        let sum = g.add(z, turned);
+        g.output("out", sum);
+        let g = insert_rescale(&g);
+        let levels = assign_levels(&g, Span { bottom: 2, top: 7 });
+        let text: String = g
+            .to_string()
+            .lines()
+            .zip(&levels)
+            .map(|(line, level)| format!("{level}: {line}\n"))
+            .collect();
+        let expected = "\
+3: %0 = input x
+3: %1 = square %0
+2: %2 = rescale %1
+7: %3 = bootstrap %2
+2: %4 = rotate %3 by 1
+4: %5 = square %3
+3: %6 = rescale %5
+3: %7 = square %6
+2: %8 = rescale %7
+2: %9 = add %8 %4
 ";
         assert_eq!(text, expected);
     }

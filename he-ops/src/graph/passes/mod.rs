@@ -1,6 +1,7 @@
 //! The passes of the compiler, in the order in which they run; each rewrites or annotates a whole graph.
 
 mod dead_code;
+mod depth;
 mod hoist;
 mod keys;
 mod levels;
@@ -11,9 +12,10 @@ mod scales;
 mod validate;
 
 pub(super) use dead_code::remove_dead_code;
+pub(super) use depth::{check_depth, depth};
 pub(super) use hoist::schedule;
-pub(super) use keys::{Keys, collect_keys};
-pub(super) use levels::assign_levels;
+pub(super) use keys::{Keys, collect_keys, settle_keys};
+pub(super) use levels::{Span, assign_levels};
 pub(super) use liveness::last_uses;
 pub(super) use relinearize::insert_relinearize;
 pub(super) use rescale::insert_rescale;

@@ -3,8 +3,8 @@
 use super::settle_lazily;
 use crate::graph::{Graph, Op};
 
-/// Inserts [`Op::Relinearize`] where products, rotations, conjugations, weighted sums, rescales and outputs need two
-/// parts. Rescales too, because the rounding of the third part would be multiplied by the square of the secret, which
+/// Inserts [`Op::Relinearize`] where products, rotations, conjugations, bootstraps, weighted sums, rescales and outputs
+/// need two parts. Rescales too, because the rounding of the third part would be multiplied by the square of the secret, which
 /// costs seven bits of precision at N = 2^15 (measured in `tests/ckks.rs`).
 ///
 /// A sum of products is relinearised once, unless its terms are needed with two parts anyway: then their sum is free.
@@ -14,7 +14,12 @@ pub(in crate::graph) fn insert_relinearize(graph: &Graph) -> Graph {
         |op| {
             matches!(
                 op,
-                Op::Mul(..) | Op::Rotate(..) | Op::Conjugate(_) | Op::WeightedSum(_) | Op::Rescale(_)
+                Op::Mul(..)
+                    | Op::Rotate(..)
+                    | Op::Conjugate(_)
+                    | Op::Bootstrap(_)
+                    | Op::WeightedSum(_)
+                    | Op::Rescale(_)
             )
         },
         |op| matches!(op, Op::Mul(..)),

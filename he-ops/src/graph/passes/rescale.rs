@@ -3,7 +3,8 @@
 use super::settle_lazily;
 use crate::graph::{Graph, NodeId, Op};
 
-/// Inserts [`Op::Rescale`] where products, weighted sums, rotations, conjugations and outputs need a rescaled operand.
+/// Inserts [`Op::Rescale`] where products, weighted sums, rotations, conjugations, bootstraps and outputs need a
+/// rescaled operand.
 ///
 /// A sum of products is rescaled once; the relinearisation that it needs before is the next pass. Rotations come after
 /// the rescale: they are cheaper, and their keys smaller, with one prime fewer. The exception are Horner chains,
@@ -14,7 +15,7 @@ pub(in crate::graph) fn insert_rescale(graph: &Graph) -> Graph {
         |op| {
             matches!(
                 op,
-                Op::Mul(..) | Op::Rotate(..) | Op::Conjugate(_) | Op::WeightedSum(_)
+                Op::Mul(..) | Op::Rotate(..) | Op::Conjugate(_) | Op::Bootstrap(_) | Op::WeightedSum(_)
             )
         },
         |op| matches!(op, Op::Mul(..) | Op::WeightedSum(_)),
@@ -51,7 +52,7 @@ fn deferred(graph: &Graph) -> Vec<bool> {
             .all(|arg| could_owe.get(arg.index()).copied().unwrap_or(false));
         could_owe.push(match node.op {
             Op::Mul(..) | Op::WeightedSum(_) => true,
-            Op::Input { .. } | Op::Conjugate(_) => false,
+            Op::Input { .. } | Op::Conjugate(_) | Op::Bootstrap(_) => false,
             _ => all_owe,
         });
     }
@@ -74,7 +75,7 @@ pub(super) fn pending(graph: &Graph) -> Vec<bool> {
     for node in graph.nodes() {
         pending.push(match &node.op {
             Op::Mul(..) | Op::WeightedSum(_) => true,
-            Op::Rescale(_) => false,
+            Op::Rescale(_) | Op::Bootstrap(_) => false,
             op => op
                 .args()
                 .first()

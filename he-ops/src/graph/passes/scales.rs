@@ -50,11 +50,16 @@ impl Scaled {
     }
 }
 
-/// Inserts drops and alignments, splits weighted sums by the scale of their inputs, and computes every scale.
+/// Inserts drops and alignments (outputs and operands of bootstraps end at level `bottom`), splits weighted sums by the scale of their inputs, and computes every scale.
 ///
 /// # Errors
 /// [`Error::Level`] when the parameters have fewer levels than the graph needs.
-pub(in crate::graph) fn assign_scales(graph: &Graph, levels: &[usize], params: &Params) -> Result<Scaled> {
+pub(in crate::graph) fn assign_scales(
+    graph: &Graph,
+    levels: &[usize],
+    bottom: usize,
+    params: &Params,
+) -> Result<Scaled> {
     let top = levels.iter().copied().max().unwrap_or(0);
     if top > params.max_level() {
         return Err(Error::Level {
@@ -82,6 +87,10 @@ pub(in crate::graph) fn assign_scales(graph: &Graph, levels: &[usize], params: &
                 let operand = align(&mut out, moved(*a), level + 1, above * above, params)?;
                 out.push(Op::Rescale(operand), node.label, level, canonical, 1.0)
             }
+            Op::Bootstrap(a) => {
+                let operand = align(&mut out, moved(*a), bottom, params.scale(bottom)?, params)?;
+                out.push(Op::Bootstrap(operand), node.label, level, canonical, 1.0)
+            }
             op => {
                 // A product has canonical operands; everything else has operands of its own scale.
                 let scale = if owes { product } else { canonical };
@@ -104,10 +113,10 @@ pub(in crate::graph) fn assign_scales(graph: &Graph, levels: &[usize], params: &
     for (name, value) in graph.outputs() {
         let value = map.get(value.index()).copied().unwrap_or(*value);
         let (level, _, _) = out.at(value)?;
-        let value = if level == 0 {
+        let value = if level == bottom {
             value
         } else {
-            align(&mut out, value, 0, params.scale(0)?, params)?
+            align(&mut out, value, bottom, params.scale(bottom)?, params)?
         };
         out.graph.output(name, value);
     }

@@ -1,0 +1,202 @@
+//! What a bootstrap is made of, known before any matrix is: its linear maps with their steps, its keys.
+
+use super::BootstrapLiteral;
+use crate::ckks::linear_transform::Steps;
+use crate::rlwe::{KeyPurpose, KeyUses, Params};
+use crate::{Error, Result};
+use std::collections::BTreeSet;
+
+/// Rotations of the trace that are done on the raised ciphertext, where each costs an inner product and a small key;
+/// the rest is doubled up.
+const MAX_RAISED_TRACE: usize = 16;
+
+/// One linear map of a bootstrap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Map {
+    pub steps: Steps,
+    /// Level of the operand.
+    pub level: usize,
+    /// Level of its keys.
+    pub key_level: usize,
+    /// Stages of the transform in it.
+    pub radix: u32,
+    /// Period of its diagonals.
+    pub period: usize,
+    /// The operand is raised from the lowest modulus.
+    pub raised: bool,
+}
+
+/// Rotations of the raised ciphertext that sum it over the slots that repeat, then rotations that double that sum.
+pub(super) fn trace(params: &Params, slots: usize) -> (Vec<i64>, Vec<i64>) {
+    let n = slots as i64;
+    let count = params.slots() as i64 / n;
+    let raised = count.min(MAX_RAISED_TRACE as i64);
+    let doublings = (0..(count / raised).trailing_zeros()).map(|d| n * raised << d);
+    ((0..raised).map(|j| j * n).collect(), doublings.collect())
+}
+
+/// Offsets of the diagonals of a few stages on n slots, as [`super::dft`] merges them.
+fn offsets(n: i64, lens: impl Iterator<Item = i64>) -> Vec<i64> {
+    let mut out = BTreeSet::from([0]);
+    for len in lens {
+        let half = len / 2;
+        let cyclic = len == n || out.iter().any(|k| 2 * k == n);
+        let down = if len == n { half } else { -half };
+        out = out
+            .iter()
+            .flat_map(|&l| [0, half, down].map(|k| if cyclic { (k + l).rem_euclid(n) } else { k + l }))
+            .collect();
+    }
+    out.into_iter().collect()
+}
+
+impl BootstrapLiteral {
+    /// The maps of SlotsToCoeffs, then those of CoeffsToSlots, in order of evaluation.
+    pub(crate) fn maps(&self, params: &Params) -> Vec<Map> {
+        let n = 1i64 << self.log_slots;
+        let full = n == params.slots() as i64;
+        let input_level = self.input_level();
+        let mut out = Vec::new();
+        let mut done = 0;
+        for (i, &radix) in self.slots_to_coeffs.iter().enumerate() {
+            let lens = (done + 1..=done + radix).map(|s| 1i64 << s);
+            done += radix;
+            out.extend(Steps::choose(&offsets(n, lens), false).map(|steps| Map {
+                steps,
+                level: input_level - i,
+                key_level: input_level,
+                radix,
+                period: 1 << done,
+                raised: false,
+            }));
+        }
+        let mut left = self.log_slots;
+        for (i, &radix) in self.coeffs_to_slots.iter().enumerate() {
+            let lens = (left.saturating_sub(radix) + 1..=left).rev().map(|s| 1i64 << s);
+            left = left.saturating_sub(radix);
+            let (level, raised) = (params.max_level().saturating_sub(i), full && i == 0);
+            out.extend(Steps::choose(&offsets(n, lens), raised).map(|steps| Map {
+                steps,
+                level,
+                key_level: params.max_level(),
+                radix,
+                period: 1 << (left + radix),
+                raised,
+            }));
+        }
+        out
+    }
+
+    /// Every level at which a bootstrap uses each key, without preparing it.
+    ///
+    /// # Errors
+    /// As [`super::Bootstrapper::new`].
+    pub fn key_uses(&self, params: &Params) -> Result<KeyUses> {
+        self.check(params)?;
+        params.key_gadget(KeyPurpose::Encapsulate, 0)?;
+        let output_level = self.output_level(params)?;
+        if self.maps(params).len() != self.slots_to_coeffs.len() + self.coeffs_to_slots.len() {
+            return Err(Error::Shape {
+                what: "linear maps of a bootstrap",
+                needed: self.slots_to_coeffs.len() + self.coeffs_to_slots.len(),
+                found: self.maps(params).len(),
+            });
+        }
+        Ok(self.uses(params, output_level))
+    }
+
+    /// [`Self::key_uses`] of a literal that fits the parameters.
+    pub(super) fn uses(&self, params: &Params, output_level: usize) -> KeyUses {
+        let mut uses = KeyUses::new();
+        let mut need = |purpose, level| {
+            uses.entry(purpose).or_default().insert(level);
+        };
+        for map in self.maps(params) {
+            for (purpose, level) in map.steps.keys(params, map.key_level, map.raised).iter() {
+                need(purpose, level);
+            }
+        }
+        let top = params.max_level();
+        let sine = top - self.coeffs_to_slots.len();
+        need(KeyPurpose::Relin, sine);
+        need(KeyPurpose::Galois(params.galois_element_conjugate()), sine);
+        let slots = 1usize << self.log_slots;
+        if slots != params.slots() {
+            need(KeyPurpose::Encapsulate, 0);
+            let (raised, doublings) = trace(params, slots);
+            for k in raised {
+                need(KeyPurpose::Raise(params.galois_element(k)), top);
+            }
+            for k in doublings {
+                need(KeyPurpose::Galois(params.galois_element(k)), top);
+            }
+            need(
+                KeyPurpose::Galois(params.galois_element(slots as i64)),
+                output_level,
+            );
+        }
+        uses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{BootstrapPreset, Bootstrapper, dft};
+    use super::*;
+    use crate::ckks::Encoder;
+
+    #[test]
+    fn the_structure_is_that_of_the_matrices() {
+        let mut chain = BootstrapPreset::N16.params();
+        chain.log_n = 9;
+        chain.log_q.drain(6..18);
+        let params = Params::new_INSECURE(&chain).unwrap();
+        for log_slots in [3, 7, 8] {
+            let literal = BootstrapPreset::N16.bootstrap(log_slots);
+            let made = Bootstrapper::new(&Encoder::new(&params), &literal).unwrap();
+            let transforms = made.slots_to_coeffs.iter().chain(&made.coeffs_to_slots);
+            let maps = literal.maps(&params);
+            assert_eq!(maps.len(), 6);
+            for (map, made) in maps.iter().zip(transforms) {
+                assert_eq!(map.steps.keys(&params, map.key_level, map.raised), made.keys());
+                assert_eq!(
+                    (map.level, map.steps.baby, map.steps.giant - 1),
+                    (made.level(), made.rotations().0, made.rotations().1)
+                );
+            }
+            assert_eq!(made.key_uses(), literal.key_uses(&params).unwrap());
+        }
+    }
+
+    #[test]
+    fn offsets_are_those_of_the_matrices() {
+        let n = 256;
+        for radices in [vec![3, 3, 2], vec![4, 4], vec![2, 6], vec![8], vec![1, 2, 5]] {
+            let found = |maps: Vec<crate::ckks::Diagonals>| -> Vec<Vec<i64>> {
+                maps.iter()
+                    .map(|map| map.iter().map(|(k, _)| k).collect())
+                    .collect()
+            };
+            let mut done = 0;
+            let there: Vec<_> = radices
+                .iter()
+                .map(|&radix| {
+                    let lens = (done + 1..=done + radix).map(|s| 1i64 << s);
+                    done += radix;
+                    offsets(n, lens)
+                })
+                .collect();
+            assert_eq!(there, found(dft::slots_to_coeffs(n as usize, &radices)));
+            let mut left = 8;
+            let back: Vec<_> = radices
+                .iter()
+                .map(|&radix| {
+                    let lens = (left - radix + 1..=left).rev().map(|s| 1i64 << s);
+                    left -= radix;
+                    offsets(n, lens)
+                })
+                .collect();
+            assert_eq!(back, found(dft::coeffs_to_slots(n as usize, &radices)));
+        }
+    }
+}

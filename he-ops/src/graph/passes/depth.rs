@@ -1,0 +1,136 @@
+//! The depth of the parts into which bootstraps cut a graph, and where the levels of a part run out.
+
+use super::dead_code::live;
+use crate::graph::{Graph, NodeId, Op};
+use crate::{Error, Result};
+
+/// For each node, the levels taken since the inputs and the bootstraps before it: every product takes one, at the latest
+/// when its result is needed rescaled.
+fn depths(graph: &Graph) -> Vec<usize> {
+    let mut depths: Vec<usize> = Vec::with_capacity(graph.nodes().len());
+    for node in graph.nodes() {
+        let args = node.op.args();
+        let before = args.iter().filter_map(|arg| depths.get(arg.index())).max();
+        let before = before.copied().unwrap_or(0);
+        depths.push(match node.op {
+            Op::Bootstrap(_) => 0,
+            Op::Mul(..) | Op::WeightedSum(_) => before + 1,
+            _ => before,
+        });
+    }
+    depths
+}
+
+/// The deepest end of a part, in words, with its value: an output or a bootstrap that is not dead.
+fn deepest(graph: &Graph, depths: &[usize]) -> Option<(String, NodeId)> {
+    let outputs = graph
+        .outputs()
+        .iter()
+        .map(|(name, value)| (format!("output {name}"), *value));
+    let bootstraps = graph
+        .nodes()
+        .iter()
+        .zip(live(graph))
+        .enumerate()
+        .filter_map(|(index, (node, live))| match node.op {
+            Op::Bootstrap(a) if live => Some((format!("bootstrap {}", NodeId::new(index)), a)),
+            _ => None,
+        });
+    let depth = |value: &NodeId| depths.get(value.index()).copied().unwrap_or(0);
+    // The first of the deepest.
+    bootstraps
+        .chain(outputs)
+        .rev()
+        .max_by_key(|(_, value)| depth(value))
+}
+
+/// Levels that the deepest part takes: from an input or a bootstrap to a bootstrap or an output.
+pub(in crate::graph) fn depth(graph: &Graph) -> usize {
+    let depths = depths(graph);
+    deepest(graph, &depths)
+        .and_then(|(_, value)| depths.get(value.index()).copied())
+        .unwrap_or(0)
+}
+
+/// Refuses a graph with a part deeper than the levels that there are, and says where a bootstrap is missing.
+///
+/// # Errors
+/// [`Error::Circuit`] with both depths and with the last value of the deepest path that can be bootstrapped.
+pub(in crate::graph) fn check_depth(graph: &Graph, available: usize) -> Result<()> {
+    let depths = depths(graph);
+    let depth = |value: NodeId| depths.get(value.index()).copied().unwrap_or(0);
+    let Some((end, value)) = deepest(graph, &depths).filter(|(_, value)| depth(*value) > available) else {
+        return Ok(());
+    };
+    // Back along the deepest path, to where the levels are just used up.
+    let mut last = value;
+    while depth(last) > available {
+        let args = graph.op(last).map(Op::args).unwrap_or_default();
+        match args.into_iter().max_by_key(|arg| depth(*arg)) {
+            Some(arg) => last = arg,
+            None => break,
+        }
+    }
+    let node = graph.nodes().get(last.index());
+    let place = node.and_then(|node| Some((node.op.name(), graph.label(node)?)));
+    let place = place.map_or(String::new(), |(op, label)| {
+        format!(" ({op}; {} | {})", label.layer, label.op)
+    });
+    Err(Error::Circuit {
+        circuit: "graph",
+        reason: format!(
+            "{} levels needed on the way to {end}, {available} available; put a bootstrap on {last}{place}, where the \
+             levels run out, or before it",
+            depth(value)
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// x^(2^count).
+    fn powers(g: &mut Graph, x: NodeId, count: usize) -> NodeId {
+        (0..count).fold(x, |x, _| g.square(x))
+    }
+
+    #[test]
+    fn a_bootstrap_starts_a_new_part() {
+        let mut g = Graph::new(8);
+        let x = g.input("x");
+        let y = powers(&mut g, x, 3);
+        let fresh = g.bootstrap(y);
+        let z = powers(&mut g, fresh, 2);
+        g.output("z", z);
+        let dead = powers(&mut g, z, 5);
+        g.bootstrap(dead);
+        assert_eq!(depth(&g), 3);
+        assert_eq!(check_depth(&g, 3), Ok(()));
+        // A value from before the bootstrap that is read after it takes the levels of both parts.
+        let sum = g.scope("layer1", "residual", |g| {
+            let sum = g.add(y, z);
+            powers(g, sum, 2)
+        });
+        g.output("sum", sum);
+        assert_eq!(depth(&g), 5);
+    }
+
+    #[test]
+    fn the_missing_bootstrap_has_a_place() {
+        let mut g = Graph::new(8);
+        let x = g.input("x");
+        let y = g.scope("layer0", "activation", |g| powers(g, x, 2));
+        let z = g.scope("layer1", "activation", |g| powers(g, y, 3));
+        let turned = g.rotate(z, 1);
+        g.output("z", turned);
+        let text = check_depth(&g, 3).unwrap_err().to_string();
+        let expected = "graph: 5 levels needed on the way to output z, 3 available; put a bootstrap on %3 (square; \
+                        layer1 | activation), where the levels run out, or before it";
+        assert_eq!(text, expected);
+        let fresh = g.bootstrap(turned);
+        g.output("fresh", fresh);
+        let text = check_depth(&g, 3).unwrap_err().to_string();
+        assert!(text.contains("on the way to bootstrap %7"), "{text}");
+    }
+}
