@@ -75,7 +75,7 @@ fn gather_lines(limb: &mut [u64], source: &[u64], table: &[u32]) {
             .iter_mut()
             .zip(table.as_chunks::<8>().0)
         {
-            if let Some(line) = source.as_chunks::<8>().0.get(index[0] as usize / 8 & mask) {
+            if let Some(line) = source.as_chunks::<8>().0.get((index[0] as usize / 8) & mask) {
                 *out = permute_line(line, index);
             }
         }

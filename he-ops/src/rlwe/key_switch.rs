@@ -20,8 +20,9 @@ use std::sync::Arc;
 /// Primes worked on together: the kernel of base conversion shares its loads among this many.
 const GROUP: usize = 4;
 
-/// Entries of a limb from the inner product to the result at a time: they stay in L1.
-const BLOCK: usize = 1024;
+/// Entries of a limb from the inner product to the result at a time: they stay in L2, and the key is read in runs long
+/// enough for the prefetcher (1024 entries cost 9 % more for hoisted rotations).
+const BLOCK: usize = 4096;
 
 /// The digits of one polynomial as coefficients, ready for conversion to other primes.
 struct Digits<'a> {
@@ -125,6 +126,9 @@ impl Decomposed<'_> {
     }
 }
 
+/// A digit and limbs of it.
+type DigitLimbs<'a> = (usize, Vec<&'a mut [u64]>);
+
 /// Decomposes a polynomial over q_0..q_level for keys of a gadget (ModUp).
 ///
 /// Cost: level + 1 inverse transforms, and for each digit a transform for every prime outside it.
@@ -148,7 +152,7 @@ pub fn decompose<'a>(
         .map(|d| Poly::scratch(tables.len() - gadget.digit_range(d, level).len(), n))
         .collect();
     // Per group of primes, the limbs of each digit.
-    let mut groups: Vec<Vec<(usize, Vec<&mut [u64]>)>> =
+    let mut groups: Vec<Vec<DigitLimbs<'_>>> =
         (0..tables.len().div_ceil(GROUP)).map(|_| Vec::new()).collect();
     for (d, poly) in extended.iter_mut().enumerate() {
         let range = gadget.digit_range(d, level);
