@@ -80,8 +80,12 @@ impl Steps {
         let (first, last) = (*offsets.first()?, *offsets.last()?);
         let unit = offsets.iter().fold(0, |unit, k| gcd(unit, k - first)).max(1);
         let count = ((last - first) / unit) as usize + 1;
-        let baby_cost =
-            KEY_COST * if raised { 0.25 } else { 1.0 } + if raised { RAISED_BABY_COST } else { 1.0 };
+        // A raising key has a third of the digits.
+        let baby_cost = if raised {
+            0.75 * KEY_COST + RAISED_BABY_COST
+        } else {
+            KEY_COST + 1.0
+        };
         let cost = |baby: usize| baby as f64 * baby_cost + (count.div_ceil(baby) - 1) as f64 * GIANT_COST;
         let baby = (0..=count.next_power_of_two().trailing_zeros())
             .map(|b| 1usize << b)

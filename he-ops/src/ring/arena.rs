@@ -1,7 +1,7 @@
 //! Recycled, 64-byte aligned buffers: a limb costs no page fault after the first use of its size.
 
 use aligned_vec::{AVec, ConstAlign};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{LazyLock, Mutex};
 
@@ -13,27 +13,37 @@ const MAX_IDLE_WORDS: usize = 64 << 20;
 #[derive(Default)]
 struct Pool {
     idle_words: usize,
-    by_len: HashMap<usize, Vec<Raw>>,
+    by_len: BTreeMap<usize, Vec<Raw>>,
 }
 
 static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
 
 /// A buffer of words that goes back to the pool when dropped. Buffers with secrets are zeroized by their owners first.
-pub struct Buffer(Raw);
+pub struct Buffer {
+    raw: Raw,
+    /// Words in use: a recycled buffer may be a little longer.
+    len: usize,
+}
 
 /// A buffer of `len` words with whatever an earlier user left in it.
 #[must_use]
 pub fn take(len: usize) -> Buffer {
     let recycled = POOL.lock().ok().and_then(|mut pool| {
-        let buffer = pool.by_len.get_mut(&len)?.pop()?;
-        pool.idle_words -= len;
+        // Levels differ by a limb or two, so their buffers serve each other.
+        let (&found, list) = pool
+            .by_len
+            .range_mut(len..=len + len / 4)
+            .find(|(_, list)| !list.is_empty())?;
+        let buffer = list.pop()?;
+        pool.idle_words -= found;
         Some(buffer)
     });
-    Buffer(recycled.unwrap_or_else(|| {
+    let raw = recycled.unwrap_or_else(|| {
         let mut raw = Raw::with_capacity(64, len);
         raw.resize(len, 0);
         raw
-    }))
+    });
+    Buffer { raw, len }
 }
 
 /// A buffer of `len` zeros.
@@ -47,19 +57,19 @@ pub fn take_zeroed(len: usize) -> Buffer {
 impl Deref for Buffer {
     type Target = [u64];
     fn deref(&self) -> &[u64] {
-        &self.0
+        self.raw.get(..self.len).unwrap_or_default()
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u64] {
-        &mut self.0
+        self.raw.get_mut(..self.len).unwrap_or_default()
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let raw = std::mem::replace(&mut self.0, Raw::new(64));
+        let raw = std::mem::replace(&mut self.raw, Raw::new(64));
         let len = raw.len();
         if let Ok(mut pool) = POOL.lock()
             && pool.idle_words + len <= MAX_IDLE_WORDS
