@@ -37,6 +37,7 @@ fn interpret(g: &Graph, inputs: &BTreeMap<String, Vec<Complex64>>) -> Vec<Vec<Co
             Op::Mul(a, b) => at(a, j) * at(b, j),
             Op::Rotate(a, k) => at(a, (j as i64 + k).rem_euclid(SLOTS as i64) as usize),
             Op::Conjugate(a) => at(a, j).conj(),
+            Op::Bootstrap(a) => at(a, j),
             other => panic!("a pass wrote {other:?} into the source graph"),
         };
         let value = (0..SLOTS).map(slot).collect();

@@ -33,7 +33,7 @@ fn it_is_the_formula() {
         let circuit = PowerSoftmax::new(1 << 14, width, power, factors).unwrap();
         let x = scores(1 << 14, width, power as i32, 3);
         let error = largest_error(
-            &eval_plain(&circuit, &[x.clone()]),
+            &eval_plain(&circuit, std::slice::from_ref(&x)),
             &direct(&x, width, power as i32),
         );
         assert!(error < 1e-6, "{width} scores, power {power}: {error}");
@@ -45,7 +45,7 @@ fn it_errs_by_its_bound_with_few_factors() {
     let circuit = PowerSoftmax::new(1 << 14, 32, 4, 2).unwrap();
     let x = scores(1 << 14, 32, 4, 4);
     let expected = direct(&x, 32, 4);
-    let found = eval_plain(&circuit, &[x.clone()]);
+    let found = eval_plain(&circuit, std::slice::from_ref(&x));
     let rows = circuit.rows();
     let mut largest = 0.0f64;
     for (j, (found, expected)) in found.iter().zip(&expected).enumerate() {

@@ -67,8 +67,12 @@ impl fmt::Display for Plan {
             if let Some(b) = s.bootstrap {
                 writeln!(
                     f,
-                    "  {} bootstraps, level {} -> {} each, with {} keys",
-                    b.count, b.input_level, b.output_level, b.keys
+                    "  {} bootstrap{} from level {} to {}, with {} of the keys",
+                    b.count,
+                    if b.count == 1 { "" } else { "s" },
+                    b.input_level,
+                    b.output_level,
+                    b.keys
                 )?;
             }
             writeln!(

@@ -10,7 +10,7 @@ use he_ops::circuits::{
     Circuit, FeedForward, Head, LinearTransform, Matrix, PowerSoftmaxAttention, TokenLayout, twice_imag_part,
     twice_real_part,
 };
-use he_ops::ckks::{Decryptor, Encoder, Encryptor, Evaluator, Pattern};
+use he_ops::ckks::{Bootstrapper, Ciphertext, Decryptor, Encoder, Encryptor, Evaluator, Pattern};
 use he_ops::exec::{Backend, Ckks, Cost, Outputs, Plain, predict, run};
 use he_ops::graph::{Graph, Plan};
 use he_ops::rlwe::{EvaluationKeys, KeyGenerator, Params, ParamsLiteral, SecretKey};
@@ -98,6 +98,7 @@ pub struct Client {
     secret: SecretKey,
     evaluator: Evaluator,
     encoder: Encoder,
+    bootstrapper: Option<Arc<Bootstrapper>>,
 }
 
 impl Client {
@@ -114,8 +115,22 @@ impl Client {
         Client {
             secret,
             evaluator: Evaluator::new(&encoder, Arc::new(keys)),
+            bootstrapper: plan.bootstrapper(&encoder).unwrap(),
             encoder,
         }
+    }
+
+    pub fn evaluator(&self) -> &Evaluator {
+        &self.evaluator
+    }
+
+    /// A fresh encryption for one input of the plan.
+    pub fn encrypt(&self, plan: &Plan, name: &str, values: &[Complex64]) -> Ciphertext {
+        let params = &plan.params;
+        let port = plan.inputs.iter().find(|port| port.name == name).unwrap();
+        let plain = self.encoder.encode(values, port.level, port.scale).unwrap();
+        let sent = Encryptor::new(params, &self.secret).unwrap();
+        sent.encrypt(&plain).unwrap().expand(params).unwrap()
     }
 
     /// Encrypts, runs, decrypts.
@@ -127,16 +142,10 @@ impl Client {
         let params = &plan.params;
         let mut encrypted = BTreeMap::new();
         for (name, values) in inputs {
-            let port = plan.inputs.iter().find(|port| port.name == *name).unwrap();
-            let plain = self.encoder.encode(values, port.level, port.scale).unwrap();
-            let sent = Encryptor::new(params, &self.secret)
-                .unwrap()
-                .encrypt(&plain)
-                .unwrap();
-            encrypted.insert((*name).to_owned(), sent.expand(params).unwrap());
+            encrypted.insert((*name).to_owned(), self.encrypt(plan, name, values));
         }
         let mut tracer = Tracer::new();
-        let mut backend = Ckks::new(&self.evaluator);
+        let mut backend = Ckks::with_bootstrapper(&self.evaluator, self.bootstrapper.clone());
         let results = run(plan, &mut backend, &encrypted, &mut tracer, &mut |_, _| {
             ControlFlow::Continue(())
         })

@@ -37,8 +37,12 @@ pub(crate) fn variance(literal: &BootstrapLiteral, params: &Params, power: f64) 
     for map in down {
         let switch = key_switch(params, params.gadget(map.key_level)?, map.level);
         message += 2.0 * switch / (scale * scale) * f64::from(stages).exp2();
+        // The entries of the matrix are rounded too, and its primes are small.
+        let columns = (map.steps.baby * map.steps.giant) as f64;
+        let entries = columns * map.period as f64 / 6.0 / (prime(map.level) * step).powi(2);
         scale *= step;
         stages = stages.saturating_sub(map.radix);
+        message += power * entries * (-f64::from(map.radix)).exp2();
         message += 2.0 * rounding / (scale * scale) * f64::from(stages).exp2();
     }
     // The switch to the ephemeral secret.
@@ -79,6 +83,7 @@ pub(crate) fn variance(literal: &BootstrapLiteral, params: &Params, power: f64) 
         (literal.double_angles as usize + extra).saturating_sub(1)
     ]);
     scales.push(output_scale);
+    message += 2.0 * approximation(&sine, literal);
     let gains = gains(&sine, literal);
     for (gain, scale) in gains.iter().zip(&scales) {
         let switch = key_switch(params, params.gadget(sine_level)?, sine_level);
@@ -115,26 +120,43 @@ fn key_switch(params: &Params, gadget: &Gadget, level: usize) -> f64 {
         .sum()
 }
 
+/// Multiples of q_0 in the coefficients of a raised ciphertext, with their probabilities: sums of uniform variables, one
+/// for each coefficient of the ephemeral secret.
+fn multiples(literal: &BootstrapLiteral) -> Vec<(f64, f64)> {
+    let interval = i32::try_from(literal.interval).unwrap_or(0);
+    let deviation = ((EPHEMERAL_WEIGHT as f64 + 1.0) / 12.0).sqrt();
+    let weight = |i: i32| (-0.5 * (f64::from(i) / deviation).powi(2)).exp();
+    let total: f64 = (-interval..=interval).map(weight).sum();
+    (-interval..=interval)
+        .map(|i| (f64::from(i), weight(i) / total))
+        .collect()
+}
+
+/// Mean square of what the series with its doublings leaves of the multiples, in one part of the message.
+fn approximation(sine: &EvalMod, literal: &BootstrapLiteral) -> f64 {
+    let factor = literal.log_message_ratio.exp2() / TAU;
+    let squares = multiples(literal)
+        .into_iter()
+        .map(|(i, weight)| weight * (factor * on_numbers(sine, literal, i, &[])).powi(2));
+    squares.sum()
+}
+
 /// For every rounding of EvalMod, the mean square of the derivative of the message by it.
 fn gains(sine: &EvalMod, literal: &BootstrapLiteral) -> Vec<f64> {
     let places = COSINE_ROUNDINGS + literal.double_angles as usize + if literal.arcsine { 2 } else { 0 };
     let factor = literal.log_message_ratio.exp2() / TAU;
-    let interval = i32::try_from(literal.interval).unwrap_or(0);
-    // A sum of uniform variables, one for each coefficient of the ephemeral secret.
-    let deviation = ((EPHEMERAL_WEIGHT as f64 + 1.0) / 12.0).sqrt();
-    let weight = |i: i32| (-0.5 * (f64::from(i) / deviation).powi(2)).exp();
-    let total: f64 = (-interval..=interval).map(weight).sum();
+    let multiples = multiples(literal);
     let delta = 1e-6;
     (0..places)
         .map(|place| {
-            let squares = (-interval..=interval).map(|i| {
+            let squares = multiples.iter().map(|&(i, weight)| {
                 let mut errors = vec![0.0; places];
-                let clean = on_numbers(sine, literal, f64::from(i), &errors);
+                let clean = on_numbers(sine, literal, i, &errors);
                 if let Some(error) = errors.get_mut(place) {
                     *error = delta;
                 }
-                let gain = (on_numbers(sine, literal, f64::from(i), &errors) - clean) / delta * factor;
-                weight(i) / total * gain * gain
+                let gain = (on_numbers(sine, literal, i, &errors) - clean) / delta * factor;
+                weight * gain * gain
             });
             squares.sum()
         })

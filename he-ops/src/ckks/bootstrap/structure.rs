@@ -31,7 +31,7 @@ pub(super) fn trace(params: &Params, slots: usize) -> (Vec<i64>, Vec<i64>) {
     let n = slots as i64;
     let count = params.slots() as i64 / n;
     let raised = count.min(MAX_RAISED_TRACE as i64);
-    let doublings = (0..(count / raised).trailing_zeros()).map(|d| n * raised << d);
+    let doublings = (0..(count / raised).trailing_zeros()).map(|d| (n * raised) << d);
     ((0..raised).map(|j| j * n).collect(), doublings.collect())
 }
 
