@@ -82,6 +82,52 @@ pub fn dot(outputs: &mut [Output<'_>], xs: &[&[u64]]) {
     portable(outputs, xs, 0, len);
 }
 
+/// `outs[j][i] = (sum_k xs[k][i] * weights[r][j][k]) mod p` with r = i / run: weights that are constant on runs of a
+/// power of two of words, in Montgomery form, one list for each run. Entries past the weights, or past the shortest
+/// slice, stay as they are.
+pub fn dot_runs(outs: &mut [&mut [u64]], xs: &[&[u64]], weights: &[u64], run: usize, modulus: &Modulus) {
+    let columns = outs.len() * xs.len();
+    if columns == 0 || !run.is_power_of_two() {
+        return;
+    }
+    let lens = outs.iter().map(|o| o.len()).chain(xs.iter().map(|x| x.len()));
+    let len = lens.min().unwrap_or(0).min(weights.len() / columns * run);
+    #[cfg(target_arch = "x86_64")]
+    if run >= 8
+        && len.is_multiple_of(run)
+        && std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512ifma")
+    {
+        let mut first = 0;
+        while first < outs.len() {
+            let take = (outs.len() - first).min(4);
+            let tile = &mut outs[first..first + take];
+            // SAFETY: the features were detected; `len` is a multiple of the run and at most the length of every
+            // slice, and there are `columns` weights for each of its len / run runs.
+            unsafe {
+                match take {
+                    4 => ifma::runs::<4>(tile, xs, weights, [first, columns, run], len, modulus),
+                    3 => ifma::runs::<3>(tile, xs, weights, [first, columns, run], len, modulus),
+                    2 => ifma::runs::<2>(tile, xs, weights, [first, columns, run], len, modulus),
+                    _ => ifma::runs::<1>(tile, xs, weights, [first, columns, run], len, modulus),
+                }
+            }
+            first += take;
+        }
+        return;
+    }
+    for (j, out) in outs.iter_mut().enumerate() {
+        for i in 0..len {
+            let at = i / run * columns + j * xs.len();
+            let terms = xs
+                .iter()
+                .zip(&weights[at..])
+                .map(|(x, &w)| u128::from(x[i]) * u128::from(w));
+            out[i] = reduce_sum(terms, 0, modulus);
+        }
+    }
+}
+
 /// limb\[i\] = (start + limb\[i\] * weight) mod p in place; weight and start in Montgomery form.
 pub fn scale_in_place(limb: &mut [u64], weight: u64, start: u64, modulus: &Modulus) {
     const BLOCK: usize = 512;
@@ -258,6 +304,95 @@ mod ifma {
             } else {
                 strip::<T, V, false>(outputs, xs, 0, body);
                 strip::<T, 1, false>(outputs, xs, body, len);
+            }
+        }
+    }
+
+    /// T outputs from output `first` on over entries 0..len, weights constant on runs.
+    ///
+    /// # Safety
+    /// AVX-512 F and IFMA present; run a multiple of 8, len a multiple of run; every out and every x at least `len`
+    /// long; `columns` weights for each run, xs.len() for each output.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) unsafe fn runs<const T: usize>(
+        outs: &mut [&mut [u64]],
+        xs: &[&[u64]],
+        weights: &[u64],
+        [first, columns, run]: [usize; 3],
+        len: usize,
+        modulus: &Modulus,
+    ) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            match (xs.len() <= FEW && modulus.bits() > 6, run.is_multiple_of(16)) {
+                (true, true) => {
+                    run_strips::<T, 2, true>(outs, xs, weights, [first, columns, run], len, modulus)
+                }
+                (true, false) => {
+                    run_strips::<T, 1, true>(outs, xs, weights, [first, columns, run], len, modulus)
+                }
+                (false, true) => {
+                    run_strips::<T, 2, false>(outs, xs, weights, [first, columns, run], len, modulus)
+                }
+                (false, false) => {
+                    run_strips::<T, 1, false>(outs, xs, weights, [first, columns, run], len, modulus)
+                }
+            }
+        }
+    }
+
+    /// [`runs`], V vectors at a time; run a multiple of 8 V.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    unsafe fn run_strips<const T: usize, const V: usize, const FEW: bool>(
+        outs: &mut [&mut [u64]],
+        xs: &[&[u64]],
+        weights: &[u64],
+        [first, columns, run]: [usize; 3],
+        len: usize,
+        modulus: &Modulus,
+    ) {
+        let prime = Prime::new(modulus);
+        let outs: [*mut u64; T] = core::array::from_fn(|j| outs[j].as_mut_ptr());
+        let interval = fold_after(modulus);
+        let log_run = run.trailing_zeros();
+        for i in (0..len).step_by(8 * V) {
+            // SAFETY: i / run is below len / run, and output first + T - 1 is below columns / xs.len().
+            let w = unsafe { weights.as_ptr().add((i >> log_run) * columns + first * xs.len()) };
+            let mut lo = [[_mm512_setzero_si512(); V]; T];
+            let mut hi = [[prime.p; V]; T];
+            let mut left = interval;
+            for (k, x) in xs.iter().enumerate() {
+                if !FEW {
+                    if left == 0 {
+                        left = interval;
+                        for j in 0..T {
+                            for v in 0..V {
+                                (lo[j][v], hi[j][v]) = prime.fold(lo[j][v], hi[j][v]);
+                            }
+                        }
+                    }
+                    left -= 1;
+                }
+                let mut lanes = [_mm512_setzero_si512(); V];
+                for v in 0..V {
+                    // SAFETY: i + 8 V <= len <= x.len().
+                    lanes[v] = unsafe { _mm512_loadu_si512(x.as_ptr().add(i + 8 * v).cast()) };
+                }
+                for j in 0..T {
+                    // SAFETY: j xs.len() + k is below T xs.len().
+                    let w = _mm512_set1_epi64(unsafe { *w.add(j * xs.len() + k) } as i64);
+                    for v in 0..V {
+                        lo[j][v] = _mm512_madd52lo_epu64(lo[j][v], lanes[v], w);
+                        hi[j][v] = _mm512_madd52hi_epu64(hi[j][v], lanes[v], w);
+                    }
+                }
+            }
+            for j in 0..T {
+                for v in 0..V {
+                    let r = prime.reduce::<FEW>(lo[j][v], hi[j][v]);
+                    // SAFETY: i + 8 V <= len <= out.len().
+                    unsafe { _mm512_storeu_si512(outs[j].add(i + 8 * v).cast(), r) };
+                }
             }
         }
     }
@@ -463,6 +598,41 @@ mod tests {
                         .zip(w)
                         .fold(7 % m.value(), |acc, (x, &w)| m.add(acc, m.mul(m.reduce(x[i]), w)));
                     assert_eq!(out[i], want, "{terms} terms, entry {i}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn weights_on_runs_agree_with_a_dot_product_of_each_run() {
+        for (bits, terms, count, run) in [
+            (50, 3, 1, 8),
+            (50, 17, 5, 16),
+            (48, 32, 6, 32),
+            (35, 8, 7, 4),
+            (50, 12, 3, 8),
+        ] {
+            let m = Modulus::new(ntt_prime_below(bits, 10, &[]).unwrap()).unwrap();
+            let (len, mut state) = (64usize, 7u64);
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                if state >> 61 == 0 {
+                    m.value() - 1
+                } else {
+                    m.reduce(state)
+                }
+            };
+            let xs: Vec<Vec<u64>> = (0..terms).map(|_| (0..len).map(|_| next()).collect()).collect();
+            let weights: Vec<u64> = (0..len / run * count * terms).map(|_| next()).collect();
+            let refs: Vec<&[u64]> = xs.iter().map(Vec::as_slice).collect();
+            let mut outs = vec![vec![0u64; len]; count];
+            let mut slices: Vec<&mut [u64]> = outs.iter_mut().map(Vec::as_mut_slice).collect();
+            dot_runs(&mut slices, &refs, &weights, run, &m);
+            for (j, out) in outs.iter().enumerate() {
+                for i in 0..len {
+                    let w = &weights[(i / run * count + j) * terms..];
+                    let products = refs.iter().zip(w).map(|(x, &w)| u128::from(x[i]) * u128::from(w));
+                    assert_eq!(out[i], reduce_sum(products, 0, &m));
                 }
             }
         }

@@ -12,7 +12,7 @@ use super::ciphertext::{Ciphertext, check_level};
 use super::diagonals::Diagonals;
 use super::encoder::Encoder;
 use super::evaluator::Evaluator;
-use crate::arith::dot::{Output, dot, products, scale_in_place};
+use crate::arith::dot::{Output, dot, dot_runs, products, scale_in_place};
 use crate::arith::{Modulus, NttTable};
 use crate::par;
 use crate::ring::automorphism::gather;
@@ -25,10 +25,6 @@ use std::sync::Arc;
 
 /// Cost of a giant step in baby steps: a decomposition and a division against one inner product.
 const GIANT_COST: f64 = 3.2;
-/// What one more key is worth, in baby steps.
-const KEY_COST: f64 = 0.9;
-/// Cost of a baby step on a raised operand, whose decomposition is one digit.
-const RAISED_BABY_COST: f64 = 0.4;
 /// Runs of fewer words than this are written out in full.
 const MIN_RUN: usize = 8;
 /// Entries of a limb that are worked on at a time where weights are not constant on runs: baby steps stay in L2.
@@ -65,6 +61,28 @@ impl Operand<'_> {
     }
 }
 
+/// What a baby step and its key cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BabySteps {
+    /// Keys are a minor matter.
+    Fast,
+    /// Keys are of the highest level, many, and the client has to send them.
+    DearKeys,
+    /// On a raised operand: a third of the digits, in the key and in the product.
+    Raised,
+}
+
+impl BabySteps {
+    /// In inner products with a key of all digits.
+    fn cost(self) -> f64 {
+        match self {
+            Self::Fast => 1.3,
+            Self::DearKeys => 1.9,
+            Self::Raised => 1.1,
+        }
+    }
+}
+
 /// How the offsets of a map are cut into baby and giant steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Steps {
@@ -76,17 +94,12 @@ pub(crate) struct Steps {
 
 impl Steps {
     /// For diagonals at these offsets, lowest first.
-    pub(crate) fn choose(offsets: &[i64], raised: bool) -> Option<Self> {
+    pub(crate) fn choose(offsets: &[i64], baby_steps: BabySteps) -> Option<Self> {
         let (first, last) = (*offsets.first()?, *offsets.last()?);
         let unit = offsets.iter().fold(0, |unit, k| gcd(unit, k - first)).max(1);
         let count = ((last - first) / unit) as usize + 1;
-        // A raising key has a third of the digits.
-        let baby_cost = if raised {
-            0.75 * KEY_COST + RAISED_BABY_COST
-        } else {
-            KEY_COST + 1.0
-        };
-        let cost = |baby: usize| baby as f64 * baby_cost + (count.div_ceil(baby) - 1) as f64 * GIANT_COST;
+        let cost =
+            |baby: usize| baby as f64 * baby_steps.cost() + (count.div_ceil(baby) - 1) as f64 * GIANT_COST;
         let baby = (0..=count.next_power_of_two().trailing_zeros())
             .map(|b| 1usize << b)
             .min_by(|a, b| cost(*a).total_cmp(&cost(*b)))?;
@@ -154,7 +167,7 @@ impl LinearTransform {
     /// [`Error::Shape`] for a map of no diagonals or more slots than the ring has; [`Error::Value`] when an entry does
     /// not fit; [`Error::Level`].
     pub fn new(encoder: &Encoder, map: &Diagonals, level: usize, plain_scale: f64) -> Result<Self> {
-        Self::prepare(encoder, map, [level, level], plain_scale, false)
+        Self::prepare(encoder, map, [level, level], plain_scale, BabySteps::Fast)
     }
 
     /// The same with keys of a level that may be above that of the operand: several transforms can share them.
@@ -165,7 +178,7 @@ impl LinearTransform {
         key_level: usize,
         plain_scale: f64,
     ) -> Result<Self> {
-        Self::prepare(encoder, map, [level, key_level], plain_scale, false)
+        Self::prepare(encoder, map, [level, key_level], plain_scale, BabySteps::DearKeys)
     }
 
     /// The same for operands raised from the lowest modulus.
@@ -175,7 +188,7 @@ impl LinearTransform {
         level: usize,
         plain_scale: f64,
     ) -> Result<Self> {
-        Self::prepare(encoder, map, [level, level], plain_scale, true)
+        Self::prepare(encoder, map, [level, level], plain_scale, BabySteps::Raised)
     }
 
     fn prepare(
@@ -183,11 +196,11 @@ impl LinearTransform {
         map: &Diagonals,
         [level, key_level]: [usize; 2],
         plain_scale: f64,
-        raised: bool,
+        baby_steps: BabySteps,
     ) -> Result<Self> {
         let params = encoder.params();
         let offsets: Vec<i64> = map.iter().map(|(k, _)| k).collect();
-        let steps = Steps::choose(&offsets, raised)
+        let steps = Steps::choose(&offsets, baby_steps)
             .filter(|_| map.dim() <= params.slots())
             .ok_or(Error::Shape {
                 what: "slots of a linear map with diagonals (at most)",
@@ -264,7 +277,7 @@ impl LinearTransform {
             level,
             key_level,
             gadget: gadget.clone(),
-            raised,
+            raised: baby_steps == BabySteps::Raised,
             plain_scale,
             steps,
             run,
@@ -422,27 +435,21 @@ impl LinearTransform {
             return;
         }
         for (part, outs) in [(0, &mut bodies), (1, &mut masks)] {
-            let mut runs: Vec<_> = outs.iter_mut().map(|out| out.chunks_mut(self.run)).collect();
-            for (r, constants) in weights.chunks(baby * giant).enumerate() {
-                let xs: Vec<&[u64]> = turned
-                    .chunks(n)
-                    .skip(part)
-                    .step_by(2)
-                    .map(|limb| limb.get(r * self.run..(r + 1) * self.run).unwrap_or_default())
+            let xs: Vec<&[u64]> = turned.chunks(n).skip(part).step_by(2).collect();
+            // Blocks of entries, so that the baby steps are read from memory once for all giant steps.
+            let block = BLOCK.max(self.run);
+            let runs = block / self.run;
+            for (b, weights) in weights.chunks(runs * baby * giant).enumerate() {
+                let range = b * block..((b + 1) * block).min(n);
+                let xs: Vec<&[u64]> = xs
+                    .iter()
+                    .map(|x| x.get(range.clone()).unwrap_or_default())
                     .collect();
-                let mut outputs: Vec<Output<'_>> = runs
+                let mut outs: Vec<&mut [u64]> = outs
                     .iter_mut()
-                    .zip(constants.chunks(baby))
-                    .filter_map(|(runs, weights)| {
-                        Some(Output {
-                            out: runs.next()?,
-                            weights,
-                            start: 0,
-                            modulus,
-                        })
-                    })
+                    .map(|out| out.get_mut(range.clone()).unwrap_or_default())
                     .collect();
-                dot(&mut outputs, &xs);
+                dot_runs(&mut outs, &xs, weights, self.run, modulus);
             }
         }
     }

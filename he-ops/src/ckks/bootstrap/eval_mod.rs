@@ -6,8 +6,8 @@
 //! so that sums match exactly and the result has the scale that is asked for.
 
 use super::literal::{BootstrapLiteral, COSINE_DEGREE};
-use crate::arith::dot::{Output, dot};
-use crate::ckks::encoder::PeriodicPlaintext;
+use crate::arith::dot::dot_runs;
+use crate::ckks::encoder::{PeriodicPlaintext, add_periodic};
 use crate::ckks::{Ciphertext, Evaluator};
 use crate::par;
 use crate::ring::Poly;
@@ -263,60 +263,39 @@ fn combine(
             }
         })
         .collect::<Result<Vec<PeriodicPlaintext>>>()?;
-    let start = encode(
-        &mut if constant.is_empty() {
-            vec![Complex64::ZERO]
-        } else {
-            constant.to_vec()
-        },
-        scale,
-    )?;
     let inputs = terms
         .iter()
         .map(|(x, _)| e.drop_level(x, level))
         .collect::<Result<Vec<_>>>()?;
-    let runs = weights
-        .iter()
-        .chain([&start])
-        .map(|w| 2 * w.period())
-        .max()
-        .unwrap_or(2);
-    let run = n / runs;
-    let parts = (0..2)
+    let runs = weights.iter().map(|w| 2 * w.period()).max().unwrap_or(2);
+    let mut parts: Vec<_> = (0..2)
         .map(|part| {
             let mut out = Poly::scratch(q.len(), n);
             par::for_each(
                 out.words_mut().chunks_mut(n).zip(q).collect(),
                 |i, (limb, table)| {
                     let modulus = table.modulus();
+                    let xs: Vec<&[u64]> = inputs
+                        .iter()
+                        .map(|x| x.parts.get(part).map(|p| p.limb(i)).unwrap_or_default())
+                        .collect();
                     let value = |plain: &PeriodicPlaintext, r: usize| {
                         let at = r * 2 * plain.period() / runs;
                         modulus.to_mont52(plain.limb(i).get(at).copied().unwrap_or_default())
                     };
-                    for (r, out) in limb.chunks_mut(run).enumerate() {
-                        let xs: Vec<&[u64]> = inputs
-                            .iter()
-                            .map(|x| {
-                                x.parts
-                                    .get(part)
-                                    .and_then(|p| p.limb(i).get(r * run..(r + 1) * run))
-                                    .unwrap_or_default()
-                            })
-                            .collect();
-                        let constants: Vec<u64> = weights.iter().map(|w| value(w, r)).collect();
-                        let mut output = [Output {
-                            out,
-                            weights: &constants,
-                            start: if part == 0 { value(&start, r) } else { 0 },
-                            modulus,
-                        }];
-                        dot(&mut output, &xs);
-                    }
+                    let constants: Vec<u64> = (0..runs)
+                        .flat_map(|r| weights.iter().map(move |w| value(w, r)))
+                        .collect();
+                    dot_runs(&mut [limb], &xs, &constants, n / runs, modulus);
                 },
             );
             out
         })
         .collect();
+    if let Some(body) = parts.first_mut().filter(|_| !constant.is_empty()) {
+        let mut constant = constant.to_vec();
+        add_periodic(body, &encode(&mut constant, scale)?, q);
+    }
     Ok(Ciphertext { parts, level, scale })
 }
 

@@ -1,7 +1,7 @@
 //! What a bootstrap is made of, known before any matrix is: its linear maps with their steps, its keys.
 
 use super::BootstrapLiteral;
-use crate::ckks::linear_transform::Steps;
+use crate::ckks::linear_transform::{BabySteps, Steps};
 use crate::rlwe::{KeyPurpose, KeyUses, Params};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
@@ -61,21 +61,28 @@ impl BootstrapLiteral {
         for (i, &radix) in self.slots_to_coeffs.iter().enumerate() {
             let lens = (done + 1..=done + radix).map(|s| 1i64 << s);
             done += radix;
-            out.extend(Steps::choose(&offsets(n, lens), false).map(|steps| Map {
-                steps,
-                level: input_level - i,
-                key_level: input_level,
-                radix,
-                period: 1 << done,
-                raised: false,
-            }));
+            out.extend(
+                Steps::choose(&offsets(n, lens), BabySteps::DearKeys).map(|steps| Map {
+                    steps,
+                    level: input_level - i,
+                    key_level: input_level,
+                    radix,
+                    period: 1 << done,
+                    raised: false,
+                }),
+            );
         }
         let mut left = self.log_slots;
         for (i, &radix) in self.coeffs_to_slots.iter().enumerate() {
             let lens = (left.saturating_sub(radix) + 1..=left).rev().map(|s| 1i64 << s);
             left = left.saturating_sub(radix);
             let (level, raised) = (params.max_level().saturating_sub(i), full && i == 0);
-            out.extend(Steps::choose(&offsets(n, lens), raised).map(|steps| Map {
+            let baby_steps = if raised {
+                BabySteps::Raised
+            } else {
+                BabySteps::DearKeys
+            };
+            out.extend(Steps::choose(&offsets(n, lens), baby_steps).map(|steps| Map {
                 steps,
                 level,
                 key_level: params.max_level(),
