@@ -12,14 +12,17 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{Client, Numbers, largest_error, run_on};
-use he_ops::ckks::Pattern;
+use he_ops::ckks::{BootstrapPreset, Pattern};
 use he_ops::exec::{Plain, predict};
-use he_ops::graph::{Graph, NodeId, Op, Plan, compile_for, profile};
+use he_ops::graph::{CompileOptions, Graph, NodeId, Op, Plan, compile_for, compile_with, profile};
+use he_ops::rlwe::Params;
 use num_complex::Complex64;
 use proptest::prelude::*;
 
 const SLOTS: usize = 1 << 8;
 const MAX_DEPTH: usize = 5;
+/// Levels between two bootstraps.
+const BETWEEN: usize = 4;
 
 /// What a graph says, operation by operation.
 fn interpret(g: &Graph, inputs: &BTreeMap<String, Vec<Complex64>>) -> Vec<Vec<Complex64>> {
@@ -47,7 +50,13 @@ fn interpret(g: &Graph, inputs: &BTreeMap<String, Vec<Complex64>>) -> Vec<Vec<Co
 }
 
 /// A graph of `size` random operations on two inputs, with every tenth value an output; values stay below about 10.
-fn random_graph(size: usize, seed: u64) -> Graph {
+/// With bootstraps, it is of at most `BETWEEN` levels between them.
+fn random_graph(size: usize, seed: u64, bootstraps: bool) -> Graph {
+    let (kinds, max_depth) = if bootstraps {
+        (15, BETWEEN)
+    } else {
+        (12, MAX_DEPTH)
+    };
     let mut numbers = Numbers(seed);
     let mut g = Graph::new(SLOTS);
     let mut pool = vec![(g.input("x"), 0, 1.0), (g.input("y"), 0, 1.0)];
@@ -64,7 +73,7 @@ fn random_graph(size: usize, seed: u64) -> Graph {
             Pattern::complex(part(&mut pick), part(&mut pick)).unwrap()
         };
         let deepest = usize::max(da, db);
-        let made = match (weights(), weights(), pick(12)) {
+        let made = match (weights(), weights(), pick(kinds)) {
             (w, v, 0 | 1) if a != b => (g.weighted_sum([(a, w), (b, v)]), deepest + 1, 0.71 * (ma + mb)),
             (w, _, 2) => (g.mul_plain(a, w), da + 1, 0.71 * ma),
             (w, _, 3) => (g.add_plain(a, w), da, ma + 0.71),
@@ -74,9 +83,16 @@ fn random_graph(size: usize, seed: u64) -> Graph {
             (_, _, 8) => (g.conjugate(a), da, ma),
             (_, _, 9) => (g.mul_i(a, pick(4) as u32), da, ma),
             (_, _, 10) => (g.sub(a, b), deepest, ma + mb),
+            // Rotations that SlotsToCoeffs uses at its level alone.
+            (_, _, 12) => (g.rotate(a, 32 * (pick(5) as i64 - 2)), da, ma),
+            // Into the unit square first.
+            (_, _, 13 | 14) if da < max_depth => {
+                let small = g.mul_plain(a, Pattern::constant((1.0 / ma) as f32).unwrap());
+                (g.bootstrap(small), 0, 1.0)
+            }
             (_, _, _) => (g.add(a, b), deepest, ma + mb),
         };
-        if made.1 <= MAX_DEPTH && made.2 < 10.0 {
+        if made.1 <= max_depth && made.2 < 10.0 {
             pool.push(made);
         }
     }
@@ -94,10 +110,26 @@ fn inputs(seed: u64) -> BTreeMap<String, Vec<Complex64>> {
         .into()
 }
 
+/// The chain of the preset on a small ring, with `BETWEEN` levels for the plan.
+#[allow(non_snake_case)]
+fn bootstrap_params_INSECURE() -> Params {
+    let mut literal = BootstrapPreset::N16.params();
+    literal.log_n = 9;
+    literal.log_q.drain(4 + BETWEEN..19);
+    Params::new_INSECURE(&literal).unwrap()
+}
+
 /// Compiles, runs on plain numbers and on the noise model, and compares with the graph.
 fn check(g: &Graph, inputs: &BTreeMap<String, Vec<Complex64>>) -> (Plan, BTreeMap<String, f64>) {
     let profile = profile(g).unwrap();
-    let plan = compile_for(g, "random", &common::toy_params_INSECURE(9, MAX_DEPTH)).unwrap();
+    let plan = if profile.bootstraps > 0 {
+        let options = CompileOptions {
+            bootstrap: Some(BootstrapPreset::N16.bootstrap(8)),
+        };
+        compile_with(g, "random", &bootstrap_params_INSECURE(), &options).unwrap()
+    } else {
+        compile_for(g, "random", &common::toy_params_INSECURE(9, MAX_DEPTH)).unwrap()
+    };
     assert_eq!(
         (
             plan.depth(),
@@ -121,7 +153,12 @@ proptest! {
 
     #[test]
     fn a_plan_computes_what_its_graph_says(size in 1_usize..60, seed: u64) {
-        check(&random_graph(size, seed), &inputs(seed));
+        check(&random_graph(size, seed, false), &inputs(seed));
+    }
+
+    #[test]
+    fn with_bootstraps_too(size in 1_usize..60, seed: u64) {
+        check(&random_graph(size, seed, true), &inputs(seed));
     }
 }
 
@@ -129,7 +166,7 @@ proptest! {
 fn ciphertexts_agree_with_the_graph_to_the_predicted_precision() {
     let (mut aligned, mut dropped, mut deepest) = (0, 0, 0);
     for seed in 0..12 {
-        let (g, inputs) = (random_graph(50, seed), inputs(seed));
+        let (g, inputs) = (random_graph(50, seed, false), inputs(seed));
         let (plan, predicted) = check(&g, &inputs);
         aligned += plan
             .steps
@@ -162,4 +199,33 @@ fn ciphertexts_agree_with_the_graph_to_the_predicted_precision() {
         aligned > 10 && dropped > 10 && deepest == MAX_DEPTH,
         "{aligned} {dropped} {deepest}: too tame a test"
     );
+}
+
+#[test]
+fn ciphertexts_agree_with_graphs_with_bootstraps() {
+    let mut bootstraps = 0;
+    for seed in 0..12 {
+        let (g, inputs) = (random_graph(60, seed, true), inputs(seed));
+        let (plan, predicted) = check(&g, &inputs);
+        bootstraps += plan.bootstrap.as_ref().map_or(0, |planned| planned.count);
+        let named: Vec<(&str, Vec<Complex64>)> = plan
+            .inputs
+            .iter()
+            .map(|port| (port.name.as_str(), inputs[&port.name].clone()))
+            .collect();
+        let (found, _) = Client::new(&plan).run(&plan, &named);
+        let expected = interpret(&g, &inputs);
+        for (name, id) in g.outputs() {
+            let bits = common::precision_bits(&found[name], &expected[id.index()]);
+            // The model takes messages for uniform; a slot of size one has the whole error of the sine, whatever the
+            // others are.
+            let needed = predicted[name].min(20.0) - 4.0;
+            assert!(
+                bits > needed,
+                "seed {seed}, {name}: {bits} bits, {} predicted\n{g}",
+                predicted[name]
+            );
+        }
+    }
+    assert!(bootstraps > 20, "{bootstraps}: too tame a test");
 }
