@@ -1,7 +1,5 @@
 //! The manifest: everything a client needs to know of a model, read off its compiled plan.
 
-use std::collections::BTreeMap;
-
 use he_ops::graph::{Plan, PlanSummary, Port};
 use he_ops::rlwe::security::SecurityReport;
 use he_ops::rlwe::{EvaluationKeyConfig, KeyPurpose, Params, ParamsLiteral};

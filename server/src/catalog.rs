@@ -2,7 +2,7 @@
 
 use crate::keys::KeyNeeds;
 use anyhow::{Context, bail};
-use he_ops::ckks::Encoder;
+use he_ops::ckks::{Bootstrapper, Encoder};
 use he_ops::graph::{Plan, Port};
 use he_ops::wire::{ciphertext_frame_limit, hex};
 use models::{Manifest, ModelDir};
@@ -19,6 +19,8 @@ pub(crate) struct Served {
     pub plan: Plan,
     /// Its encoder: tables that all requests share.
     pub encoder: Encoder,
+    /// The matrices of its bootstrap, if the plan has one: shared by all requests as well.
+    pub bootstrapper: Option<Arc<Bootstrapper>>,
     /// The one input of the plan.
     pub input: Port,
     /// The one output of the plan.
@@ -120,6 +122,7 @@ impl Served {
         };
         let (input, output) = (input.clone(), output.name.clone());
         let needs = KeyNeeds::of(&plan)?;
+        let encoder = Encoder::new(&plan.params);
         let request_limit = ciphertext_frame_limit(&plan.params, input.level, 2)?;
         let manifest = serde_json::to_vec_pretty(&Manifest::new(dir, &plan)?)?;
         let files = models::PUBLIC_FILES
@@ -138,7 +141,8 @@ impl Served {
         let etag = format!("\"{}\"", blake3::hash(&manifest).to_hex());
         Ok(Self {
             id: dir.id().to_owned(),
-            encoder: Encoder::new(&plan.params),
+            bootstrapper: plan.bootstrapper(&encoder)?,
+            encoder,
             plan,
             input,
             output,

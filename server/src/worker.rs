@@ -215,7 +215,7 @@ impl Shared {
         let mut tracer = Tracer::new();
         let outcome = self.pool.install(|| {
             let evaluator = Evaluator::new(&model.encoder, keys);
-            let mut backend = Ckks::new(&evaluator);
+            let mut backend = Ckks::with_bootstrapper(&evaluator, model.bootstrapper.clone());
             let inputs = BTreeMap::from([(model.input.name.clone(), ciphertext)]);
             run(
                 &model.plan,
