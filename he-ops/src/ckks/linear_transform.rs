@@ -170,15 +170,15 @@ impl LinearTransform {
         Self::prepare(encoder, map, [level, level], plain_scale, BabySteps::Fast)
     }
 
-    /// The same with keys of a level that may be above that of the operand: several transforms can share them.
+    /// The same with keys of a level that may be above that of the operand (the second one): several transforms can share them.
     pub(crate) fn with_keys_of(
         encoder: &Encoder,
         map: &Diagonals,
-        level: usize,
-        key_level: usize,
+        levels: [usize; 2],
         plain_scale: f64,
+        baby_steps: BabySteps,
     ) -> Result<Self> {
-        Self::prepare(encoder, map, [level, key_level], plain_scale, BabySteps::DearKeys)
+        Self::prepare(encoder, map, levels, plain_scale, baby_steps)
     }
 
     /// The same for operands raised from the lowest modulus.

@@ -13,6 +13,8 @@ use crate::par;
 use crate::ring::Poly;
 use crate::{Error, Result};
 use num_complex::Complex64;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The sine of one bootstrap, with the constants that its packing asks for.
 pub(super) struct EvalMod {
@@ -22,8 +24,43 @@ pub(super) struct EvalMod {
     arcsine: bool,
     /// Coefficients in T_k(u).
     pub(super) series: Vec<f64>,
-    /// Slot pattern that the cosine is multiplied by; doubling the angle squares it.
-    twist: Vec<Complex64>,
+    /// Slot patterns that the cosine and the results of the doublings are multiplied by: each the square of the one
+    /// before.
+    twists: Vec<Twist>,
+}
+
+/// A slot pattern, with its encoded multiples: every bootstrap needs the same ones.
+struct Twist {
+    values: Vec<Complex64>,
+    encoded: Mutex<HashMap<EncodedKey, Arc<PeriodicPlaintext>>>,
+}
+
+/// A multiple, a scale (bits of both) and a level.
+type EncodedKey = (u64, u64, usize);
+
+impl Twist {
+    fn new(values: Vec<Complex64>) -> Self {
+        Self {
+            values,
+            encoded: Mutex::default(),
+        }
+    }
+
+    fn encode(&self, e: &Evaluator, factor: f64, scale: f64, level: usize) -> Result<Arc<PeriodicPlaintext>> {
+        let key = (factor.to_bits(), scale.to_bits(), level);
+        let mut encoded = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = encoded.get(&key) {
+            return Ok(found.clone());
+        }
+        let tables: Vec<_> = e.params().q_tables(level)?.iter().collect();
+        let mut values: Vec<_> = self.values.iter().map(|g| g * factor).collect();
+        let made = Arc::new(e.encoder().encode_subring(&mut values, scale, &tables)?);
+        // Scales are the same for every operand; should they not be, this must not grow.
+        if encoded.len() < 64 {
+            encoded.insert(key, made.clone());
+        }
+        Ok(made)
+    }
 }
 
 impl EvalMod {
@@ -32,16 +69,19 @@ impl EvalMod {
         let bound = f64::from(literal.interval) + 0.5;
         let turns = f64::from(1u32 << literal.double_angles);
         let series = even_series(|t| (std::f64::consts::TAU * bound * t / turns).cos());
-        let twist = factors
-            .iter()
-            .map(|f| Complex64::from_polar(1.0, f.arg() / turns))
+        let twists = (0..=literal.double_angles)
+            .map(|i| {
+                let part = f64::from(1u32 << i) / turns;
+                let turned = |f: &Complex64| Complex64::from_polar(1.0, f.arg() * part);
+                Twist::new(factors.iter().map(turned).collect())
+            })
             .collect();
         Self {
             bound,
             double_angles: literal.double_angles,
             arcsine: literal.arcsine,
             series,
-            twist,
+            twists,
         }
     }
 
@@ -68,9 +108,8 @@ impl EvalMod {
         }
         let t = self.shift(e, x)?;
         let mut c = self.cosine(e, &t, target)?;
-        for i in 0..doublings {
-            let twist: Vec<Complex64> = self.twist.iter().map(|g| -g.powu(2 << i)).collect();
-            c = doubled(e, &c, &twist)?;
+        for twist in self.twists.iter().skip(1) {
+            c = doubled(e, &c, Weight::Twisted(-1.0, twist))?;
         }
         if self.arcsine {
             c = arcsine(e, &c)?;
@@ -80,38 +119,30 @@ impl EvalMod {
 
     /// x / B - 1 / 4B.
     fn shift(&self, e: &Evaluator, x: &Ciphertext) -> Result<Ciphertext> {
-        let quarter = Complex64::new(-0.25 / self.bound, 0.0);
-        combine(e, &[(x, Weight::One)], &[quarter], x.level, x.scale)
+        plus(e, x.clone(), Weight::Real(-0.25 / self.bound))
     }
 
     /// The twisted series at u = 2 t^2 - 1, at scale `scale`, five levels below t.
     fn cosine(&self, e: &Evaluator, t: &Ciphertext, scale: f64) -> Result<Ciphertext> {
-        let minus = [Complex64::new(-1.0, 0.0)];
-        let one = [Complex64::new(1.0, 0.0)];
+        let minus = Weight::Real(-1.0);
         // T_1 = 2 t^2 - 1. Most t are near 0, where the series is steep in t^2, so T_2 = 8 t^4 - 8 t^2 + 1 takes its
         // middle term from the square before its rescale: two bits of precision. The scale of t makes its weight whole.
         let square = e.relinearize(&e.square(t)?)?;
         let rescaled = e.rescale(&square)?;
         let half = twice(rescaled.clone());
-        let t1 = combine(e, &[(&half, Weight::One)], &minus, half.level, half.scale)?;
+        let t1 = plus(e, half, minus)?;
         let t2 = {
             let fourth = twice(twice(twice(multiply(e, &rescaled, &rescaled)?)));
-            let rest = combine(
-                e,
-                &[(&square, Weight::Real(-8.0))],
-                &[],
-                fourth.level,
-                fourth.scale,
-            )?;
-            let closed = close(e, &e.add(&fourth, &rest)?)?;
-            combine(e, &[(&closed, Weight::One)], &one, closed.level, closed.scale)?
+            let middle = [(&square, Weight::Real(-8.0))];
+            let rest = combine(e, &middle, None, fourth.level, fourth.scale)?;
+            plus(e, close(e, &e.add(&fourth, &rest)?)?, Weight::Real(1.0))?
         };
-        let t4 = doubled(e, &t2, &minus)?;
-        let t8 = doubled(e, &t4, &minus)?;
+        let t4 = doubled(e, &t2, minus)?;
+        let t8 = doubled(e, &t4, minus)?;
         let t3 = {
             let product = twice(multiply(e, &t2, &t1)?);
             let minus_t1 = [(&t1, Weight::Real(-1.0))];
-            let rest = combine(e, &minus_t1, &[], product.level, product.scale)?;
+            let rest = combine(e, &minus_t1, None, product.level, product.scale)?;
             close(e, &e.add(&product, &rest)?)?
         };
         // p = A + B T_4 + T_8 (C + D T_4), all of degree at most 3; D = E T_2 + rest has to be ready one level earlier.
@@ -122,19 +153,19 @@ impl EvalMod {
         let sum_scale = scale * prime(e, l8)?;
         let tau = sum_scale / t8.scale * prime(e, l4)?;
         let delta = tau / t4.scale * prime(e, l2)?;
-        let twisted = |v: f64| Weight::Twisted(v, &self.twist);
-        let constant = |v: f64| self.twist.iter().map(|g| g * v).collect::<Vec<_>>();
+        let twist = self.twists.first();
+        let twisted = |v: f64| twist.map_or(Weight::Real(v), |twist| Weight::Twisted(v, twist));
         let cubic = |p: &[f64], level: usize, scale: f64| {
             let terms = [(&t1, at(p, 1)), (&t2, at(p, 2)), (&t3, at(p, 3))].map(|(x, v)| (x, twisted(v)));
-            combine(e, &terms, &constant(at(p, 0)), level, scale)
+            combine(e, &terms, Some(twisted(at(p, 0))), level, scale)
         };
         let leading = {
             let inner_scale = delta / t2.scale * prime(e, t1.level)?;
             let terms = [(&t1, twisted(2.0 * at(&d, 3)))];
-            let inner = combine(e, &terms, &constant(at(&d, 2)), t1.level, inner_scale)?;
+            let inner = combine(e, &terms, Some(twisted(at(&d, 2))), t1.level, inner_scale)?;
             let product = multiply(e, &e.rescale(&inner)?, &t2)?;
             let terms = [(&t1, twisted(at(&d, 1) - at(&d, 3)))];
-            let rest = combine(e, &terms, &constant(at(&d, 0)), l2, product.scale)?;
+            let rest = combine(e, &terms, Some(twisted(at(&d, 0))), l2, product.scale)?;
             close(e, &e.add(&product, &rest)?)?
         };
         let upper = {
@@ -153,7 +184,7 @@ fn arcsine(e: &Evaluator, s: &Ciphertext) -> Result<Ciphertext> {
     // A sixth by name only.
     square.scale *= 6.0;
     let cube = multiply(e, &square, s)?;
-    let rest = combine(e, &[(s, Weight::Real(1.0))], &[], cube.level, cube.scale)?;
+    let rest = combine(e, &[(s, Weight::Real(1.0))], None, cube.level, cube.scale)?;
     close(e, &e.add(&cube, &rest)?)
 }
 
@@ -221,82 +252,89 @@ fn twice(mut a: Ciphertext) -> Ciphertext {
 }
 
 /// 2 c^2 + constant, one level down.
-fn doubled(e: &Evaluator, c: &Ciphertext, constant: &[Complex64]) -> Result<Ciphertext> {
-    let closed = close(e, &twice(e.square(c)?))?;
-    combine(e, &[(&closed, Weight::One)], constant, closed.level, closed.scale)
+fn doubled(e: &Evaluator, c: &Ciphertext, constant: Weight<'_>) -> Result<Ciphertext> {
+    plus(e, close(e, &twice(e.square(c)?))?, constant)
 }
 
-/// What a term of [`combine`] is multiplied by.
+/// A number, or a number times a slot pattern.
 #[derive(Clone, Copy)]
 enum Weight<'a> {
-    /// One, where the scales are equal already.
-    One,
     Real(f64),
-    /// A number times a slot pattern.
-    Twisted(f64, &'a [Complex64]),
+    Twisted(f64, &'a Twist),
+}
+
+impl Weight<'_> {
+    fn encode(self, e: &Evaluator, scale: f64, level: usize) -> Result<Arc<PeriodicPlaintext>> {
+        match self {
+            Self::Real(v) => Twist::new(vec![Complex64::new(1.0, 0.0)]).encode(e, v, scale, level),
+            Self::Twisted(v, twist) => twist.encode(e, v, scale, level),
+        }
+    }
+}
+
+/// a + constant.
+fn plus(e: &Evaluator, mut a: Ciphertext, constant: Weight<'_>) -> Result<Ciphertext> {
+    let plain = constant.encode(e, a.scale, a.level)?;
+    if let Some(body) = a.parts.first_mut() {
+        add_periodic(body, &plain, e.params().q_tables(a.level)?);
+    }
+    Ok(a)
 }
 
 /// sum weight_i x_i + constant, at this level and scale, without a rescale: the weights carry the difference of scales.
 fn combine(
     e: &Evaluator,
     terms: &[(&Ciphertext, Weight<'_>)],
-    constant: &[Complex64],
+    constant: Option<Weight<'_>>,
     level: usize,
     scale: f64,
 ) -> Result<Ciphertext> {
     let params = e.params();
     let q = params.q_tables(level)?;
-    let tables: Vec<_> = q.iter().collect();
     let n = params.degree();
-    let encode = |values: &mut [Complex64], scale: f64| e.encoder().encode_subring(values, scale, &tables);
     let weights = terms
         .iter()
-        .map(|(x, weight)| {
-            let one = Complex64::new(1.0, 0.0);
-            match weight {
-                Weight::One => encode(&mut [one], 1.0),
-                Weight::Real(v) => encode(&mut [one * *v], scale / x.scale),
-                Weight::Twisted(v, twist) => {
-                    let mut values: Vec<_> = twist.iter().map(|g| g * *v).collect();
-                    encode(&mut values, scale / x.scale)
-                }
-            }
-        })
-        .collect::<Result<Vec<PeriodicPlaintext>>>()?;
+        .map(|(x, weight)| weight.encode(e, scale / x.scale, level))
+        .collect::<Result<Vec<_>>>()?;
     let inputs = terms
         .iter()
         .map(|(x, _)| e.drop_level(x, level))
         .collect::<Result<Vec<_>>>()?;
     let runs = weights.iter().map(|w| 2 * w.period()).max().unwrap_or(2);
-    let mut parts: Vec<_> = (0..2)
-        .map(|part| {
-            let mut out = Poly::scratch(q.len(), n);
-            par::for_each(
-                out.words_mut().chunks_mut(n).zip(q).collect(),
-                |i, (limb, table)| {
-                    let modulus = table.modulus();
-                    let xs: Vec<&[u64]> = inputs
-                        .iter()
-                        .map(|x| x.parts.get(part).map(|p| p.limb(i)).unwrap_or_default())
-                        .collect();
-                    let value = |plain: &PeriodicPlaintext, r: usize| {
-                        let at = r * 2 * plain.period() / runs;
-                        modulus.to_mont52(plain.limb(i).get(at).copied().unwrap_or_default())
-                    };
-                    let constants: Vec<u64> = (0..runs)
-                        .flat_map(|r| weights.iter().map(move |w| value(w, r)))
-                        .collect();
-                    dot_runs(&mut [limb], &xs, &constants, n / runs, modulus);
-                },
-            );
-            out
-        })
+    let mut parts = [(); 2].map(|()| Poly::scratch(q.len(), n));
+    let [body, mask] = &mut parts;
+    let items: Vec<_> = body
+        .words_mut()
+        .chunks_mut(n)
+        .zip(mask.words_mut().chunks_mut(n))
+        .zip(q)
         .collect();
-    if let Some(body) = parts.first_mut().filter(|_| !constant.is_empty()) {
-        let mut constant = constant.to_vec();
-        add_periodic(body, &encode(&mut constant, scale)?, q);
+    par::for_each(items, |i, ((body, mask), table)| {
+        let modulus = table.modulus();
+        let value = |plain: &PeriodicPlaintext, r: usize| {
+            let at = r * 2 * plain.period() / runs;
+            modulus.to_mont52(plain.limb(i).get(at).copied().unwrap_or_default())
+        };
+        let constants: Vec<u64> = (0..runs)
+            .flat_map(|r| weights.iter().map(move |w| value(w, r)))
+            .collect();
+        for (part, out) in [body, mask].into_iter().enumerate() {
+            let xs: Vec<&[u64]> = inputs
+                .iter()
+                .map(|x| x.parts.get(part).map(|p| p.limb(i)).unwrap_or_default())
+                .collect();
+            dot_runs(&mut [out], &xs, &constants, n / runs, modulus);
+        }
+    });
+    let sum = Ciphertext {
+        parts: parts.into(),
+        level,
+        scale,
+    };
+    match constant {
+        Some(constant) => plus(e, sum, constant),
+        None => Ok(sum),
     }
-    Ok(Ciphertext { parts, level, scale })
 }
 
 #[cfg(test)]

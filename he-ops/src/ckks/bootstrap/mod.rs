@@ -61,6 +61,7 @@ impl Bootstrapper {
             halves(n, Complex64::I)
         };
         let eval_mod = EvalMod::new(literal, &factors);
+        let baby_steps = literal.baby_steps(params);
         let top = params.max_level();
         let depth = literal.coeffs_to_slots.len();
         let raised_scale = bottom_to_slots_scale(params, literal, &eval_mod);
@@ -83,7 +84,7 @@ impl Bootstrapper {
             coeffs_to_slots.push(if full && i == 0 {
                 LinearTransform::on_raised(encoder, &map, level, scale)?
             } else {
-                LinearTransform::with_keys_of(encoder, &map, level, top, scale)?
+                LinearTransform::with_keys_of(encoder, &map, [level, top], scale, baby_steps)?
             });
         }
         let input_level = literal.input_level();
@@ -98,7 +99,8 @@ impl Bootstrapper {
         {
             let level = input_level - i;
             let scale = prime(level) * step;
-            let transform = LinearTransform::with_keys_of(encoder, map, level, input_level, scale)?;
+            let transform =
+                LinearTransform::with_keys_of(encoder, map, [level, input_level], scale, baby_steps)?;
             // Where CoeffsToSlots has the same rotations, the keys are copies of its keys.
             let gadget = params.gadget(input_level)?;
             for own in transform.keys().galois.keys().filter_map(|g| shared.get(g)) {

@@ -51,6 +51,15 @@ fn offsets(n: i64, lens: impl Iterator<Item = i64>) -> Vec<i64> {
 }
 
 impl BootstrapLiteral {
+    /// Full bootstraps have the most keys; sparse ones are there to be fast.
+    pub(crate) fn baby_steps(&self, params: &Params) -> BabySteps {
+        if 1 << self.log_slots == params.slots() {
+            BabySteps::DearKeys
+        } else {
+            BabySteps::Fast
+        }
+    }
+
     /// The maps of SlotsToCoeffs, then those of CoeffsToSlots, in order of evaluation.
     pub(crate) fn maps(&self, params: &Params) -> Vec<Map> {
         let n = 1i64 << self.log_slots;
@@ -62,7 +71,7 @@ impl BootstrapLiteral {
             let lens = (done + 1..=done + radix).map(|s| 1i64 << s);
             done += radix;
             out.extend(
-                Steps::choose(&offsets(n, lens), BabySteps::DearKeys).map(|steps| Map {
+                Steps::choose(&offsets(n, lens), self.baby_steps(params)).map(|steps| Map {
                     steps,
                     level: input_level - i,
                     key_level: input_level,
@@ -80,7 +89,7 @@ impl BootstrapLiteral {
             let baby_steps = if raised {
                 BabySteps::Raised
             } else {
-                BabySteps::DearKeys
+                self.baby_steps(params)
             };
             out.extend(Steps::choose(&offsets(n, lens), baby_steps).map(|steps| Map {
                 steps,
