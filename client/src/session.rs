@@ -3,7 +3,7 @@
 use crate::demo::LOGIT_TOLERANCE;
 use crate::error::{Error, Result};
 use he_ops::ckks::{Decryptor, Encoder, Encryptor};
-use he_ops::rlwe::{KeyGenerator, KeyPurpose, Params, SecretKey};
+use he_ops::rlwe::{KeyGenerator, Params, SecretKey};
 use he_ops::trace::LatencyReport;
 use he_ops::wire::{
     Frame, Header, Kind, ciphertext_frame_limit, decode_ciphertext, decode_report, decode_seeded_ciphertext,
