@@ -51,10 +51,11 @@ fn a_client_can_do_everything_from_the_manifest() {
             .unwrap_err()
             .to_string()
     };
-    assert!(refused("\"version\": 1", "\"version\": 2").contains("version 1 needed"));
+    assert!(refused("\"version\": 2", "\"version\": 3").contains("version 2 needed"));
     assert!(refused("\"log_n\": 15", "\"log_n\": 14").contains("parameters refused"));
     assert!(refused(&manifest.params_digest, &"0".repeat(64)).contains("digest"));
     assert!(refused(&format!("\"level\": {}", plan.depth()), "\"level\": 99").contains("level 99"));
+    assert!(refused("\"code\": 0", "\"code\": 8").contains("code of no key"));
     assert!(refused("\"copies\": 8", "\"copies\": 4").contains("packing"));
     assert!(Manifest::from_json(b"{}").is_err());
 }
