@@ -504,7 +504,7 @@ fn multiply(ring: &Rc<Ring>) -> Result<Workload> {
     );
     evaluated(Op::Multiply, ring, &config, products(ring), move || {
         let product = evaluator.mul(&x, &y)?;
-        Ok(evaluator.rescale(&evaluator.relinearize(&product)?)?)
+        Ok(evaluator.relinearize_rescale(&product)?)
     })
 }
 

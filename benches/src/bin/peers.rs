@@ -304,7 +304,6 @@ fn poulpy() -> Result<PathBuf> {
             "--release",
             "--locked",
             "--quiet",
-            "--quiet",
         ])
         .current_dir(peers_folder().join("poulpy"))
         .env("CARGO_TARGET_DIR", &target)
