@@ -410,8 +410,6 @@ impl LinearTransform {
         if self.run == 1 {
             for from in (0..n).step_by(BLOCK) {
                 let to = (from + BLOCK).min(n);
-                let cut =
-                    |words: &'_ [u64]| -> (usize, usize) { (from.min(words.len()), to.min(words.len())) };
                 let parts: [Vec<&[u64]>; 2] = [0, 1].map(|part| {
                     turned
                         .chunks(n)
@@ -427,8 +425,7 @@ impl LinearTransform {
                         .take(baby)
                         .map(|w| w.get(from..to).unwrap_or_default())
                         .collect();
-                    let (lo, hi) = cut(body);
-                    let outs = [body.get_mut(lo..hi), mask.get_mut(lo..hi)].map(Option::unwrap_or_default);
+                    let outs = [body, mask].map(|out| out.get_mut(from..to).unwrap_or_default());
                     products(outs, &xs, [&parts[0], &parts[1]], modulus);
                 }
             }
@@ -646,7 +643,7 @@ fn add(out: &mut [u64], xs: [&[u64]; 2], weights: &[u64; 2], modulus: &Modulus) 
 }
 
 /// a += b, both below the modulus.
-fn add_assign(a: &mut [u64], b: &[u64], modulus: &Modulus) {
+pub(super) fn add_assign(a: &mut [u64], b: &[u64], modulus: &Modulus) {
     let q = modulus.value();
     for (a, b) in a.iter_mut().zip(b) {
         let sum = *a + b;

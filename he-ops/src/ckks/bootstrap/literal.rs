@@ -128,14 +128,14 @@ pub enum BootstrapPreset {
     /// N = 2^16, 15 levels of 40 bits left.
     ///
     /// Budget of log2 Q = 1293: q_0 50; SlotsToCoeffs 3 x 33; levels left 15 x 40; EvalMod 8 x 50; CoeffsToSlots
-    /// 3 x 48. Special primes 9 x 50, three digits: log2 QP = 1743 of 1747. Key to the ephemeral secret: 99 bits of
+    /// 3 x 48. Special primes 9 x 50, three digits: log2 QP = 1743 of 1747. Key to the ephemeral secret: 100 bits of
     /// 345. Interval 14: failure probability below 2^-61 for a bootstrap. Precision of messages uniform in the unit
     /// square: see the table of the README.
     N16,
     /// N = 2^15, 3 levels of 35 bits left.
     ///
-    /// Budget of log2 Q = 686: q_0 45; SlotsToCoeffs 2 x 33; levels left 3 x 35; EvalMod 8 x 46; CoeffsToSlots 2 x 46.
-    /// Special primes 4 x 45, four digits: log2 QP = 866 of 868. Key to the ephemeral secret: 90 bits of 162. Interval
+    /// Budget of log2 Q = 676: q_0 45; SlotsToCoeffs 2 x 33; levels left 3 x 35; EvalMod 8 x 46; CoeffsToSlots 2 x 46.
+    /// Special primes 4 x 45, five digits: log2 QP = 856 of 868. Key to the ephemeral secret: 90 bits of 162. Interval
     /// 14: failure probability below 2^-62 for a bootstrap.
     N15,
 }

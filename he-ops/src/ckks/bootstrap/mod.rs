@@ -13,7 +13,7 @@ pub(crate) mod structure;
 pub use literal::{BootstrapLiteral, BootstrapPreset, COSINE_DEGREE};
 
 use super::ciphertext::{check_level, check_scale};
-use super::linear_transform::{Baby, Operand, Wide};
+use super::linear_transform::{Baby, Operand, Wide, add_assign};
 use super::{Ciphertext, Encoder, Evaluator, LinearTransform};
 use crate::arith::NttTable;
 use crate::par;
@@ -293,11 +293,8 @@ impl Bootstrapper {
             for baby in &babies {
                 baby.limb(&operand, i, top, p, table, &mut turned, &mut scratch);
                 let (turned_body, turned_mask) = turned.split_at(n);
-                for (sum, part) in [(&mut *body, turned_body), (&mut *mask, turned_mask)] {
-                    for (s, &x) in sum.iter_mut().zip(part) {
-                        *s = table.modulus().add(*s, x);
-                    }
-                }
+                add_assign(body, turned_body, table.modulus());
+                add_assign(mask, turned_mask, table.modulus());
             }
         });
         let division = params.mod_down(top, raised.gadget.specials)?;
