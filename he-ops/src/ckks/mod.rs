@@ -10,6 +10,7 @@ pub mod evaluator;
 pub mod linear_transform;
 pub mod pattern;
 pub mod precision;
+pub mod slot_map;
 pub mod weighted_sum;
 
 pub use bootstrap::{BootstrapLiteral, BootstrapPreset, Bootstrapper};
@@ -22,3 +23,4 @@ pub use evaluator::Evaluator;
 pub use linear_transform::LinearTransform;
 pub use pattern::Pattern;
 pub use precision::PrecisionStats;
+pub use slot_map::{MapPart, SlotMap};
