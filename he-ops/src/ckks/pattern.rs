@@ -68,6 +68,11 @@ impl Pattern {
         })
     }
 
+    /// Where the entries lie: equal for clones. Only while the pattern lives.
+    pub(crate) fn address(&self) -> *const f32 {
+        self.re.as_ptr()
+    }
+
     /// The period D.
     #[must_use]
     pub fn period(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Linear maps from several ciphertexts to one, by their diagonals: the form of every matrix of a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
 use num_complex::Complex64;
@@ -21,6 +21,7 @@ pub type MapPart = BTreeMap<i64, Pattern>;
 pub struct SlotMap {
     baby_steps: usize,
     parts: Vec<MapPart>,
+    digest: [u8; 32],
 }
 
 impl SlotMap {
@@ -42,7 +43,12 @@ impl SlotMap {
                 ),
             });
         }
-        Ok(SlotMap { baby_steps, parts })
+        let digest = digest(baby_steps, &parts);
+        Ok(SlotMap {
+            baby_steps,
+            parts,
+            digest,
+        })
     }
 
     /// n: a power of two.
@@ -119,28 +125,46 @@ impl SlotMap {
         let mut out = vec![Complex64::ZERO; slots];
         for (part, x) in self.parts.iter().zip(inputs) {
             for (&offset, pattern) in part {
-                let weights = pattern.values();
                 let start = offset.rem_euclid(slots.max(1) as i64) as usize;
-                let turned = x.iter().cycle().skip(start);
-                for ((y, x), w) in out.iter_mut().zip(turned).zip(weights.iter().cycle()) {
-                    *y += x * w;
+                // Masks are mostly zeros: entry by entry, every period.
+                for (j, w) in pattern.values().into_iter().enumerate() {
+                    if w == Complex64::ZERO {
+                        continue;
+                    }
+                    for at in (j..slots).step_by(pattern.period()) {
+                        if let (Some(y), Some(x)) = (out.get_mut(at), x.get((at + start) % slots)) {
+                            *y += x * w;
+                        }
+                    }
                 }
             }
         }
         out
     }
 
-    /// Bytes that tell it from any other, for digests and for finding equal operations.
-    pub(crate) fn update_digest(&self, hasher: &mut blake3::Hasher) {
-        hasher.update(&(self.baby_steps as u64).to_le_bytes());
-        for part in &self.parts {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            for (offset, pattern) in part {
-                hasher.update(&offset.to_le_bytes());
-                hasher.update(&pattern.canonical_bytes());
-            }
+    /// blake3 of steps, offsets and weights: two maps of one digest compute the same.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+}
+
+fn digest(baby_steps: usize, parts: &[MapPart]) -> [u8; 32] {
+    // Masks repeat: each is hashed once.
+    let mut known: HashMap<*const f32, blake3::Hash> = HashMap::new();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(baby_steps as u64).to_le_bytes());
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        for (offset, pattern) in part {
+            let hash = known
+                .entry(pattern.address())
+                .or_insert_with(|| blake3::hash(&pattern.canonical_bytes()));
+            hasher.update(&offset.to_le_bytes());
+            hasher.update(hash.as_bytes());
         }
     }
+    *hasher.finalize().as_bytes()
 }
 
 #[cfg(test)]

@@ -35,6 +35,13 @@ impl<'a> Ckks<'a> {
     }
 }
 
+fn todo_maps(_: &[&Ciphertext], _: &[(&crate::ckks::SlotMap, f64)]) -> Result<Vec<Ciphertext>> {
+    Err(Error::Circuit {
+        circuit: "linear map",
+        reason: "not there yet".to_owned(),
+    })
+}
+
 /// Relative difference of scales that is rounding of f64 and nothing else.
 const SCALE_TOLERANCE: f64 = 1e-9;
 
@@ -121,6 +128,24 @@ impl Backend for Ckks<'_> {
         sums.into_iter()
             .zip(rows)
             .map(|(sum, row)| checked(sum, row.step))
+            .collect()
+    }
+
+    fn linear_maps(&mut self, inputs: &[&Ciphertext], steps: &[Step]) -> Result<Vec<Ciphertext>> {
+        let map = |step: &'_ Step| match &step.op {
+            Op::LinearMap(_, map) => Ok((Arc::clone(map), step.plain_scale)),
+            op => Err(Error::Circuit {
+                circuit: "run",
+                reason: format!("a linear map needed in its group, {} found", op.name()),
+            }),
+        };
+        let maps = steps.iter().map(map).collect::<Result<Vec<_>>>()?;
+        let maps: Vec<_> = maps.iter().map(|(map, scale)| (map.as_ref(), *scale)).collect();
+        let outputs: Vec<Ciphertext> = todo_maps(inputs, &maps)?;
+        outputs
+            .into_iter()
+            .zip(steps)
+            .map(|(value, step)| checked(value, step))
             .collect()
     }
 

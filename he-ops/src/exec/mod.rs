@@ -68,6 +68,11 @@ pub trait Backend {
     /// # Errors
     /// As [`add`](Self::add).
     fn weighted_sums(&mut self, inputs: &[&Self::Value], rows: &[SumRow<'_>]) -> Result<Vec<Self::Value>>;
+    /// Σ M_i input_i for the map of every step, rescaled; the steps share the rotations of the inputs.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate).
+    fn linear_maps(&mut self, inputs: &[&Self::Value], steps: &[Step]) -> Result<Vec<Self::Value>>;
     /// a * b with three parts, not rescaled; a and b may be the same value.
     ///
     /// # Errors

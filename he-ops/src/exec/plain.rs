@@ -5,6 +5,7 @@ use num_complex::Complex64;
 use super::{Backend, SumRow};
 use crate::ckks::Pattern;
 use crate::graph::{Op, Step};
+use crate::par;
 use crate::{Error, Result};
 
 /// Runs a plan on complex f64 vectors, one entry per slot. Levels and scales play no part.
@@ -98,6 +99,17 @@ impl Backend for Plain {
                 self.keep(sum)
             })
             .collect()
+    }
+
+    fn linear_maps(&mut self, inputs: &[&Self::Value], steps: &[Step]) -> Result<Vec<Self::Value>> {
+        let inputs: Vec<&[Complex64]> = inputs.iter().map(|x| x.as_slice()).collect();
+        let mut outputs = vec![Vec::new(); steps.len()];
+        par::for_each(outputs.iter_mut().zip(steps).collect(), |_, (out, step)| {
+            if let Op::LinearMap(_, map) = &step.op {
+                *out = map.apply(&inputs);
+            }
+        });
+        outputs.into_iter().map(|out| self.keep(out)).collect()
     }
 
     fn mul(&mut self, a: &Self::Value, b: &Self::Value, _: &Step) -> Result<Self::Value> {

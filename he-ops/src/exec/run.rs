@@ -98,6 +98,14 @@ fn execute<B: Backend>(
         Op::MulI(a, power) => backend.mul_i(value(a)?, *power, step),
         Op::AddPlain(a, pattern) => backend.add_plain(value(a)?, pattern, step),
         Op::WeightedSum(_) => return weighted_sums(backend, group, values),
+        Op::LinearMap(args, _) => {
+            let inputs = args.iter().map(value).collect::<Result<Vec<_>>>()?;
+            return backend.linear_maps(&inputs, group);
+        }
+        Op::Cut(..) => Err(Error::Circuit {
+            circuit: "run",
+            reason: "a place for a bootstrap is left over; compile the graph".to_owned(),
+        }),
         Op::Mul(a, b) if a == b => backend.square(value(a)?, step),
         Op::Mul(a, b) => backend.mul(value(a)?, value(b)?, step),
         Op::Rotate(a, _) => return backend.rotate(value(a)?, group),

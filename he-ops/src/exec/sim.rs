@@ -458,6 +458,49 @@ impl Backend for Sim {
         Ok(sums)
     }
 
+    fn linear_maps(&mut self, inputs: &[&SimValue], steps: &[Step]) -> Result<Vec<SimValue>> {
+        let mut outputs = Vec::with_capacity(steps.len());
+        for step in steps {
+            let Op::LinearMap(_, map) = &step.op else { continue };
+            let mut variance = 0.0;
+            let mut scale = step.scale;
+            let mut level = step.level_in;
+            for (i, (input, part)) in inputs.iter().zip(map.parts()).enumerate() {
+                Self::same("linear map", inputs.first().unwrap_or(input), input)?;
+                (scale, level) = (input.scale, input.level);
+                let mut turned = **input;
+                for b in map.babies(i) {
+                    if b > 0 {
+                        let key = KeyPurpose::Galois(self.params.galois_element(b as i64));
+                        turned = self.key_switch(input, key, i > 0)?;
+                    }
+                }
+                let rounding = map.period() as f64 / 6.0 / (step.plain_scale * step.plain_scale);
+                for pattern in part.values() {
+                    self.count(0, 2 * (level + 1), 0);
+                    variance += mean_power(pattern) * turned.variance + rounding * input.power;
+                }
+            }
+            let mut value = SimValue {
+                level,
+                scale: scale * step.plain_scale,
+                parts: 2,
+                variance,
+                power: 1.0,
+            };
+            let (first, last) = (*map.giants().start(), *map.giants().end());
+            for giant in (first..0).chain(1..=last) {
+                let k = giant.signum() * map.baby_steps() as i64;
+                let key = KeyPurpose::Galois(self.params.galois_element(k));
+                value = self.key_switch(&value, key, false)?;
+            }
+            let scale = value.scale / self.last_prime(level)?;
+            let value = self.divide(&value, scale);
+            outputs.push(self.keep(value, step)?);
+        }
+        Ok(outputs)
+    }
+
     fn mul(&mut self, a: &SimValue, b: &SimValue, step: &Step) -> Result<SimValue> {
         Self::same("mul", a, b)?;
         if a.parts.max(b.parts) > 2 {

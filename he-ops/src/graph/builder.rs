@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
-use crate::ckks::Pattern;
+use crate::ckks::{Pattern, SlotMap};
 
 /// A value of a [`Graph`]. Ids are handed out in order, so an operand always has a smaller id than its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +47,8 @@ pub enum Op {
     AddPlain(NodeId, Pattern),
     /// Σ pattern_i * a_i, one level whatever the number of terms.
     WeightedSum(Vec<(NodeId, Pattern)>),
+    /// Σ M_i a_i: one level, rescale included; one key switch for each rotation of the map.
+    LinearMap(Vec<NodeId>, Arc<SlotMap>),
     /// a * b, slot by slot: one level and, sooner or later, one relinearisation.
     Mul(NodeId, NodeId),
     /// out\[j\] = a\[(j + k) mod slots\]: one key switch.
@@ -54,6 +57,8 @@ pub enum Op {
     Conjugate(NodeId),
     /// The same slots with the levels that a bootstrap leaves; real and imaginary parts must lie in \[-1, 1\].
     Bootstrap(NodeId),
+    /// A value that may be bootstrapped here, together with all values of the same cut; the compiler decides.
+    Cut(NodeId, u32),
 
     /// From three ciphertext parts to two: one key switch.
     Relinearize(NodeId),
@@ -78,11 +83,13 @@ impl Op {
             | Op::Rotate(a, _)
             | Op::Conjugate(a)
             | Op::Bootstrap(a)
+            | Op::Cut(a, _)
             | Op::Relinearize(a)
             | Op::Rescale(a)
             | Op::DropLevel(a, _)
             | Op::Align(a, _) => vec![*a],
             Op::WeightedSum(terms) => terms.iter().map(|(a, _)| *a).collect(),
+            Op::LinearMap(inputs, _) => inputs.clone(),
         }
     }
 
@@ -103,9 +110,13 @@ impl Op {
                     .map(|(a, pattern)| (f(*a), pattern.clone()))
                     .collect(),
             ),
+            Op::LinearMap(inputs, map) => {
+                Op::LinearMap(inputs.iter().map(|a| f(*a)).collect(), Arc::clone(map))
+            }
             Op::Rotate(a, k) => Op::Rotate(f(*a), *k),
             Op::Conjugate(a) => Op::Conjugate(f(*a)),
             Op::Bootstrap(a) => Op::Bootstrap(f(*a)),
+            Op::Cut(a, cut) => Op::Cut(f(*a), *cut),
             Op::Relinearize(a) => Op::Relinearize(f(*a)),
             Op::Rescale(a) => Op::Rescale(f(*a)),
             Op::DropLevel(a, level) => Op::DropLevel(f(*a), *level),
@@ -123,11 +134,13 @@ impl Op {
             Op::MulI(..) => "mul_i",
             Op::AddPlain(..) => "add_plain",
             Op::WeightedSum(..) => "weighted_sum",
+            Op::LinearMap(..) => "linear_map",
             Op::Mul(a, b) if a == b => "square",
             Op::Mul(..) => "mul",
             Op::Rotate(..) => "rotate",
             Op::Conjugate(..) => "conjugate",
             Op::Bootstrap(..) => "bootstrap",
+            Op::Cut(..) => "cut",
             Op::Relinearize(..) => "relinearize",
             Op::Rescale(..) => "rescale",
             Op::DropLevel(..) => "drop_level",
@@ -191,6 +204,7 @@ pub struct Graph {
     nodes: Vec<Node>,
     labels: Vec<Label>,
     current: usize,
+    cuts: u32,
     outputs: Vec<(String, NodeId)>,
     seen: HashMap<[u8; 32], NodeId>,
 }
@@ -207,6 +221,7 @@ impl Graph {
             nodes: Vec::new(),
             labels: vec![root],
             current: 0,
+            cuts: 0,
             outputs: Vec::new(),
             seen: HashMap::new(),
         }
@@ -319,6 +334,12 @@ impl Graph {
         self.push(Op::WeightedSum(kept))
     }
 
+    /// Σ M_i a_i with one matrix of the map for each input: one level. Maps of the same inputs and the same number of
+    /// baby steps share the rotations of the inputs.
+    pub fn linear_map(&mut self, inputs: &[NodeId], map: Arc<SlotMap>) -> NodeId {
+        self.push(Op::LinearMap(inputs.to_vec(), map))
+    }
+
     /// a * b: one level; [`square`](Self::square) is the same with a = b and cheaper.
     pub fn mul(&mut self, a: NodeId, b: NodeId) -> NodeId {
         self.push(Op::Mul(a, b))
@@ -352,6 +373,15 @@ impl Graph {
         self.push(Op::Bootstrap(a))
     }
 
+    /// A place where the compiler may bootstrap: all of these values together or none. Their real and imaginary parts
+    /// must lie in \[-1, 1\]. Every path from what was computed before to what comes after should pass through one of
+    /// them, or not need the levels.
+    pub fn cut(&mut self, values: &[NodeId]) -> Vec<NodeId> {
+        let cut = self.cuts;
+        self.cuts += 1;
+        values.iter().map(|a| self.push(Op::Cut(*a, cut))).collect()
+    }
+
     /// Names a result. The same value may have several names.
     pub fn output(&mut self, name: &str, value: NodeId) {
         self.outputs.push((name.to_owned(), value));
@@ -361,6 +391,7 @@ impl Graph {
     pub(super) fn successor(&self) -> Graph {
         Graph {
             labels: self.labels.clone(),
+            cuts: self.cuts,
             ..Graph::new(self.slots)
         }
     }
@@ -414,6 +445,8 @@ fn content(op: &Op) -> [u8; 32] {
         Op::MulI(_, power) => _ = hasher.update(&power.to_le_bytes()),
         Op::Rotate(_, k) => _ = hasher.update(&k.to_le_bytes()),
         Op::DropLevel(_, level) | Op::Align(_, level) => _ = hasher.update(&level.to_le_bytes()),
+        Op::Cut(_, cut) => _ = hasher.update(&cut.to_le_bytes()),
+        Op::LinearMap(_, map) => _ = hasher.update(map.digest()),
         _ => {}
     }
     for pattern in op.patterns() {

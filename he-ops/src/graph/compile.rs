@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::builder::{Graph, NodeId, Op};
 use super::passes::{
     Keys, Scaled, Span, assign_levels, assign_scales, check_depth, collect_keys, depth, insert_relinearize,
-    insert_rescale, last_uses, remove_dead_code, schedule, settle_keys, validate,
+    insert_rescale, last_uses, place_bootstraps, remove_cuts, remove_dead_code, schedule, settle_keys,
+    validate,
 };
 use super::plan::{Plan, PlannedBootstrap, Port, Step};
 use crate::ckks::BootstrapLiteral;
@@ -27,7 +28,7 @@ pub struct CompileOptions {
 /// [`Error::Circuit`] for a malformed graph, [`Error::Insecure`] or [`Error::Params`] when its depth does not fit the
 /// ring: use more slots, a smaller scale, or a shallower circuit.
 pub fn compile(graph: &Graph, name: &str, log_scale: u32) -> Result<Plan> {
-    let graph = lower(graph)?;
+    let graph = lower(&remove_cuts(graph))?;
     refuse_bootstraps(&graph)?;
     let depth = depth(&graph);
     // slots = N/2, checked to be a power of two.
@@ -59,8 +60,9 @@ pub fn compile_with(graph: &Graph, name: &str, params: &Params, options: &Compil
             found: graph.slots(),
         });
     }
-    let lowered = lower(graph)?;
+    validate(graph)?;
     let Some(literal) = &options.bootstrap else {
+        let lowered = lower(&remove_cuts(graph))?;
         refuse_bootstraps(&lowered)?;
         return finish(&lowered, Span::default(), name, params, None);
     };
@@ -77,9 +79,28 @@ pub fn compile_with(graph: &Graph, name: &str, params: &Params, options: &Compil
         bottom: literal.input_level(),
         top: literal.output_level(params)?,
     };
+    let available = span.top - span.bottom;
+    let price = |op: &Op, left: usize| price(op, span.bottom + left);
+    let graph = &place_bootstraps(&remove_dead_code(graph), available, &price)?;
     // In the words of the graph as it was given.
-    check_depth(graph, span.top - span.bottom)?;
+    check_depth(graph, available)?;
+    let lowered = lower(graph)?;
     finish(&lowered, span, name, params, Some(literal))
+}
+
+/// Work of an operation whose result has this level, in key switches of one limb.
+fn price(op: &Op, level: usize) -> f64 {
+    let limbs = (level + 1) as f64;
+    let count = match op {
+        Op::Bootstrap(_) => return 20_000.0,
+        Op::Rotate(..) | Op::Conjugate(_) | Op::Mul(..) => 1.0,
+        Op::LinearMap(inputs, map) => {
+            let babies: usize = (0..inputs.len()).map(|i| map.babies(i).len()).sum();
+            babies as f64 * 0.5 + map.giants().count() as f64 - 1.0 + map.diagonals() as f64 * 0.01
+        }
+        _ => 0.05,
+    };
+    count * limbs.powf(1.5)
 }
 
 /// Refuses bootstraps where nothing says how to do them.
@@ -126,7 +147,7 @@ pub struct Profile {
 /// # Errors
 /// [`Error::Circuit`] for a malformed graph.
 pub fn profile(graph: &Graph) -> Result<Profile> {
-    let graph = lower(graph)?;
+    let graph = lower(&remove_cuts(graph))?;
     let depth = depth(&graph);
     let levels = assign_levels(
         &graph,
@@ -151,6 +172,7 @@ pub fn profile(graph: &Graph) -> Result<Profile> {
         ciphertext_products: count(|op| usize::from(matches!(op, Op::Mul(..)))),
         plaintext_products: count(|op| match op {
             Op::WeightedSum(terms) => terms.len(),
+            Op::LinearMap(_, map) => map.diagonals(),
             _ => 0,
         }),
     })

@@ -144,6 +144,13 @@ impl Plan {
                 Op::Rotate(_, k) => KeyPurpose::Galois(self.params.galois_element(k)),
                 Op::Conjugate(_) => KeyPurpose::Galois(self.params.galois_element_conjugate()),
                 Op::Relinearize(_) => KeyPurpose::Relin,
+                Op::LinearMap(_, ref map) => {
+                    for k in map.rotations() {
+                        let purpose = KeyPurpose::Galois(self.params.galois_element(k));
+                        uses.entry(purpose).or_default().insert(step.level_in);
+                    }
+                    continue;
+                }
                 _ => continue,
             };
             uses.entry(purpose).or_default().insert(step.level);
@@ -179,6 +186,9 @@ impl Plan {
             hasher.update(&step.plain_scale.to_le_bytes());
             for pattern in step.op.patterns() {
                 hasher.update(&pattern.canonical_bytes());
+            }
+            if let Op::LinearMap(_, map) = &step.op {
+                hasher.update(map.digest());
             }
         }
         *hasher.finalize().as_bytes()

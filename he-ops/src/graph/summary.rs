@@ -118,6 +118,7 @@ impl PlanSummary {
                 Op::Relinearize(_) => relinearizations += 1,
                 Op::Mul(..) => counts.products += 1,
                 Op::WeightedSum(terms) => counts.plain_products += terms.len(),
+                Op::LinearMap(_, map) => counts.plain_products += map.diagonals(),
                 Op::Rescale(_) => counts.rescales += 1,
                 Op::Align(_, level) => {
                     if let Some(above) = levels.get_mut(level + 1) {

@@ -32,7 +32,7 @@ pub(super) fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
     }
     match op {
         Op::Mul(a, b) if a == b => write!(f, " {a}")?,
-        Op::WeightedSum(_) => {
+        Op::WeightedSum(_) | Op::LinearMap(..) => {
             // Runs of ids are written as ranges: the 16 baby steps of a matrix fit on one line.
             let args = op.args();
             let mut rest = args.as_slice();
@@ -55,6 +55,8 @@ pub(super) fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
     match op {
         Op::MulI(_, power) => write!(f, " power {power}"),
         Op::Rotate(_, k) => write!(f, " by {k}"),
+        Op::Cut(_, cut) => write!(f, " number {cut}"),
+        Op::LinearMap(_, map) => write!(f, " {} diagonals, n {}", map.diagonals(), map.baby_steps()),
         Op::DropLevel(_, level) | Op::Align(_, level) => write!(f, " to {level}"),
         Op::AddPlain(_, pattern) => write!(f, " period {}", pattern.period()),
         Op::WeightedSum(terms) => {

@@ -14,7 +14,7 @@ fn depths(graph: &Graph) -> Vec<usize> {
         let before = before.copied().unwrap_or(0);
         depths.push(match node.op {
             Op::Bootstrap(_) => 0,
-            Op::Mul(..) | Op::WeightedSum(_) => before + 1,
+            Op::Mul(..) | Op::WeightedSum(_) | Op::LinearMap(..) => before + 1,
             _ => before,
         });
     }

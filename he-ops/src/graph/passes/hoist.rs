@@ -1,5 +1,6 @@
 //! Order of the steps: as the circuits wrote them, but work that can be shared is brought together: rotations of one
-//! value share its decomposition (hoisting), weighted sums over the same inputs share the loads of the inputs.
+//! value share its decomposition (hoisting), weighted sums over the same inputs share the loads of the inputs, linear maps
+//! over the same inputs share their rotations.
 
 use std::collections::BTreeMap;
 
@@ -43,6 +44,13 @@ pub(in crate::graph) fn schedule(graph: &Graph, levels: &[usize], scales: &[f64]
             _ => {}
         }
     }
+    let mut maps: BTreeMap<(Vec<NodeId>, usize), Vec<NodeId>> = BTreeMap::new();
+    for (index, node) in graph.nodes().iter().enumerate() {
+        if let Op::LinearMap(inputs, map) = &node.op {
+            let key = (inputs.clone(), map.baby_steps());
+            maps.entry(key).or_default().push(NodeId::new(index));
+        }
+    }
     let mut scheduler = Scheduler {
         graph,
         done: vec![false; count],
@@ -66,6 +74,11 @@ pub(in crate::graph) fn schedule(graph: &Graph, levels: &[usize], scales: &[f64]
                     .unwrap_or_default();
                 let members = scheduler.sums_with(id, same);
                 scheduler.emit_group(&members);
+            }
+            // They wait for the same values, so they are ready together.
+            Op::LinearMap(inputs, map) => {
+                let members = maps.remove(&(inputs.clone(), map.baby_steps()));
+                scheduler.emit_group(&members.unwrap_or_default());
             }
             _ => scheduler.emit_group(&[id]),
         }

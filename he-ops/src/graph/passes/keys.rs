@@ -15,6 +15,13 @@ pub(in crate::graph) struct Keys {
     pub rotations: BTreeMap<i64, usize>,
 }
 
+impl Keys {
+    fn rotate(&mut self, k: i64, level: usize) {
+        let highest = self.rotations.entry(k).or_insert(level);
+        *highest = level.max(*highest);
+    }
+}
+
 /// Collects the key switches of a graph whose nodes have these levels.
 pub(in crate::graph) fn collect_keys(graph: &Graph, levels: &[usize]) -> Keys {
     let mut keys = Keys::default();
@@ -22,10 +29,12 @@ pub(in crate::graph) fn collect_keys(graph: &Graph, levels: &[usize]) -> Keys {
         match node.op {
             Op::Relinearize(_) => keys.relin = keys.relin.max(Some(level)),
             Op::Conjugate(_) => keys.conjugation = keys.conjugation.max(Some(level)),
-            Op::Rotate(_, k) => {
-                let highest = keys.rotations.entry(k).or_insert(level);
-                *highest = level.max(*highest);
-            }
+            Op::Rotate(_, k) => keys.rotate(k, level),
+            // The rotations are of the operands.
+            Op::LinearMap(_, ref map) => map
+                .rotations()
+                .into_iter()
+                .for_each(|k| keys.rotate(k, level + 1)),
             _ => {}
         }
     }

@@ -14,14 +14,14 @@ pub(in crate::graph) struct Span {
     pub top: usize,
 }
 
-/// For each node, the level of its result: outputs and operands of bootstraps at the bottom, a rescale one level below
-/// its operand, bootstraps at the top of the span, inputs all at the level that the first of them needs.
+/// For each node, the level of its result: outputs and operands of bootstraps at the bottom, a rescale or a linear map one
+/// level below its operands, bootstraps at the top of the span, inputs all at the level that the first of them needs.
 pub(in crate::graph) fn assign_levels(graph: &Graph, span: Span) -> Vec<usize> {
     let mut levels = vec![span.bottom; graph.nodes().len()];
     for (index, node) in graph.nodes().iter().enumerate().rev() {
         let own = levels.get(index).copied().unwrap_or(0);
         let needed = match node.op {
-            Op::Rescale(_) => own + 1,
+            Op::Rescale(_) | Op::LinearMap(..) => own + 1,
             Op::Bootstrap(_) => span.bottom,
             _ => own,
         };

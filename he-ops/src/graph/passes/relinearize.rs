@@ -19,6 +19,7 @@ pub(in crate::graph) fn insert_relinearize(graph: &Graph) -> Graph {
                     | Op::Conjugate(_)
                     | Op::Bootstrap(_)
                     | Op::WeightedSum(_)
+                    | Op::LinearMap(..)
                     | Op::Rescale(_)
             )
         },

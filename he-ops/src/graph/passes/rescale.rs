@@ -15,7 +15,12 @@ pub(in crate::graph) fn insert_rescale(graph: &Graph) -> Graph {
         |op| {
             matches!(
                 op,
-                Op::Mul(..) | Op::Rotate(..) | Op::Conjugate(_) | Op::Bootstrap(_) | Op::WeightedSum(_)
+                Op::Mul(..)
+                    | Op::Rotate(..)
+                    | Op::Conjugate(_)
+                    | Op::Bootstrap(_)
+                    | Op::WeightedSum(_)
+                    | Op::LinearMap(..)
             )
         },
         |op| matches!(op, Op::Mul(..) | Op::WeightedSum(_)),
@@ -52,7 +57,7 @@ fn deferred(graph: &Graph) -> Vec<bool> {
             .all(|arg| could_owe.get(arg.index()).copied().unwrap_or(false));
         could_owe.push(match node.op {
             Op::Mul(..) | Op::WeightedSum(_) => true,
-            Op::Input { .. } | Op::Conjugate(_) | Op::Bootstrap(_) => false,
+            Op::Input { .. } | Op::Conjugate(_) | Op::Bootstrap(_) | Op::LinearMap(..) => false,
             _ => all_owe,
         });
     }
@@ -75,7 +80,7 @@ pub(super) fn pending(graph: &Graph) -> Vec<bool> {
     for node in graph.nodes() {
         pending.push(match &node.op {
             Op::Mul(..) | Op::WeightedSum(_) => true,
-            Op::Rescale(_) | Op::Bootstrap(_) => false,
+            Op::Rescale(_) | Op::Bootstrap(_) | Op::LinearMap(..) => false,
             op => op
                 .args()
                 .first()

@@ -5,7 +5,8 @@
 //! a weighted sum takes the ratio into the scale of its plaintexts, at no cost; anything else gets one [`Op::Align`],
 //! shared by all users at that level.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::rescale::pending;
 use crate::graph::{Graph, NodeId, Op};
@@ -87,6 +88,13 @@ pub(in crate::graph) fn assign_scales(
                 let operand = align(&mut out, moved(*a), level + 1, above * above, params)?;
                 out.push(Op::Rescale(operand), node.label, level, canonical, 1.0)
             }
+            Op::LinearMap(inputs, map) => {
+                let inputs: Vec<NodeId> = inputs.iter().map(|arg| moved(*arg)).collect();
+                let (operands, scale) = operands_of_map(&mut out, &inputs, level + 1, params)?;
+                let prime = params.moduli().nth(level + 1).map_or(1.0, |q| q.value() as f64);
+                let op = Op::LinearMap(operands, Arc::clone(map));
+                out.push(op, node.label, level, canonical, canonical * prime / scale)
+            }
             Op::Bootstrap(a) => {
                 let operand = align(&mut out, moved(*a), bottom, params.scale(bottom)?, params)?;
                 out.push(Op::Bootstrap(operand), node.label, level, canonical, 1.0)
@@ -144,6 +152,38 @@ fn align(out: &mut Scaled, value: NodeId, level: usize, scale: f64, params: &Par
         scale,
         scale * above / found_scale,
     ))
+}
+
+/// The operands of a linear map at its level, all with one scale: any scale will do, since that of the weights makes up
+/// for it.
+fn operands_of_map(
+    out: &mut Scaled,
+    inputs: &[NodeId],
+    level: usize,
+    params: &Params,
+) -> Result<(Vec<NodeId>, f64)> {
+    let mut made_at = BTreeSet::new();
+    for id in inputs {
+        made_at.insert(out.at(*id)?.0);
+    }
+    let mut operands = Vec::with_capacity(inputs.len());
+    let canonical = params.scale(level)?;
+    if made_at.len() > 1 {
+        for id in inputs {
+            operands.push(align(out, *id, level, canonical, params)?);
+        }
+        return Ok((operands, canonical));
+    }
+    let mut scale = canonical;
+    for id in inputs {
+        let (made_at, own, label) = out.at(*id)?;
+        scale = own;
+        operands.push(match made_at {
+            same if same == level => *id,
+            _ => out.push(Op::DropLevel(*id, level), label, level, own, 1.0),
+        });
+    }
+    Ok((operands, scale))
 }
 
 /// One weighted sum per scale of the inputs, all with the same product scale, and their sum.

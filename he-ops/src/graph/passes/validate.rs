@@ -40,6 +40,17 @@ pub(in crate::graph) fn validate(graph: &Graph) -> Result<()> {
                 ));
             }
         }
+        if let Op::LinearMap(inputs, map) = &node.op
+            && (inputs.len() != map.parts().len() || map.period() > graph.slots())
+        {
+            return refuse(format!(
+                "%{index} is a linear map of {} inputs and period {} over {} values of {} slots",
+                map.parts().len(),
+                map.period(),
+                inputs.len(),
+                graph.slots()
+            ));
+        }
         for pattern in node.op.patterns() {
             if pattern.period() > graph.slots() {
                 return refuse(format!(
