@@ -11,6 +11,7 @@
 //! | [`manifest`] | what a client must know of a model, read off its plan |
 //! | [`split`] | the held-out sentences of a model folder |
 //! | [`lower`] | the classifier as a graph, and the compiled plan |
+//! | [`transformer`] | transformers of any depth: description, weights, f64 reference, calibration |
 //! | [`synthetic`] | seeded models of any shape, for tests and measurements |
 
 #[cfg(feature = "bundle")]
@@ -26,6 +27,7 @@ pub mod packing;
 pub mod reference;
 pub mod split;
 pub mod synthetic;
+pub mod transformer;
 pub mod weights;
 
 #[cfg(feature = "bundle")]

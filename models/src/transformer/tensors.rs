@@ -1,0 +1,3 @@
+//! `model.safetensors` of a polynomial transformer: its tensors by their Hugging Face names.
+
+pub(super) const FILE: &str = "model.safetensors";
