@@ -146,19 +146,38 @@ impl Encoder {
         tables: &[&NttTable],
     ) -> Result<PeriodicPlaintext> {
         let period = z.len();
-        let coefficients = self.coefficients(z, scale)?;
-        check_fits(&coefficients, 125.0)?;
-        let mut values = Vec::with_capacity(2 * period * tables.len());
-        for table in tables {
-            let start = values.len();
-            values.extend(coefficients.iter().map(|&c| reduce_f64(table.modulus(), c)));
-            if 2 * period == self.params.degree() {
-                table.forward(&mut values[start..]);
-            } else {
-                self.subring_transform(&mut values[start..], table);
-            }
+        let coefficients = self.subring_coefficients(z, scale)?;
+        let mut values = vec![0; 2 * period * tables.len()];
+        for (table, values) in tables.iter().zip(values.chunks_mut(2 * period)) {
+            self.subring_values(&coefficients, table, values);
         }
         Ok(PeriodicPlaintext { period, values })
+    }
+
+    /// The 2D integers, as doubles, that encode one period of D slots: what is the same for all primes.
+    ///
+    /// **Cost:** a complex transform of D.
+    ///
+    /// # Errors
+    /// As [`Self::encode_subring`].
+    pub(crate) fn subring_coefficients(&self, z: &mut [Complex64], scale: f64) -> Result<Vec<f64>> {
+        let coefficients = self.coefficients(z, scale)?;
+        check_fits(&coefficients, 125.0)?;
+        Ok(coefficients)
+    }
+
+    /// The 2D values of [`Self::subring_coefficients`] modulo one prime.
+    ///
+    /// **Cost:** a transform of 2D.
+    pub(crate) fn subring_values(&self, coefficients: &[f64], table: &NttTable, values: &mut [u64]) {
+        for (value, &c) in values.iter_mut().zip(coefficients) {
+            *value = reduce_f64(table.modulus(), c);
+        }
+        if values.len() == self.params.degree() {
+            table.forward(values);
+        } else {
+            self.subring_transform(values, table);
+        }
     }
 
     /// Values of a polynomial in Y = X^(N/2D) of degree below 2D, in the order of the big transform: entry r is the

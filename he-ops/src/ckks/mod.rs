@@ -7,6 +7,7 @@ pub mod encoder;
 #[cfg(feature = "secret")]
 pub mod encrypt;
 pub mod evaluator;
+pub mod linear_maps;
 pub mod linear_transform;
 pub mod pattern;
 pub mod precision;

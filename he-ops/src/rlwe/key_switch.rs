@@ -319,7 +319,7 @@ pub(crate) fn switch_all(
 }
 
 /// Bodies and masks of a key modulo prime i of an operand of some level.
-fn key_limbs(key: &KeySwitchKey, level: usize, i: usize) -> [Vec<&[u64]>; 2] {
+pub(crate) fn key_limbs(key: &KeySwitchKey, level: usize, i: usize) -> [Vec<&[u64]>; 2] {
     // The key has more ciphertext primes than the operand when it was made for a higher level.
     let at = if i <= level { i } else { i + key.level - level };
     [
@@ -458,7 +458,7 @@ fn add_times_specials(sum: &mut [u64], add: &[u64], p: &[NttTable], modulus: &Mo
 }
 
 /// The product of primes.
-fn product(primes: &[NttTable], modulus: &Modulus) -> u64 {
+pub(crate) fn product(primes: &[NttTable], modulus: &Modulus) -> u64 {
     primes.iter().fold(modulus.reduce(1), |acc, t| {
         modulus.mul(acc, modulus.reduce(t.modulus().value()))
     })

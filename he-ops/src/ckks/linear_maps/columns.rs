@@ -1,0 +1,118 @@
+//! The rotated inputs of linear maps, made block by block: the columns of their matrices.
+
+use crate::arith::Modulus;
+use crate::arith::dot::{Output, dot, products};
+use crate::ring::automorphism::{gather, source_block};
+use crate::ring::{Eval, Poly};
+use crate::rlwe::KeySwitchKey;
+use crate::rlwe::key_switch::{Decomposed, key_limbs};
+use std::sync::Arc;
+
+/// Longest block, in entries: a key is read in runs long enough for the prefetcher.
+pub(super) const MAX_BLOCK: usize = 4096;
+
+/// One input, rotated by a baby step.
+pub(super) enum Column<'a> {
+    /// A ciphertext as it is: modulo Q only, the weights bring the factor P.
+    Plain([&'a Poly<Eval>; 2]),
+    /// P times a rotated ciphertext modulo QP.
+    Switched(Rotation<'a>),
+}
+
+/// A rotation that is not divided by the special primes.
+pub(super) struct Rotation<'a> {
+    pub body: &'a Poly<Eval>,
+    pub decomposed: &'a Decomposed<'a>,
+    pub key: &'a KeySwitchKey,
+    pub permutation: Arc<Vec<u32>>,
+}
+
+impl Column<'_> {
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+
+    /// What is needed of it modulo prime i of q_0..q_level and the special primes.
+    pub(super) fn limb(&self, i: usize, level: usize) -> Limb<'_> {
+        match self {
+            Self::Plain(parts) => Limb::Plain(parts.map(|part| part.limb(i))),
+            Self::Switched(rotation) => Limb::Switched {
+                body: rotation.body.limb(i),
+                digits: rotation.decomposed.limb(i),
+                key: key_limbs(rotation.key, level, i),
+                permutation: &rotation.permutation,
+            },
+        }
+    }
+}
+
+/// One limb of a column.
+pub(super) enum Limb<'a> {
+    Plain([&'a [u64]; 2]),
+    Switched {
+        /// Empty modulo a special prime.
+        body: &'a [u64],
+        digits: Vec<&'a [u64]>,
+        key: [Vec<&'a [u64]>; 2],
+        permutation: &'a [u32],
+    },
+}
+
+impl Limb<'_> {
+    /// Entries from `at` on of body and mask, as many as `outs` take: a power of two that divides `at`. `specials` is P
+    /// in Montgomery form.
+    pub(super) fn block(&self, at: usize, outs: [&mut [u64]; 2], specials: u64, modulus: &Modulus) {
+        let [out0, out1] = outs;
+        let len = out0.len();
+        match self {
+            Self::Plain(parts) => {
+                for (out, part) in [out0, out1].into_iter().zip(parts) {
+                    if let Some(block) = part.get(at..at + len) {
+                        out.copy_from_slice(block);
+                    }
+                }
+            }
+            Self::Switched {
+                body,
+                digits,
+                key,
+                permutation,
+            } => {
+                let from = source_block(permutation, at, len);
+                let xs = blocks(digits, from, len);
+                let ys = key.each_ref().map(|limbs| blocks(limbs, from, len));
+                let mut sums = [[0; MAX_BLOCK]; 2];
+                let [sum0, sum1] = &mut sums;
+                let (Some(sum0), Some(sum1), Some(table)) = (
+                    sum0.get_mut(..len),
+                    sum1.get_mut(..len),
+                    permutation.get(at..at + len),
+                ) else {
+                    return;
+                };
+                products([&mut *sum0, &mut *sum1], &xs, [&ys[0], &ys[1]], modulus);
+                gather(out1, sum1, table);
+                match body.get(from..from + len) {
+                    None => gather(out0, sum0, table),
+                    Some(body) => {
+                        let mut output = [Output {
+                            out: &mut *sum1,
+                            weights: &[modulus.to_mont52(1), specials],
+                            start: 0,
+                            modulus,
+                        }];
+                        dot(&mut output, &[sum0, body]);
+                        gather(out0, sum1, table);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn blocks<'a>(limbs: &[&'a [u64]], from: usize, len: usize) -> Vec<&'a [u64]> {
+    limbs
+        .iter()
+        .map(|limb| limb.get(from..from + len).unwrap_or_default())
+        .collect()
+}
