@@ -217,7 +217,7 @@ pub fn to_safetensors(weights: &Weights) -> Result<Vec<u8>> {
 }
 
 /// SplitMix64: the same numbers on every machine, and nothing that must stay secret.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -228,23 +228,23 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn uniform(&mut self) -> f64 {
+    pub(crate) fn uniform(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Twelve uniforms less six: near enough to a normal, and bounded.
-    fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }
 
     /// `n` values around `mean`, rounded to f32.
-    fn vector(&mut self, n: usize, deviation: f64, mean: f64) -> Vec<f64> {
+    pub(crate) fn vector(&mut self, n: usize, deviation: f64, mean: f64) -> Vec<f64> {
         (0..n)
             .map(|_| f64::from((mean + deviation * self.normal()) as f32))
             .collect()
     }
 
-    fn matrix(&mut self, rows: usize, cols: usize, deviation: f64) -> Matrix {
+    pub(crate) fn matrix(&mut self, rows: usize, cols: usize, deviation: f64) -> Matrix {
         Matrix::from_fn(rows, cols, |_, _| f64::from((deviation * self.normal()) as f32))
     }
 }

@@ -6,6 +6,9 @@
 //! Slots are laid out tokens high, features low ([`TokenLayout`]); weights repeat with the period of the features.
 
 mod attention;
+mod block_attention;
+mod block_matrix;
+mod blocks;
 mod feed_forward;
 mod head;
 mod layout;
@@ -14,8 +17,12 @@ mod polynomial;
 mod power_softmax;
 mod reciprocal;
 mod repack;
+mod token_norm;
 
 pub use attention::PowerSoftmaxAttention;
+pub use block_attention::{BlockAttention, BlockHead, BlockSums};
+pub use block_matrix::BlockMatrix;
+pub use blocks::{BlockLayout, Operand, pack_pairs, packed_operands};
 pub use feed_forward::{FeedForward, Quadratic};
 pub use head::Head;
 pub use layout::TokenLayout;
@@ -24,6 +31,7 @@ pub use polynomial::ChebyshevSeries;
 pub use power_softmax::PowerSoftmax;
 pub use reciprocal::Reciprocal;
 pub use repack::{inner_sum, replicate, twice_imag_part, twice_real_part};
+pub use token_norm::sum_of_squares;
 
 use std::collections::BTreeSet;
 

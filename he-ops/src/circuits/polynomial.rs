@@ -115,6 +115,11 @@ impl ChebyshevSeries {
         self.coefficients.first().copied().unwrap_or(0.0) + t * next - after
     }
 
+    /// Of T_0, T_1, ..
+    pub fn coefficients(&self) -> &[f64] {
+        &self.coefficients
+    }
+
     /// Highest power.
     pub fn degree(&self) -> usize {
         self.coefficients.len() - 1

@@ -70,7 +70,13 @@ impl Reciprocal {
         })
     }
 
-    fn range(&self, slot: usize) -> (f64, f64) {
+    /// K: the degree is 2^K - 1, the depth K.
+    pub fn doublings(&self) -> u32 {
+        self.doublings
+    }
+
+    /// The interval of a slot.
+    pub fn range(&self, slot: usize) -> (f64, f64) {
         self.ranges
             .get(slot % self.ranges.len().max(1))
             .copied()

@@ -35,13 +35,6 @@ impl<'a> Ckks<'a> {
     }
 }
 
-fn todo_maps(_: &[&Ciphertext], _: &[(&crate::ckks::SlotMap, f64)]) -> Result<Vec<Ciphertext>> {
-    Err(Error::Circuit {
-        circuit: "linear map",
-        reason: "not there yet".to_owned(),
-    })
-}
-
 /// Relative difference of scales that is rounding of f64 and nothing else.
 const SCALE_TOLERANCE: f64 = 1e-9;
 
@@ -141,7 +134,7 @@ impl Backend for Ckks<'_> {
         };
         let maps = steps.iter().map(map).collect::<Result<Vec<_>>>()?;
         let maps: Vec<_> = maps.iter().map(|(map, scale)| (map.as_ref(), *scale)).collect();
-        let outputs: Vec<Ciphertext> = todo_maps(inputs, &maps)?;
+        let outputs = self.evaluator.linear_maps(inputs, &maps)?;
         outputs
             .into_iter()
             .zip(steps)

@@ -1,29 +1,189 @@
 //! The smallest polynomials that are good enough on the ranges where a model was seen.
 
-use super::config::{Position, TransformerConfig};
+use he_ops::circuits::ChebyshevSeries;
+
+use super::config::{Activation, Position, TransformerConfig};
 use super::fit::{ActivationFit, Fit, LayerFit, NormFit, exact_degree};
-use crate::error::Result;
+use super::functions::SLOTS;
+use super::reference::{Mode, forward};
+use super::report::{Approximation, Report};
+use super::special::gelu;
+use super::trace::{LayerTrace, NormTrace, Trace};
+use super::weights::TransformerWeights;
+use crate::error::{Error, Result};
+
+/// Finest error that is asked for, whatever `precision_bits` says.
+const FINEST_BITS: u32 = 10;
+/// Highest depth of an approximation: degree 127.
+const MAX_DEPTH: u32 = 7;
+/// How far outside of a range the report looks.
+const OUTSIDE: f64 = 1.25;
+/// Points at which an error is measured.
+const POINTS: u32 = 2000;
+
+fn target(config: &TransformerConfig) -> f64 {
+    (-f64::from(config.precision_bits.min(FINEST_BITS))).exp2()
+}
+
+/// Largest error over the points of an interval, by the logarithm of the points where the interval is positive.
+fn worst([lo, hi]: [f64; 2], error: impl Fn(f64) -> f64) -> f64 {
+    (0..=POINTS)
+        .map(|i| f64::from(i) / f64::from(POINTS))
+        .map(|u| {
+            if lo > 0.0 {
+                lo * (hi / lo).powf(u)
+            } else {
+                lo + (hi - lo) * u
+            }
+        })
+        .map(|x| error(x.clamp(lo, hi)).abs())
+        .fold(0.0, f64::max)
+}
+
+fn outside([lo, hi]: [f64; 2]) -> [f64; 2] {
+    if lo > 0.0 {
+        [lo / OUTSIDE, hi * OUTSIDE]
+    } else {
+        [lo * OUTSIDE, hi * OUTSIDE]
+    }
+}
+
+/// The first depth from `from` on at which `at(depth) -> (choice, error)` meets the target, or the highest.
+fn smallest<T>(from: u32, target: f64, at: impl Fn(u32) -> Result<(T, f64)>) -> Result<(u32, T, f64)> {
+    let mut depth = from;
+    loop {
+        let (choice, error) = at(depth)?;
+        if error <= target || depth >= MAX_DEPTH {
+            return Ok((depth, choice, error));
+        }
+        depth += 1;
+    }
+}
+
+/// Sets the number of doublings.
+fn choose_reciprocal(fit: &mut LayerFit, target: f64) -> Result<Approximation> {
+    let heads = fit.denominator.len();
+    let with = |doublings: u32| LayerFit {
+        reciprocal_doublings: doublings,
+        ..fit.clone()
+    };
+    let (depth, reciprocal, error) = smallest(1, target, |depth| {
+        let reciprocal = with(depth).reciprocal(SLOTS, heads)?;
+        let error = reciprocal.error_bound();
+        Ok((reciprocal, error))
+    })?;
+    let condition = |[lo, hi]: &[f64; 2]| hi / lo;
+    let (head, range) = (fit.denominator.iter().copied().enumerate())
+        .max_by(|(_, a), (_, b)| condition(a).total_cmp(&condition(b)))
+        .unwrap_or((0, [1.0, 2.0]));
+    fit.reciprocal_doublings = depth;
+    Ok(Approximation {
+        layer: None,
+        what: "1/denominator",
+        range,
+        condition: Some(condition(&range)),
+        degree: (1 << depth) - 1,
+        depth,
+        error,
+        error_outside: worst(outside(range), |x| x * reciprocal.evaluate(head, x) - 1.0),
+    })
+}
+
+/// The smallest polynomial for 1/sqrt on a range.
+fn choose_norm(variance: [f64; 2], what: &'static str, target: f64) -> Result<(NormFit, Approximation)> {
+    let [lo, hi] = variance;
+    let error_at = |fit: &NormFit, series: &ChebyshevSeries, range| {
+        let gain = fit.gain();
+        worst(range, |x| {
+            gain * series.evaluate(ChebyshevSeries::normalize(x, lo, hi)) * x.sqrt() - 1.0
+        })
+    };
+    let (depth, (fit, series), error) = smallest(1, target, |depth| {
+        let degree = (1 << depth) - 1;
+        let fit = NormFit { variance, degree };
+        let series = fit.inverse_sqrt(SLOTS)?;
+        let error = error_at(&fit, &series, variance);
+        Ok(((fit, series), error))
+    })?;
+    let row = Approximation {
+        layer: None,
+        what,
+        range: variance,
+        condition: Some(hi / lo),
+        degree: fit.degree,
+        depth,
+        error,
+        error_outside: error_at(&fit, &series, outside(variance)),
+    };
+    Ok((fit, row))
+}
+
+/// The smallest polynomial for GELU on [-range, range]; from degree 3 on, as the even part needs T_2.
+fn choose_gelu(range: f64, target: f64) -> Result<(ActivationFit, Approximation)> {
+    let error_at =
+        |series: &ChebyshevSeries, interval| worst(interval, |x| series.evaluate(x / range) - gelu(x));
+    let interval = [-range, range];
+    let (depth, (fit, series), error) = smallest(2, target, |depth| {
+        let degree = (1 << depth) - 1;
+        let fit = ActivationFit { range, degree };
+        let series = fit.gelu(SLOTS)?;
+        let error = error_at(&series, interval);
+        Ok(((fit, series), error))
+    })?;
+    let row = Approximation {
+        layer: None,
+        what: "gelu",
+        range: interval,
+        condition: None,
+        degree: fit.degree,
+        depth,
+        error,
+        error_outside: error_at(&series, outside(interval)),
+    };
+    Ok((fit, row))
+}
+
+/// Chooses all polynomials of a layer whose ranges are set; returns the rows of the report.
+fn choose(config: &TransformerConfig, fit: &mut LayerFit) -> Result<Vec<Approximation>> {
+    let target = target(config);
+    let mut rows = vec![choose_reciprocal(fit, target)?];
+    if config.norm.inverts() {
+        for (norm, what) in [(&mut fit.norm1, "norm1"), (&mut fit.norm2, "norm2")] {
+            let (chosen, row) = choose_norm(norm.variance, what, target)?;
+            *norm = chosen;
+            rows.push(row);
+        }
+    }
+    match exact_degree(&config.activation) {
+        Some(degree) => fit.activation.degree = degree,
+        None => {
+            let (chosen, row) = choose_gelu(fit.activation.range, target)?;
+            fit.activation = chosen;
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
 
 /// See [`Fit::assumed`].
 pub(super) fn assumed(config: &TransformerConfig) -> Result<Fit> {
+    let around_one = |condition: f64| [1.0 / condition.sqrt(), condition.sqrt()];
     let norm = if config.norm.inverts() {
-        NormFit {
-            variance: [1.0 / 20_f64.sqrt(), 20_f64.sqrt()],
-            degree: 15,
-        }
+        let (fit, _) = choose_norm(around_one(20.0), "final norm", target(config))?;
+        fit
     } else {
         NormFit::UNUSED
     };
-    let layer = LayerFit {
+    let mut layer = LayerFit {
         score_max: vec![4.0; config.n_heads],
-        denominator: vec![[1.0 / 30_f64.sqrt(), 30_f64.sqrt()]; config.n_heads],
-        reciprocal_doublings: 5,
+        denominator: vec![around_one(30.0); config.n_heads],
+        reciprocal_doublings: 1,
         value_max: 6.0,
         norm1: norm.clone(),
         norm2: norm.clone(),
         activation: ActivationFit {
             range: 6.0,
-            degree: exact_degree(&config.activation).unwrap_or(15),
+            degree: 1,
         },
         attention_max: 6.0,
         residual1_max: 8.0,
@@ -32,9 +192,116 @@ pub(super) fn assumed(config: &TransformerConfig) -> Result<Fit> {
         normed2_max: 6.0,
         up_max: 6.0,
     };
+    choose(config, &mut layer)?;
     Ok(Fit {
         layers: vec![layer; config.n_layers],
         embedding_max: 6.0,
         final_norm: (config.norm_position == Position::Pre).then_some(norm),
     })
+}
+
+/// Ranges widened by the margin.
+struct Margin(f64);
+
+impl Margin {
+    fn max(&self, value: f64) -> f64 {
+        // a value that is always zero still needs a scale
+        (value * self.0).max(1e-6)
+    }
+
+    fn range(&self, [lo, hi]: [f64; 2]) -> [f64; 2] {
+        [lo / self.0, hi * self.0]
+    }
+
+    fn norm(&self, config: &TransformerConfig, seen: &NormTrace) -> NormFit {
+        if config.norm.inverts() {
+            NormFit {
+                variance: self.range(seen.variance),
+                degree: 1,
+            }
+        } else {
+            NormFit::UNUSED
+        }
+    }
+
+    fn layer(&self, config: &TransformerConfig, seen: &LayerTrace) -> LayerFit {
+        LayerFit {
+            score_max: seen.score_max.iter().map(|max| self.max(*max)).collect(),
+            denominator: seen.denominator.iter().map(|range| self.range(*range)).collect(),
+            reciprocal_doublings: 1,
+            value_max: self.max(seen.value_max),
+            norm1: self.norm(config, &seen.norm1),
+            norm2: self.norm(config, &seen.norm2),
+            activation: ActivationFit {
+                range: self.max(seen.up_max),
+                degree: 1,
+            },
+            attention_max: self.max(seen.attention_max),
+            residual1_max: self.max(seen.residual1_max),
+            residual2_max: self.max(seen.residual2_max),
+            normed1_max: self.max(seen.norm1.normed_max),
+            normed2_max: self.max(seen.norm2.normed_max),
+            up_max: self.max(seen.up_max),
+        }
+    }
+}
+
+/// Ranges of the exact forward pass over all inputs.
+fn observe(config: &TransformerConfig, weights: &TransformerWeights, inputs: &[Vec<f64>]) -> Result<Trace> {
+    let (first, rest) = inputs.split_first().ok_or(Error::Length {
+        what: "inputs of the calibration",
+        needed: 1,
+        found: 0,
+    })?;
+    let mut seen = forward(config, weights, first, Mode::Exact)?;
+    for x in rest {
+        seen.merge(&forward(config, weights, x, Mode::Exact)?);
+    }
+    Ok(seen)
+}
+
+/// See [`Fit::calibrate`].
+pub(super) fn calibrate(
+    config: &TransformerConfig,
+    weights: &TransformerWeights,
+    inputs: &[Vec<f64>],
+) -> Result<(Fit, Report)> {
+    let seen = observe(config, weights, inputs)?;
+    let margin = Margin(config.margin);
+    let (mut layers, mut rows) = (Vec::new(), Vec::new());
+    for (n, seen) in seen.layers.iter().enumerate() {
+        if let Activation::Chebyshev { range, .. } = &config.activation {
+            let [lo, hi] = *range;
+            super::check::need(
+                seen.up_max <= hi.max(-lo),
+                "activation.range",
+                &format!("at least {:.3} (seen in layer {n})", seen.up_max),
+                format!("{range:?}"),
+            )?;
+        }
+        let mut fit = margin.layer(config, seen);
+        rows.extend((choose(config, &mut fit)?.into_iter()).map(|row| Approximation {
+            layer: Some(n),
+            ..row
+        }));
+        layers.push(fit);
+    }
+    let mut final_norm = seen.final_norm.map(|seen| margin.norm(config, &seen));
+    if let (Some(norm), true) = (&mut final_norm, config.norm.inverts()) {
+        let (chosen, row) = choose_norm(norm.variance, "final norm", target(config))?;
+        *norm = chosen;
+        rows.push(row);
+    }
+    let fit = Fit {
+        layers,
+        embedding_max: margin.max(seen.embedding_max),
+        final_norm,
+    };
+    fit.check(config)?;
+    let report = Report {
+        target: target(config),
+        inputs: inputs.len(),
+        rows,
+    };
+    Ok((fit, report))
 }

@@ -1,6 +1,7 @@
-//! What a configuration must be before anything is built from it.
+//! What a configuration and its weights must be before anything is built from them.
 
-use super::config::{Activation, Head, MODEL_TYPE, TransformerConfig};
+use super::config::{Activation, Head, MODEL_TYPE, Position, TransformerConfig};
+use super::weights::{Linear, NormWeights, TransformerLayer, TransformerWeights};
 use crate::error::{Error, Result};
 
 /// Refuses a field by its name unless `ok`.
@@ -134,5 +135,87 @@ impl TransformerConfig {
             "2 to 128 finite numbers, the last one not 0",
             format!("{coefficients:?}"),
         )
+    }
+}
+
+fn shape(tensor: impl Into<String>, found: &[usize], needed: &[usize]) -> Result<()> {
+    if found == needed {
+        Ok(())
+    } else {
+        Err(Error::TensorShape {
+            file: super::tensors::FILE,
+            tensor: tensor.into(),
+            needed: needed.to_vec(),
+            found: found.to_vec(),
+        })
+    }
+}
+
+fn linear(name: &str, linear: &Linear, rows: usize, cols: usize) -> Result<()> {
+    let found = [linear.weight.rows(), linear.weight.cols()];
+    shape(format!("{name}.weight"), &found, &[rows, cols])?;
+    shape(format!("{name}.bias"), &[linear.bias.len()], &[rows])
+}
+
+fn norm(name: &str, norm: &NormWeights, config: &TransformerConfig) -> Result<()> {
+    let needed = NormWeights::identity(config.norm.kind, config.dim);
+    for (part, found, needed) in [
+        ("weight", &norm.gamma, &needed.gamma),
+        ("bias", &norm.beta, &needed.beta),
+        ("running_mean", &norm.mean, &needed.mean),
+        ("running_var", &norm.var, &needed.var),
+    ] {
+        shape(format!("{name}.{part}"), &[found.len()], &[needed.len()])?;
+    }
+    Ok(())
+}
+
+impl TransformerWeights {
+    /// Refuses weights whose shapes are not those of the configuration.
+    ///
+    /// # Errors
+    /// - [`Error::TensorShape`] names the first tensor that does not fit
+    pub fn check(&self, config: &TransformerConfig) -> Result<()> {
+        shape("encoder.layer", &[self.layers.len()], &[config.n_layers])?;
+        for layer in &self.layers {
+            layer.check(config)?;
+        }
+        let norms = usize::from(config.norm_position == Position::Pre);
+        shape(
+            "final_layer_norm",
+            &[usize::from(self.final_norm.is_some())],
+            &[norms],
+        )?;
+        if let Some(weights) = &self.final_norm {
+            norm("final_layer_norm", weights, config)?;
+        }
+        let heads = usize::from(config.head != Head::Embedding);
+        shape("head", &[usize::from(self.head.is_some())], &[heads])?;
+        match &self.head {
+            Some(head) => linear("head", head, config.outputs(), config.dim),
+            None => Ok(()),
+        }
+    }
+}
+
+impl TransformerLayer {
+    fn check(&self, config: &TransformerConfig) -> Result<()> {
+        let (dim, hidden) = (config.dim, config.hidden_dim);
+        linear("attention.self.query", &self.query, dim, dim)?;
+        linear("attention.self.key", &self.key, dim, dim)?;
+        linear("attention.self.value", &self.value, dim, dim)?;
+        shape("attention.self.shift", &[self.shift.len()], &[config.n_heads])?;
+        linear("attention.output.dense", &self.output, dim, dim)?;
+        norm("attention.output.LayerNorm", &self.norm1, config)?;
+        norm("output.LayerNorm", &self.norm2, config)?;
+        linear("intermediate.dense", &self.up, hidden, dim)?;
+        linear("output.dense", &self.down, dim, hidden)?;
+        let needed = if config.activation == Activation::Quadratic {
+            hidden
+        } else {
+            0
+        };
+        let [a, b, c] = (self.quadratic.as_ref()).map_or([0; 3], |q| [q.a.len(), q.b.len(), q.c.len()]);
+        shape("activation.{a,b,c}", &[a, b, c], &[needed; 3])
     }
 }

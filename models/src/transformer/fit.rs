@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::check::need;
 use super::config::{Activation, Position, TransformerConfig};
+use super::report::Report;
 use super::special::gelu;
+use super::weights::TransformerWeights;
 use crate::error::Result;
 
 /// Ranges of all layers, the margin included.
@@ -165,6 +167,26 @@ impl Fit {
     /// - a degree of the activation that no circuit has
     pub fn assumed(config: &TransformerConfig) -> Result<Self> {
         super::calibrate::assumed(config)
+    }
+
+    /// Runs the exact forward pass on clear inputs, (seq_len, dim) row-major each, and widens what it saw by
+    /// `config.margin`: `[lo, hi]` to `[lo / margin, hi * margin]`.
+    ///
+    /// Then every approximation gets the smallest depth K (degree 2^K - 1, K at most 7) at which its error is at most
+    /// 2^-precision_bits, or 2^-10 if that is larger: relative for 1/x and 1/sqrt(x), absolute for GELU.
+    /// The report lists them, and those that missed it.
+    ///
+    /// # Errors
+    /// - no input, or one of another length than `seq_len * dim`
+    /// - the weights do not belong to `config`, or have no numbers
+    /// - a denominator or variance was not positive and finite
+    /// - the activation is a Chebyshev series that was seen outside of its own range
+    pub fn calibrate(
+        config: &TransformerConfig,
+        weights: &TransformerWeights,
+        inputs: &[Vec<f64>],
+    ) -> Result<(Self, Report)> {
+        super::calibrate::calibrate(config, weights, inputs)
     }
 
     /// Refuses a fit that does not belong to the configuration.

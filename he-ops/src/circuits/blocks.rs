@@ -1,0 +1,93 @@
+//! The wide layout: every slot in use, values of many features cut into blocks.
+
+use crate::graph::{Graph, NodeId};
+use crate::{Error, Result};
+
+/// slot(token, feature of a block) = token * dim + feature, with tokens * dim = all slots; powers of two.
+///
+/// A value of more features has several real blocks; block 2i is the real part of ciphertext i and block 2i + 1 its
+/// imaginary part. A token shift is a rotation by a multiple of `dim`, cyclic over all tokens; a weight that is the same
+/// for every token has period `dim`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockLayout {
+    /// Tokens.
+    pub tokens: usize,
+    /// Features of a block.
+    pub dim: usize,
+}
+
+impl BlockLayout {
+    /// The layout of `tokens` tokens over `slots` slots.
+    ///
+    /// # Errors
+    /// [`Error::Circuit`] unless both are powers of two and there are at most as many tokens as slots.
+    pub fn new(slots: usize, tokens: usize) -> Result<Self> {
+        if slots.is_power_of_two() && tokens.is_power_of_two() && tokens <= slots {
+            let dim = slots / tokens;
+            return Ok(BlockLayout { tokens, dim });
+        }
+        let reason = format!("powers of two with tokens <= slots needed, {tokens} in {slots} found");
+        Err(Error::Circuit {
+            circuit: "block layout",
+            reason,
+        })
+    }
+
+    /// Complex slots.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.tokens * self.dim
+    }
+
+    /// Real blocks of a value of `features` features.
+    #[must_use]
+    pub fn blocks(&self, features: usize) -> usize {
+        features.div_ceil(self.dim)
+    }
+}
+
+/// A ciphertext of a value in blocks, as a linear map sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Operand {
+    /// The ciphertext.
+    pub value: NodeId,
+    /// Block in its real part.
+    pub re: usize,
+    /// Block in its imaginary part; with none there may be anything, unless the ciphertext is `real`.
+    pub im: Option<usize>,
+    /// The imaginary part is zero.
+    pub real: bool,
+}
+
+/// The operands of a value whose blocks are packed in pairs.
+#[must_use]
+pub fn packed_operands(ciphertexts: &[NodeId], blocks: usize) -> Vec<Operand> {
+    let operand = |(i, value): (usize, &NodeId)| {
+        let im = Some(2 * i + 1).filter(|block| *block < blocks);
+        Operand {
+            value: *value,
+            re: 2 * i,
+            im,
+            real: im.is_none(),
+        }
+    };
+    ciphertexts.iter().enumerate().map(operand).collect()
+}
+
+/// Packs real ciphertexts, one block each, in pairs: no level, no key switch.
+pub fn pack_pairs(g: &mut Graph, blocks: &[NodeId]) -> Vec<NodeId> {
+    let mut packed = Vec::with_capacity(blocks.len().div_ceil(2));
+    for pair in blocks.chunks(2) {
+        packed.push(match pair {
+            [re, im] => {
+                let im = g.mul_i(*im, 1);
+                g.add(*re, im)
+            }
+            other => match other.first() {
+                Some(re) => *re,
+                None => continue,
+            },
+        });
+    }
+    packed
+}

@@ -1,0 +1,148 @@
+//! Whole transformers of every kind as plans, run on plain numbers, against the f64 reference.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(non_snake_case, reason = "small parameters say what they are")]
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use he_ops::ckks::BootstrapPreset;
+use he_ops::exec::{Plain, run};
+use he_ops::graph::{CompileOptions, Plan, compile_with};
+use he_ops::rlwe::Params;
+use he_ops::trace::Tracer;
+use models::reference::Mode;
+use models::transformer::lower::lower;
+use models::transformer::reference::forward;
+use models::transformer::{
+    Activation, Attention, Head, Mask, Norm, NormKind, Pool, Position, TransformerConfig, synthetic,
+};
+
+const LOG_N: u32 = 9;
+
+/// Two blocks of features, the second not full; heads in two blocks; three hidden blocks.
+fn config() -> TransformerConfig {
+    TransformerConfig {
+        model_type: "polynomial_transformer".to_owned(),
+        dim: 40,
+        n_layers: 2,
+        n_heads: 5,
+        hidden_dim: 72,
+        seq_len: 8,
+        vocab_size: 100,
+        id2label: BTreeMap::new(),
+        pad_token_id: 0,
+        norm_position: Position::Post,
+        attention: Attention {
+            power: 4,
+            epsilon: 0.01,
+            score_scale: 0.25,
+            mask: Mask::None,
+            visible_mean: false,
+        },
+        norm: Norm {
+            kind: NormKind::LayerNorm,
+            epsilon: 1e-5,
+        },
+        activation: Activation::Gelu,
+        head: Head::Classification {
+            num_labels: 3,
+            pool: Pool::Cls,
+        },
+        precision_bits: 10,
+        margin: 1.5,
+        fit: None,
+    }
+}
+
+/// A plan of the chain of the preset on a small ring.
+fn plan_INSECURE(config: &TransformerConfig) -> (TransformerConfig, Plan, f64) {
+    let (config, weights) = synthetic::calibrated(config, 7).unwrap();
+    let mut literal = BootstrapPreset::N16.params();
+    literal.log_n = LOG_N;
+    let params = Params::new_INSECURE(&literal).unwrap();
+    let (graph, packing) = lower(&config, &weights, params.slots()).unwrap();
+    let options = CompileOptions {
+        bootstrap: Some(BootstrapPreset::N16.bootstrap(LOG_N - 1)),
+    };
+    let plan = compile_with(&graph, "test", &params, &options).unwrap();
+    let mut worst = 0.0_f64;
+    for x in synthetic::inputs(&config, 3, 99) {
+        let inputs = packing.pack(&x).unwrap();
+        let mut plain = Plain::new(params.slots());
+        let outputs = run(&plan, &mut plain, &inputs, &mut Tracer::new(), &mut |_, _| {
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        let found = packing.unpack(&outputs).unwrap();
+        let wanted = forward(&config, &weights, &x, Mode::Polynomial).unwrap().output;
+        assert_eq!(found.len(), wanted.len());
+        let error = found.iter().zip(&wanted).map(|(a, b)| (a - b).abs());
+        worst = error.fold(worst, f64::max);
+        assert!(wanted.iter().any(|y| y.abs() > 0.05), "{wanted:?}");
+    }
+    (config, plan, worst)
+}
+
+#[test]
+fn post_norm_encoders() {
+    let (_, plan, worst) = plan_INSECURE(&config());
+    assert!(worst < 1e-4, "{worst}");
+    assert!(plan.bootstrap.is_some());
+}
+
+#[test]
+fn pre_norm_decoders_with_a_causal_mask() {
+    let mut config = config();
+    config.norm_position = Position::Pre;
+    config.attention.mask = Mask::Causal;
+    config.attention.visible_mean = true;
+    config.attention.power = 2;
+    config.head = Head::NextToken { vocab: 50 };
+    let (_, _, worst) = plan_INSECURE(&config);
+    assert!(worst < 1e-4, "{worst}");
+}
+
+#[test]
+fn quadratic_embedders_with_other_norms() {
+    for kind in [
+        NormKind::LayerNorm,
+        NormKind::RmsNorm,
+        NormKind::BatchNorm,
+        NormKind::None,
+    ] {
+        for position in [Position::Post, Position::Pre] {
+            let mut config = config();
+            config.norm.kind = kind;
+            config.norm_position = position;
+            config.activation = Activation::Quadratic;
+            config.head = Head::Embedding;
+            config.attention.power = 2;
+            config.margin = 2.0;
+            let (_, _, worst) = plan_INSECURE(&config);
+            assert!(worst < 1e-4, "{kind:?} {position:?}: {worst}");
+        }
+    }
+}
+
+#[test]
+fn polynomial_activations_and_mean_pooling() {
+    let mut config = config();
+    config.n_layers = 1;
+    config.head = Head::Classification {
+        num_labels: 4,
+        pool: Pool::Mean,
+    };
+    for activation in [
+        Activation::Polynomial {
+            coefficients: vec![0.1, 0.5, 0.2, 0.0, 0.01],
+        },
+        Activation::Chebyshev {
+            range: [-8.0, 6.0],
+            coefficients: vec![0.5, 1.0, 0.3, 0.1],
+        },
+    ] {
+        config.activation = activation;
+        let (_, _, worst) = plan_INSECURE(&config);
+        assert!(worst < 1e-4, "{worst}");
+    }
+}
