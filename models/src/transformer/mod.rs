@@ -11,9 +11,13 @@
 
 mod calibrate;
 mod check;
+pub mod compile;
 pub mod config;
 pub mod fit;
+mod fold;
 mod functions;
+pub mod lower;
+pub mod packing;
 pub mod reference;
 pub mod report;
 pub mod shapes;
