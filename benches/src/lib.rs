@@ -15,6 +15,7 @@ pub mod engine;
 pub mod machine;
 pub mod rows;
 pub mod stats;
+pub mod transformer;
 pub mod workloads;
 
 use std::path::{Path, PathBuf};

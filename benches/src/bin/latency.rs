@@ -24,12 +24,16 @@ use serde::Serialize;
 #[derive(Debug, Parser)]
 #[command(name = "latency", version, after_help = EXAMPLES)]
 struct Args {
-    /// Model folder, or the name of one in models/.
+    /// Model folder, the name of one in models/, or a built-in shape with synthetic weights: bert-tiny, minilm-l6,
+    /// bert-base, pythia-70m.
     #[arg(long, default_value = "sentiment", env = "MODEL")]
     model: String,
-    /// Warm runs; the cold one comes on top.
+    /// Warm runs; the cold one comes on top. For a built-in shape: runs, each on a fresh input.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// Only so many layers of a built-in shape.
+    #[arg(long)]
+    layers: Option<usize>,
     /// Threads of an evaluation; 0 takes all cores.
     #[arg(long, default_value_t = 0, value_parser = server::parse_threads)]
     threads: usize,
@@ -43,6 +47,8 @@ struct Args {
 
 const EXAMPLES: &str = "Examples:
   cargo run --release -p benches --bin latency -- --model sentiment --runs 5
+  cargo run --release -p benches --bin latency -- --model bert-tiny --runs 1
+  cargo run --release -p benches --bin latency -- --model minilm-l6 --layers 1 --runs 1
   cargo run --release -p benches --bin latency -- --threads 1 --json > latency.json";
 
 /// The JSON document.
@@ -83,6 +89,15 @@ fn main() -> anyhow::Result<()> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads)
         .build()?;
+    if let Some(config) = models::transformer::shapes::shape(&args.model) {
+        let measured = pool.install(|| benches::transformer::measure(&args.model, config, args.layers, args.runs))?;
+        if args.json {
+            println!("{}", serde_json::to_string_pretty(&measured)?);
+        } else {
+            print!("{measured}");
+        }
+        return Ok(());
+    }
     let document = pool.install(|| measure(&args))?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&document)?);

@@ -1,0 +1,189 @@
+//! One encrypted run of a transformer of a built-in shape, held against its f64 polynomial forward.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use he_ops::ckks::{Decryptor, Encoder, Encryptor, Evaluator};
+use he_ops::exec::{Ckks, run};
+use he_ops::graph::PlanSummary;
+use he_ops::rlwe::{EvaluationKeys, KeyGenerator, SecretKey};
+use he_ops::trace::{LatencyReport, Tracer};
+use models::reference::Mode;
+use models::transformer::compile::compile;
+use models::transformer::reference::forward;
+use models::transformer::{TransformerConfig, synthetic};
+use serde::Serialize;
+
+use crate::engine::millis;
+
+/// What one run took and how right it was.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    /// The shape, with the number of layers that were run.
+    pub model: String,
+    /// Said outright: the weights are synthetic.
+    pub weights: &'static str,
+    /// Counts, sizes, parameters.
+    pub plan: PlanSummary,
+    /// From weights to plan, in milliseconds; calibration included.
+    pub compile_ms: f64,
+    /// Keys on the side of the client and their expansion on the side of the server.
+    pub keygen_ms: f64,
+    /// Encoding the matrices of the bootstrap, once for all clients.
+    pub bootstrapper_ms: f64,
+    /// Encrypting all inputs.
+    pub encrypt_ms: f64,
+    /// The evaluation of every run.
+    pub evaluate_ms: Vec<f64>,
+    /// Largest difference between the decrypted output and the f64 polynomial forward.
+    pub largest_error: f64,
+    /// Largest output of the f64 polynomial forward.
+    pub largest_output: f64,
+    /// Most memory that the process had, in bytes; client and server are in it.
+    pub peak_memory: u64,
+    /// Of the last run.
+    pub report: LatencyReport,
+}
+
+/// Runs `runs` fresh inputs through a model of this shape with synthetic weights; progress goes to stderr.
+///
+/// # Errors
+/// - the shape cannot be compiled, or an operation is refused
+pub fn measure(name: &str, mut config: TransformerConfig, layers: Option<usize>, runs: u32) -> anyhow::Result<Measured> {
+    config.n_layers = layers.unwrap_or(config.n_layers).min(config.n_layers);
+    let start = Instant::now();
+    eprintln!("{name}: synthetic weights, calibration, plan");
+    let (config, weights) = synthetic::calibrated(&config, 1)?;
+    let compiled = compile(name, &config, &weights)?;
+    let (plan, packing) = (compiled.plan, compiled.packing);
+    let compile_ms = millis(start);
+    let params = plan.params.clone();
+    let summary = plan.summary()?;
+    eprintln!(
+        "{} steps, {} bootstraps; making {} keys, {:.0} MB",
+        summary.steps,
+        summary.bootstrap.map_or(0, |b| b.count),
+        summary.keys,
+        summary.key_bytes as f64 / 1e6
+    );
+    let start = Instant::now();
+    let secret = SecretKey::generate(&params)?;
+    let keys = KeyGenerator::new(&params, &secret)?.evaluation_keys(&plan.keys(), |_, _| ())?;
+    let keys = EvaluationKeys::from_seeded(&params, &plan.key_uses(), keys)?;
+    let keygen_ms = millis(start);
+    let encoder = Encoder::new(&params);
+    let start = Instant::now();
+    let bootstrapper = plan.bootstrapper(&encoder)?;
+    let bootstrapper_ms = millis(start);
+    let evaluator = Evaluator::new(&encoder, Arc::new(keys));
+
+    let encryptor = Encryptor::new(&params, &secret)?;
+    let decryptor = Decryptor::new(&params, &secret)?;
+    let (mut evaluate_ms, mut encrypt_ms) = (Vec::new(), 0.0);
+    let (mut largest_error, mut largest_output) = (0.0_f64, 0.0_f64);
+    let mut report = None;
+    for (number, x) in (1..).zip(synthetic::inputs(&config, runs as usize, 2)) {
+        let start = Instant::now();
+        let slots = packing.pack(&x)?;
+        let mut inputs = BTreeMap::new();
+        for port in &plan.inputs {
+            let values = slots.get(&port.name).context("an input of the packing")?;
+            let plaintext = encoder.encode(values, port.level, params.scale(port.level)?)?;
+            inputs.insert(port.name.clone(), encryptor.encrypt(&plaintext)?.expand(&params)?);
+        }
+        encrypt_ms = millis(start);
+        let mut tracer = Tracer::new();
+        let mut backend = Ckks::with_bootstrapper(&evaluator, bootstrapper.clone());
+        let start = Instant::now();
+        let mut said = 0;
+        let outputs = run(&plan, &mut backend, &inputs, &mut tracer, &mut |done, total| {
+            let seconds = start.elapsed().as_secs();
+            if seconds >= said + 5 {
+                said = seconds;
+                eprintln!("run {number}: step {done} of {total}, {seconds} s");
+            }
+            ControlFlow::Continue(())
+        })?;
+        evaluate_ms.push(millis(start));
+        let mut answer = BTreeMap::new();
+        for (name, ciphertext) in &outputs {
+            answer.insert(name.clone(), encoder.decode(&decryptor.decrypt(ciphertext)?)?);
+        }
+        let found = packing.unpack(&answer)?;
+        let wanted = forward(&config, &weights, &x, Mode::Polynomial)?.output;
+        for (found, wanted) in found.iter().zip(&wanted) {
+            let error = (found - wanted).abs();
+            // A number that is not one is an infinite error.
+            largest_error = largest_error.max(if error.is_nan() { f64::INFINITY } else { error });
+            largest_output = largest_output.max(wanted.abs());
+        }
+        report = Some(tracer.report(&plan, rayon::current_num_threads()));
+    }
+    Ok(Measured {
+        model: format!("{name}, {} layers", config.n_layers),
+        weights: "synthetic, with the statistics of trained ones",
+        plan: summary,
+        compile_ms,
+        keygen_ms,
+        bootstrapper_ms,
+        encrypt_ms,
+        evaluate_ms,
+        largest_error,
+        largest_output,
+        peak_memory: peak_memory(),
+        report: report.context("at least one run")?,
+    })
+}
+
+/// The high-water mark of the resident memory of this process; 0 where the system does not tell.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plan = &self.plan;
+        writeln!(f, "model    {}; weights {}", self.model, self.weights)?;
+        writeln!(
+            f,
+            "crypto   CKKS, N = {}, log2 QP = {:.1} (128-bit bound {}), secret {}, {} bootstraps",
+            plan.degree,
+            plan.log_qp,
+            plan.log_qp_bound.map_or("unknown".to_owned(), |bound| format!("{bound:.0}")),
+            plan.secret,
+            plan.bootstrap.map_or(0, |b| b.count)
+        )?;
+        writeln!(
+            f,
+            "setup    compile {:.0} ms; {} keys, {:.0} MB, made and expanded in {:.0} ms; bootstrap prepared in {:.0} ms",
+            self.compile_ms,
+            plan.keys,
+            plan.key_bytes as f64 / 1e6,
+            self.keygen_ms,
+            self.bootstrapper_ms
+        )?;
+        let times: Vec<String> = self.evaluate_ms.iter().map(|ms| format!("{:.1} s", ms / 1e3)).collect();
+        writeln!(
+            f,
+            "server   {} on {} thread{}, one query at a time; peak memory of client and server {:.1} GiB",
+            times.join(", "),
+            self.report.threads,
+            if self.report.threads == 1 { "" } else { "s" },
+            self.peak_memory as f64 / f64::from(1 << 30)
+        )?;
+        writeln!(
+            f,
+            "output   largest error {:.2e} = 2^{:.1} against the f64 polynomial forward (outputs up to {:.2})\n\n{}",
+            self.largest_error,
+            self.largest_error.log2(),
+            self.largest_output,
+            self.report
+        )
+    }
+}
