@@ -2,12 +2,12 @@
 //!
 //! **Synthetic:** nothing was learned, the answers mean nothing. But the values flow as in a trained model, so that
 //! ranges, condition numbers, degrees, precision and time are realistic. Every layer is scaled on sample inputs while it
-//! is drawn: scores have mean 1 (the shift of each head sees to that) and deviation about 0.4, so they lie
-//! in about \[-1, 3\]; attention adds 0.4 and the feed-forward block 0.5 of the deviation of the tokens; the inputs of the
+//! is drawn: scores have mean 1 (the shift of each head sees to that) and deviation about 0.3, so they lie
+//! in about \[-1, 3\]; attention adds 0.3 and the feed-forward block 0.5 of the deviation of the tokens; the inputs of the
 //! activation have deviation 1, with a negative mean where it is GELU.
 
 use super::calibrate::calibrate;
-use super::config::{Activation, NormKind, Position, TransformerConfig};
+use super::config::{Activation, Mask, NormKind, Position, TransformerConfig};
 use super::functions::Functions;
 use super::reference::{add, affine, attention, feed_forward, normalise};
 use super::trace::{LayerTrace, NormTrace};
@@ -18,8 +18,10 @@ use crate::synthetic::Random;
 use crate::weights::Quadratic;
 
 /// Sequences that the layers are scaled on.
-const SAMPLES: usize = 2;
-/// Sequences that [`calibrated`] looks at.
+const SAMPLES: usize = 4;
+/// Strength of the heaviest direction of a feed-forward block.
+const HEAVY: f64 = 1.0;
+/// Sequences that [`calibrated`] looks at; causal masks leave few first tokens, so it looks at twice as many.
 const CALIBRATION: usize = 6;
 
 /// Token embeddings of random texts, (seq_len, dim) row-major each: a part of the token (frequent ones are frequent, as
@@ -91,7 +93,11 @@ pub fn model(config: &TransformerConfig, seed: u64) -> Result<TransformerWeights
 /// - the configuration cannot be evaluated
 pub fn calibrated(config: &TransformerConfig, seed: u64) -> Result<(TransformerConfig, TransformerWeights)> {
     let weights = model(config, seed)?;
-    let texts = inputs(config, CALIBRATION, seed ^ 0xca11);
+    let count = match config.attention.mask {
+        Mask::None => CALIBRATION,
+        Mask::Causal => 2 * CALIBRATION,
+    };
+    let texts = inputs(config, count, seed ^ 0xca11);
     let (fit, _) = calibrate(config, &weights, &texts)?;
     let config = TransformerConfig {
         fit: Some(fit),
@@ -110,6 +116,21 @@ fn linear(random: &mut Random, rows: usize, cols: usize, bias: f64) -> Linear {
         weight: Weight::Values(random.matrix(rows, cols, 1.0 / (cols as f64).sqrt())),
         bias: random.vector(rows, bias, 0.0),
     }
+}
+
+/// [`linear`] with a direction of its own that is `strength` times as strong as all others: what it adds to a token
+/// depends on the token, and so do the variances that the norms see.
+fn heavy(random: &mut Random, rows: usize, cols: usize, strength: f64) -> Linear {
+    let mut map = linear(random, rows, cols, 0.1);
+    let (left, right) = (random.vector(rows, 1.0, 0.0), random.vector(cols, strength, 0.0));
+    if let Weight::Values(matrix) = &map.weight {
+        let factor = 1.0 / (cols as f64).sqrt();
+        let at = |v: &[f64], i: usize| v.get(i).copied().unwrap_or(0.0);
+        map.weight = Weight::Values(Matrix::from_fn(rows, cols, |i, j| {
+            f32_of(matrix.get(i, j) + factor * at(&left, i) * at(&right, j))
+        }));
+    }
+    map
 }
 
 /// The linear map with output i multiplied by `factor(i)`.
@@ -174,7 +195,7 @@ fn layer(config: &TransformerConfig, random: &mut Random, sample: &mut Vec<f64>)
         norm2: random_norm(config, random),
         up: linear(random, hidden, dim, 0.0),
         quadratic,
-        down: linear(random, dim, hidden, 0.1),
+        down: heavy(random, dim, hidden, HEAVY),
     };
     let pre = config.norm_position == Position::Pre;
     let exact = Functions::new(config, None)?;
@@ -186,12 +207,13 @@ fn layer(config: &TransformerConfig, random: &mut Random, sample: &mut Vec<f64>)
     } else {
         sample.clone()
     };
+    layer.key.bias = centred_bias(config, random, &layer.key, &normed)?;
     scale_scores(config, random, &mut layer, &normed)?;
     let mut attended = Vec::new();
     for x in normed.chunks_exact(sequence) {
         attended.extend(attention(config, &layer, &exact, x, &mut seen)?);
     }
-    let factor = 0.4 / root_mean_square(&attended).max(1e-9);
+    let factor = 0.3 / root_mean_square(&attended).max(1e-9);
     layer.output = scaled(&layer.output, |_| factor)?;
     attended.iter_mut().for_each(|x| *x *= factor);
     let z1 = add(sample, &attended);
@@ -216,34 +238,48 @@ fn layer(config: &TransformerConfig, random: &mut Random, sample: &mut Vec<f64>)
     Ok(layer)
 }
 
-/// Scales the queries of each head for a deviation of the scores of about 0.4, and shifts their mean to about 1.
+/// The bias for which the outputs are nearly centred. Keys with a common part would shift all scores of a token alike,
+/// and with them its denominators: trained models with a bounded condition number do not let that happen.
+fn centred_bias(
+    config: &TransformerConfig,
+    random: &mut Random,
+    map: &Linear,
+    x: &[f64],
+) -> Result<Vec<f64>> {
+    let outputs = affine(map, x)?;
+    let mut bias = random.vector(config.dim, 0.1, 0.0);
+    for (f, bias) in bias.iter_mut().enumerate() {
+        let of_feature = outputs.iter().skip(f).step_by(config.dim);
+        let mean = of_feature.sum::<f64>() * config.dim as f64 / outputs.len() as f64;
+        *bias = f32_of(*bias + map.bias.get(f).copied().unwrap_or(0.0) - mean);
+    }
+    Ok(bias)
+}
+
+/// Scales the queries of each head for a deviation of the scores of about 0.3 and shifts their mean to about 1; less
+/// where the condition number of the denominators would get too high, which training prevents by a penalty.
 fn scale_scores(
     config: &TransformerConfig,
     random: &mut Random,
     layer: &mut TransformerLayer,
     x: &[f64],
 ) -> Result<()> {
-    let (dim, head_dim) = (config.dim, config.head_dim());
     let (q, k) = (affine(&layer.query, x)?, affine(&layer.key, x)?);
-    let scale = config.attention.score_scale / (head_dim as f64).sqrt();
     let mut factors = Vec::new();
     for shift in &mut layer.shift {
-        let part = factors.len() * head_dim..(factors.len() + 1) * head_dim;
-        let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
-        let sequences = q
-            .chunks_exact(config.seq_len * dim)
-            .zip(k.chunks_exact(config.seq_len * dim));
-        for (q, k) in sequences {
-            for q in q.chunks_exact(dim).filter_map(|q| q.get(part.clone())) {
-                for k in k.chunks_exact(dim).filter_map(|k| k.get(part.clone())) {
-                    let score = dot(q, k) * scale;
-                    (sum, squares, count) = (sum + score, squares + score * score, count + 1.0);
-                }
-            }
+        let rows = scores(config, factors.len(), &q, &k);
+        let count = rows.iter().map(Vec::len).sum::<usize>() as f64;
+        let mean = rows.iter().flatten().sum::<f64>() / count;
+        let square = rows.iter().flatten().map(|s| (s - mean).powi(2)).sum::<f64>() / count;
+        let mut factor = 0.3 * (1.0 + 0.05 * random.normal()) / square.sqrt().max(1e-6);
+        // the first tokens of a causal model have denominators of few scores, so they vary from text to text
+        let highest = match config.attention.mask {
+            Mask::None => 3.5,
+            Mask::Causal => 1.6,
+        };
+        while condition(config, &rows, mean, factor) > highest {
+            factor *= 0.9;
         }
-        let mean: f64 = sum / count;
-        let deviation = (squares / count - mean * mean).max(1e-12).sqrt();
-        let factor = (0.4 + 0.03 * random.normal()) / deviation;
         *shift = f32_of(1.0 + 0.03 * random.normal() - factor * mean);
         factors.push(factor);
     }
@@ -251,4 +287,38 @@ fn scale_scores(
         factors.get(config.head_of(i)).copied().unwrap_or(1.0)
     })?;
     Ok(())
+}
+
+/// Scores of a head without their shift: the visible ones, a row for each token of each sequence.
+fn scores(config: &TransformerConfig, head: usize, q: &[f64], k: &[f64]) -> Vec<Vec<f64>> {
+    let (dim, head_dim) = (config.dim, config.head_dim());
+    let part = head * head_dim..(head + 1) * head_dim;
+    let scale = config.attention.score_scale / (head_dim as f64).sqrt();
+    let of_head = |x: &[f64]| -> Vec<Vec<f64>> {
+        (x.chunks_exact(dim).filter_map(|x| x.get(part.clone())))
+            .map(<[f64]>::to_vec)
+            .collect()
+    };
+    let sequence = config.seq_len * dim;
+    let mut rows = Vec::new();
+    for (q, k) in q.chunks_exact(sequence).zip(k.chunks_exact(sequence)) {
+        let k = of_head(k);
+        for (t, q) in of_head(q).iter().enumerate() {
+            let visible = k.iter().enumerate();
+            let visible = visible.filter(|(j, _)| config.attention.mask_at(t, *j, 1) > 0.0);
+            rows.push(visible.map(|(_, k)| dot(q, k) * scale).collect());
+        }
+    }
+    rows
+}
+
+/// Condition number of the denominators of scores `1 + factor (s - mean)`, as means over the visible tokens.
+fn condition(config: &TransformerConfig, rows: &[Vec<f64>], mean: f64, factor: f64) -> f64 {
+    let power = config.attention.power as i32;
+    let denominators = rows.iter().map(|row| {
+        let powers = row.iter().map(|s| (1.0 + factor * (s - mean)).powi(power));
+        powers.sum::<f64>() / row.len() as f64 + config.attention.epsilon
+    });
+    let (lo, hi) = denominators.fold((f64::INFINITY, 0.0_f64), |(lo, hi), d| (lo.min(d), hi.max(d)));
+    hi / lo
 }
