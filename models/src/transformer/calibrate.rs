@@ -5,10 +5,11 @@ use he_ops::circuits::ChebyshevSeries;
 use super::config::{Activation, Position, TransformerConfig};
 use super::fit::{ActivationFit, Fit, LayerFit, NormFit, exact_degree};
 use super::functions::SLOTS;
+use super::margin::Margin;
 use super::reference::{Mode, forward};
 use super::report::{Approximation, Report};
 use super::special::gelu;
-use super::trace::{LayerTrace, NormTrace, Trace};
+use super::trace::Trace;
 use super::weights::TransformerWeights;
 use crate::error::{Error, Result};
 
@@ -198,52 +199,6 @@ pub(super) fn assumed(config: &TransformerConfig) -> Result<Fit> {
         embedding_max: 6.0,
         final_norm: (config.norm_position == Position::Pre).then_some(norm),
     })
-}
-
-/// Ranges widened by the margin.
-struct Margin(f64);
-
-impl Margin {
-    fn max(&self, value: f64) -> f64 {
-        // a value that is always zero still needs a scale
-        (value * self.0).max(1e-6)
-    }
-
-    fn range(&self, [lo, hi]: [f64; 2]) -> [f64; 2] {
-        [lo / self.0, hi * self.0]
-    }
-
-    fn norm(&self, config: &TransformerConfig, seen: &NormTrace) -> NormFit {
-        if config.norm.inverts() {
-            NormFit {
-                variance: self.range(seen.variance),
-                degree: 1,
-            }
-        } else {
-            NormFit::UNUSED
-        }
-    }
-
-    fn layer(&self, config: &TransformerConfig, seen: &LayerTrace) -> LayerFit {
-        LayerFit {
-            score_max: seen.score_max.iter().map(|max| self.max(*max)).collect(),
-            denominator: seen.denominator.iter().map(|range| self.range(*range)).collect(),
-            reciprocal_doublings: 1,
-            value_max: self.max(seen.value_max),
-            norm1: self.norm(config, &seen.norm1),
-            norm2: self.norm(config, &seen.norm2),
-            activation: ActivationFit {
-                range: self.max(seen.up_max),
-                degree: 1,
-            },
-            attention_max: self.max(seen.attention_max),
-            residual1_max: self.max(seen.residual1_max),
-            residual2_max: self.max(seen.residual2_max),
-            normed1_max: self.max(seen.norm1.normed_max),
-            normed2_max: self.max(seen.norm2.normed_max),
-            up_max: self.max(seen.up_max),
-        }
-    }
 }
 
 /// Ranges of the exact forward pass over all inputs.
