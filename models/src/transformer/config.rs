@@ -49,8 +49,8 @@ pub struct TransformerConfig {
     pub activation: Activation,
     /// What the model answers.
     pub head: Head,
-    /// Bits that every approximation should have; above 10 the inputs of the norms hide the difference, so 10 are
-    /// what is fitted (see [`Fit::calibrate`](super::fit::Fit::calibrate)).
+    /// Bits that every approximation should have. More than 10 are not asked for: depth is dear (see
+    /// [`Fit::calibrate`](super::fit::Fit::calibrate)).
     #[serde(default = "default_precision_bits")]
     pub precision_bits: u32,
     /// Factor by which calibrated ranges are widened.
