@@ -52,7 +52,12 @@ pub struct Measured {
 ///
 /// # Errors
 /// - the shape cannot be compiled, or an operation is refused
-pub fn measure(name: &str, mut config: TransformerConfig, layers: Option<usize>, runs: u32) -> anyhow::Result<Measured> {
+pub fn measure(
+    name: &str,
+    mut config: TransformerConfig,
+    layers: Option<usize>,
+    runs: u32,
+) -> anyhow::Result<Measured> {
     config.n_layers = layers.unwrap_or(config.n_layers).min(config.n_layers);
     let start = Instant::now();
     eprintln!("{name}: synthetic weights, calibration, plan");
@@ -155,7 +160,8 @@ impl std::fmt::Display for Measured {
             "crypto   CKKS, N = {}, log2 QP = {:.1} (128-bit bound {}), secret {}, {} bootstraps",
             plan.degree,
             plan.log_qp,
-            plan.log_qp_bound.map_or("unknown".to_owned(), |bound| format!("{bound:.0}")),
+            plan.log_qp_bound
+                .map_or("unknown".to_owned(), |bound| format!("{bound:.0}")),
             plan.secret,
             plan.bootstrap.map_or(0, |b| b.count)
         )?;
@@ -168,7 +174,11 @@ impl std::fmt::Display for Measured {
             self.keygen_ms,
             self.bootstrapper_ms
         )?;
-        let times: Vec<String> = self.evaluate_ms.iter().map(|ms| format!("{:.1} s", ms / 1e3)).collect();
+        let times: Vec<String> = self
+            .evaluate_ms
+            .iter()
+            .map(|ms| format!("{:.1} s", ms / 1e3))
+            .collect();
         writeln!(
             f,
             "server   {} on {} thread{}, one query at a time; peak memory of client and server {:.1} GiB",

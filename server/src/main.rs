@@ -25,6 +25,7 @@ Examples:
   server serve --listen 0.0.0.0:80 --data-dir /var/lib/he --log-format json
   server plan --model sentiment                what the model costs, step by step
   server plan --model sentiment --json         the same numbers for a program
+  server plan --model minilm-l6                what a transformer of this shape would cost, layer by layer
 
 The service speaks plain HTTP: put a proxy that terminates TLS in front of it.
 Ciphertexts are malleable, so clients need an authenticated channel."
@@ -90,8 +91,9 @@ enum LogFormat {
 
 #[derive(Debug, clap::Args)]
 struct PlanArgs {
-    /// Model to compile.
-    #[arg(long, value_name = "ID")]
+    /// Model to compile: a folder of the models, a built-in shape (bert-tiny, minilm-l6, bert-base, pythia-70m,
+    /// pythia-1.4b), or a file CONFIG.json of a polynomial transformer. Shapes and files need no weights.
+    #[arg(long, value_name = "ID|CONFIG.json")]
     model: String,
     /// Folder of model folders.
     #[arg(long, env = "HE_MODELS", value_name = "DIR")]
@@ -99,6 +101,9 @@ struct PlanArgs {
     /// Counts, sizes and parameters as one JSON document.
     #[arg(long)]
     json: bool,
+    /// Every step, for shapes and files too.
+    #[arg(long)]
+    steps: bool,
 }
 
 fn main() -> ExitCode {
@@ -174,11 +179,25 @@ async fn signalled() {
 
 fn plan(args: &PlanArgs) -> anyhow::Result<()> {
     use std::io::Write;
-    let dir = models::ModelDir::open(server::models_folder(args.models.clone()).join(&args.model))?;
-    let plan = models::compile(&dir)?;
+    let shape = match models::transformer::shapes::shape(&args.model) {
+        None if args.model.ends_with(".json") => {
+            let bytes = std::fs::read(&args.model).with_context(|| format!("cannot read {}", args.model))?;
+            Some(models::transformer::TransformerConfig::from_json(&bytes)?)
+        }
+        shape => shape,
+    };
+    let plan = match &shape {
+        Some(config) => models::transformer::compile::plan_shape(&args.model, config)?.plan,
+        None => {
+            let folder = server::models_folder(args.models.clone()).join(&args.model);
+            models::compile(&models::ModelDir::open(folder)?)?
+        }
+    };
     let mut out = std::io::stdout().lock();
     let written = if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&plan.summary()?)?)
+    } else if shape.is_some() && !args.steps {
+        write!(out, "{}", plan.overview())
     } else {
         write!(out, "{plan}")
     };

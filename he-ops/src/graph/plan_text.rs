@@ -33,8 +33,29 @@ fn write_step(f: &mut fmt::Formatter<'_>, id: usize, step: &Step) -> fmt::Result
     writeln!(f, "  {} | {}", step.label.layer, step.label.op)
 }
 
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// Operations of one layer and category.
+#[derive(Default)]
+struct Row {
+    key_switches: usize,
+    products: usize,
+    diagonals: usize,
+    bootstraps: usize,
+    top: usize,
+    bottom: Option<usize>,
+}
+
+/// A plan without its steps: one line for each layer and category.
+pub struct Overview<'a>(&'a Plan);
+
+impl Plan {
+    /// The plan as text without its steps: parameters, keys, and one line for each layer and category of work.
+    #[must_use]
+    pub fn overview(&self) -> Overview<'_> {
+        Overview(self)
+    }
+
+    /// Parameters, counts and sizes.
+    fn write_head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan {}", self.name)?;
         writeln!(f, "  {}", self.params.security())?;
         if let Ok(s) = self.summary() {
@@ -75,6 +96,66 @@ impl fmt::Display for Plan {
                     b.keys
                 )?;
             }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Overview<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = self.0;
+        plan.write_head(f)?;
+        let mut rows: Vec<((&str, &str), Row)> = Vec::new();
+        let mut previous = None;
+        for step in &plan.steps {
+            let label = (step.label.layer.as_str(), step.label.op.as_str());
+            let at = rows
+                .iter()
+                .position(|(known, _)| *known == label)
+                .unwrap_or(rows.len());
+            if at == rows.len() {
+                rows.push((label, Row::default()));
+            }
+            let Some((_, row)) = rows.get_mut(at) else {
+                continue;
+            };
+            row.key_switches += usize::from(step.is_key_switch());
+            row.bootstraps += usize::from(matches!(step.op, Op::Bootstrap(_)));
+            row.products += usize::from(matches!(step.op, Op::Mul(..)));
+            if let Op::LinearMap(inputs, map) = &step.op {
+                row.diagonals += map.diagonals();
+                // Baby steps are shared with the maps before it in its group; giant steps are its own.
+                let babies: usize = (0..inputs.len())
+                    .map(|i| map.babies(i).iter().filter(|b| **b > 0).count())
+                    .sum();
+                let own = !matches!((&previous, step.group), (Some(group), Some(own)) if *group == own);
+                row.key_switches += map.giants().count() - 1 + if own { babies } else { 0 };
+            }
+            previous = step.group;
+            row.top = row.top.max(step.level_in);
+            row.bottom = Some(row.bottom.unwrap_or(step.level).min(step.level));
+        }
+        writeln!(
+            f,
+            "\n{:<24} {:<18} {:>9} {:>12} {:>9} {:>10} {:>10}",
+            "layer", "op", "level", "key switches", "products", "diagonals", "bootstraps"
+        )?;
+        for ((layer, op), row) in rows {
+            let level = format!("{} -> {}", row.top, row.bottom.unwrap_or(0));
+            writeln!(
+                f,
+                "{layer:<24} {op:<18} {level:>9} {:>12} {:>9} {:>10} {:>10}",
+                row.key_switches, row.products, row.diagonals, row.bootstraps
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_head(f)?;
+        if let Ok(s) = self.summary() {
             writeln!(
                 f,
                 "\n  level  key switches  products  plaintext products  rescales"

@@ -5,6 +5,7 @@ use he_ops::graph::{CompileOptions, Plan, compile_with};
 use he_ops::rlwe::Params;
 
 use super::config::TransformerConfig;
+use super::fit::Fit;
 use super::lower::lower;
 use super::packing::BlockPacking;
 use super::weights::TransformerWeights;
@@ -20,6 +21,20 @@ pub struct Compiled {
     pub plan: Plan,
     /// How inputs and outputs lie in the slots.
     pub packing: BlockPacking,
+}
+
+/// A plan from the configuration alone, with ranges that are assumed where there is no fit: it has a cost, but weights
+/// that nobody knows.
+///
+/// # Errors
+/// - as for [`compile`]
+pub fn plan_shape(id: &str, config: &TransformerConfig) -> Result<Compiled> {
+    let mut config = config.clone();
+    config.check()?;
+    if config.fit.is_none() {
+        config.fit = Some(Fit::assumed(&config)?);
+    }
+    compile(id, &config, &TransformerWeights::shape_only(&config))
 }
 
 /// Compiles a calibrated model: leveled where its depth allows, else with bootstraps.
