@@ -90,7 +90,8 @@ fn main() -> anyhow::Result<()> {
         .num_threads(args.threads)
         .build()?;
     if let Some(config) = models::transformer::shapes::shape(&args.model) {
-        let measured = pool.install(|| benches::transformer::measure(&args.model, config, args.layers, args.runs))?;
+        let measured =
+            pool.install(|| benches::transformer::measure(&args.model, config, args.layers, args.runs))?;
         if args.json {
             println!("{}", serde_json::to_string_pretty(&measured)?);
         } else {

@@ -555,7 +555,7 @@ impl Run<'_> {
         let runs = 2 * self.period;
         let width = tile.sums.len() * columns.len();
         let mut weights = vec![0; runs * width];
-        let factors = [modulus.to_mont52(1), modulus.to_mont52(specials)];
+        let (one, specials) = (modulus.to_mont52(1), modulus.to_mont52(specials));
         for (j, (_, sum)) in tile.sums.iter().enumerate() {
             for (column, code) in &sum.terms {
                 let Ok(k) = columns.binary_search_by_key(column, |(c, _)| *c) else {
@@ -563,7 +563,7 @@ impl Run<'_> {
                 };
                 let Some(values) = values.get(*code) else { continue };
                 let plain = self.columns.get(*column).is_some_and(Column::is_plain);
-                let factor = factors[usize::from(plain)];
+                let factor = if plain { specials } else { one };
                 let repeat = runs / values.len().max(1);
                 let slots = weights
                     .iter_mut()
