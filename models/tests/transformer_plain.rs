@@ -1,20 +1,23 @@
-//! Whole transformers of every kind as plans, run on plain numbers, against the f64 reference.
+//! Whole transformers of every kind as plans, run on plain numbers and encrypted, against the f64 reference.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(non_snake_case, reason = "small parameters say what they are")]
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use he_ops::ckks::BootstrapPreset;
-use he_ops::exec::{Plain, run};
+use he_ops::ckks::{BootstrapPreset, Decryptor, Encoder, Encryptor, Evaluator};
+use he_ops::exec::{Ckks, Plain, run};
 use he_ops::graph::{CompileOptions, Plan, compile_with};
-use he_ops::rlwe::Params;
+use he_ops::rlwe::{EvaluationKeys, KeyGenerator, Params, SecretKey};
 use he_ops::trace::Tracer;
 use models::reference::Mode;
 use models::transformer::lower::lower;
+use models::transformer::packing::BlockPacking;
 use models::transformer::reference::forward;
 use models::transformer::{
-    Activation, Attention, Head, Mask, Norm, NormKind, Pool, Position, TransformerConfig, synthetic,
+    Activation, Attention, Head, Mask, Norm, NormKind, Pool, Position, TransformerConfig, TransformerWeights,
+    synthetic,
 };
 
 const LOG_N: u32 = 9;
@@ -54,8 +57,10 @@ fn config() -> TransformerConfig {
     }
 }
 
-/// A plan of the chain of the preset on a small ring.
-fn plan_INSECURE(config: &TransformerConfig) -> (TransformerConfig, Plan, f64) {
+/// A calibrated model and its plan on the chain of the preset on a small ring.
+fn compile_INSECURE(
+    config: &TransformerConfig,
+) -> (TransformerConfig, TransformerWeights, Plan, BlockPacking) {
     let (config, weights) = synthetic::calibrated(config, 7).unwrap();
     let mut literal = BootstrapPreset::N16.params();
     literal.log_n = LOG_N;
@@ -65,6 +70,13 @@ fn plan_INSECURE(config: &TransformerConfig) -> (TransformerConfig, Plan, f64) {
         bootstrap: Some(BootstrapPreset::N16.bootstrap(LOG_N - 1)),
     };
     let plan = compile_with(&graph, "test", &params, &options).unwrap();
+    (config, weights, plan, packing)
+}
+
+/// The plan, and its largest error on plain numbers.
+fn plan_INSECURE(config: &TransformerConfig) -> (TransformerConfig, Plan, f64) {
+    let (config, weights, plan, packing) = compile_INSECURE(config);
+    let params = &plan.params;
     let mut worst = 0.0_f64;
     for x in synthetic::inputs(&config, 3, 99) {
         let inputs = packing.pack(&x).unwrap();
@@ -144,5 +156,56 @@ fn polynomial_activations_and_mean_pooling() {
         config.activation = activation;
         let (_, _, worst) = plan_INSECURE(&config);
         assert!(worst < 1e-4, "{worst}");
+    }
+}
+
+#[test]
+fn a_whole_encoder_and_a_whole_decoder_encrypted() {
+    let mut decoder = config();
+    decoder.norm_position = Position::Pre;
+    decoder.attention.mask = Mask::Causal;
+    decoder.attention.visible_mean = true;
+    decoder.attention.power = 2;
+    decoder.head = Head::NextToken { vocab: 50 };
+    decoder.n_layers = 1;
+    for config in [config(), decoder] {
+        let (config, weights, plan, packing) = compile_INSECURE(&config);
+        let params = &plan.params;
+        let secret = SecretKey::generate(params).unwrap();
+        let keys = KeyGenerator::new(params, &secret).unwrap();
+        let keys = keys.evaluation_keys(&plan.keys(), |_, _| ()).unwrap();
+        let keys = EvaluationKeys::from_seeded(params, &plan.key_uses(), keys).unwrap();
+        let encoder = Encoder::new(params);
+        let evaluator = Evaluator::new(&encoder, Arc::new(keys));
+        let bootstrapper = plan.bootstrapper(&encoder).unwrap();
+        let x = synthetic::inputs(&config, 1, 5).remove(0);
+        let slots = packing.pack(&x).unwrap();
+        let encryptor = Encryptor::new(params, &secret).unwrap();
+        let mut inputs = BTreeMap::new();
+        for port in &plan.inputs {
+            let values = slots.get(&port.name).unwrap();
+            let plaintext = encoder.encode(values, port.level, port.scale).unwrap();
+            let ciphertext = encryptor.encrypt(&plaintext).unwrap().expand(params).unwrap();
+            inputs.insert(port.name.clone(), ciphertext);
+        }
+        let mut backend = Ckks::with_bootstrapper(&evaluator, bootstrapper);
+        let outputs = run(&plan, &mut backend, &inputs, &mut Tracer::new(), &mut |_, _| {
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        let decryptor = Decryptor::new(params, &secret).unwrap();
+        let mut answer = BTreeMap::new();
+        for (name, ciphertext) in &outputs {
+            let plaintext = decryptor.decrypt(ciphertext).unwrap();
+            answer.insert(name.clone(), encoder.decode(&plaintext).unwrap());
+        }
+        let found = packing.unpack(&answer).unwrap();
+        let wanted = forward(&config, &weights, &x, Mode::Polynomial).unwrap().output;
+        let error = found
+            .iter()
+            .zip(&wanted)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f64::max);
+        assert!(error < 1.0 / 128.0, "{error}");
     }
 }
