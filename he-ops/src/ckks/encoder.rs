@@ -8,8 +8,9 @@
 
 use super::ciphertext::Plaintext;
 use super::pattern::Pattern;
-use crate::arith::ntt::bit_reverse;
-use crate::arith::{Modulus, NttTable};
+use crate::arith::NttTable;
+use crate::arith::ntt::subring::reduce;
+use crate::arith::ntt::{SubringTable, bit_reverse};
 use crate::ring::{Coeff, Eval, Poly};
 use crate::rlwe::Params;
 use crate::{Error, Result};
@@ -26,10 +27,10 @@ pub struct Encoder {
     /// 5^j mod 2N for j < N/2.
     powers: Arc<[usize]>,
     /// Transform tables of subrings, by prime and size.
-    subrings: Arc<Mutex<SubringTwiddles>>,
+    subrings: Arc<Mutex<Subrings>>,
 }
 
-type SubringTwiddles = HashMap<(u64, usize), Arc<[[u64; 2]]>>;
+type Subrings = HashMap<(u64, usize), Arc<SubringTable>>;
 
 /// A pattern of period D in evaluation form: the 2D distinct values per prime. Value r stands for the N/2D consecutive
 /// entries from r N/2D on.
@@ -170,54 +171,20 @@ impl Encoder {
     ///
     /// **Cost:** a transform of 2D.
     pub(crate) fn subring_values(&self, coefficients: &[f64], table: &NttTable, values: &mut [u64]) {
-        for (value, &c) in values.iter_mut().zip(coefficients) {
-            *value = reduce_f64(table.modulus(), c);
-        }
         if values.len() == self.params.degree() {
+            reduce(table.modulus(), coefficients, values);
             table.forward(values);
         } else {
-            self.subring_transform(values, table);
+            self.subring(table, values.len()).values(coefficients, values);
         }
     }
 
-    /// Values of a polynomial in Y = X^(N/2D) of degree below 2D, in the order of the big transform: entry r is the
-    /// value at Y = phi^(2 brv(r) + 1), phi = psi^(N/2D), which the big transform repeats N/2D times in a row.
-    fn subring_transform(&self, values: &mut [u64], table: &NttTable) {
-        let m = table.modulus();
-        let size = values.len();
-        let twiddles = self.subring_twiddles(size, table);
-        let (mut half, mut groups) = (size, 1);
-        while groups < size {
-            half /= 2;
-            for g in 0..groups {
-                let [w, shoup] = twiddles[groups + g];
-                let (lo, hi) = values[2 * g * half..2 * (g + 1) * half].split_at_mut(half);
-                for (a, b) in lo.iter_mut().zip(hi) {
-                    let v = m.mul_shoup(*b, w, shoup);
-                    (*a, *b) = (m.add(*a, v), m.sub(*a, v));
-                }
-            }
-            groups *= 2;
-        }
-    }
-
-    /// Powers of phi in bit-reversed order, each with its Shoup companion; made at first use of a prime and size.
-    fn subring_twiddles(&self, size: usize, table: &NttTable) -> Arc<[[u64; 2]]> {
-        let m = table.modulus();
+    /// Transform tables of the subring of `size` coefficients, a power of two; made at first use of a prime and size.
+    fn subring(&self, table: &NttTable, size: usize) -> Arc<SubringTable> {
         let mut cache = self.subrings.lock().unwrap_or_else(PoisonError::into_inner);
         cache
-            .entry((m.value(), size))
-            .or_insert_with(|| {
-                let log_size = size.trailing_zeros();
-                let phi = m.pow(table.psi(), 1 << (self.params.log_n() - log_size));
-                let mut twiddles = vec![[0u64; 2]; size];
-                let mut power = 1;
-                for i in 0..size {
-                    twiddles[bit_reverse(i, log_size)] = [power, m.shoup(power)];
-                    power = m.mul(power, phi);
-                }
-                twiddles.into()
-            })
+            .entry((table.modulus().value(), size))
+            .or_insert_with(|| Arc::new(table.subring(size.trailing_zeros())))
             .clone()
     }
 
@@ -326,25 +293,13 @@ fn check_fits(coefficients: &[f64], log_limit: f64) -> Result<()> {
     Ok(())
 }
 
-/// An integer-valued double modulo q.
-fn reduce_f64(m: &Modulus, c: f64) -> u64 {
-    const I64_SAFE: f64 = (1u64 << 62) as f64;
-    if c.abs() < I64_SAFE {
-        m.reduce_i64(c as i64)
-    } else {
-        m.reduce_i128(c as i128)
-    }
-}
-
 fn residues(coefficients: &[f64], tables: &[NttTable]) -> Poly<Coeff> {
     let n = coefficients.len();
     let mut out = Poly::<Coeff>::scratch(tables.len(), n);
     crate::par::for_each(
         out.words_mut().chunks_mut(n).zip(tables).collect(),
         |_, (limb, t): (&mut [u64], &NttTable)| {
-            for (word, &c) in limb.iter_mut().zip(coefficients) {
-                *word = reduce_f64(t.modulus(), c);
-            }
+            reduce(t.modulus(), coefficients, limb);
         },
     );
     out

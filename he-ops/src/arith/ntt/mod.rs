@@ -13,6 +13,9 @@ use concrete_ntt::prime64::Plan;
 
 #[cfg(target_arch = "x86_64")]
 mod ifma;
+pub mod subring;
+
+pub use subring::SubringTable;
 
 /// Transform tables of one prime.
 pub struct NttTable {

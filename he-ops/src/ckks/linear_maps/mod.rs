@@ -79,7 +79,7 @@ impl Evaluator {
         let decomposed = work.decompositions(inputs)?;
         let columns = work.columns(inputs, &rotated, &decomposed)?;
         let mut codes = Codes::default();
-        let mut sums = work.sums(maps, &mut codes);
+        let mut sums = work.sums(maps, &columns, &mut codes);
         let slots = self.params().slots();
         if codes.period() > slots {
             return Err(shape(
@@ -366,8 +366,13 @@ impl<'e> Work<'e> {
     }
 
     /// The sums of all maps, and their different weights.
-    fn sums<'m>(&self, maps: &[(&'m SlotMap, f64)], codes: &mut Codes<'m>) -> Vec<Sum> {
-        let columns: BTreeMap<(usize, usize), usize> = self
+    fn sums<'m>(
+        &self,
+        maps: &[(&'m SlotMap, f64)],
+        columns: &[Column<'_>],
+        codes: &mut Codes<'m>,
+    ) -> Vec<Sum> {
+        let places: BTreeMap<(usize, usize), usize> = self
             .babies
             .iter()
             .enumerate()
@@ -379,10 +384,14 @@ impl<'e> Work<'e> {
             for (input, part) in map.parts().iter().enumerate() {
                 for (offset, pattern) in part {
                     let (giant, b) = map.steps(*offset);
-                    let code = codes.number(pattern, giant * map.baby_steps() as i64, *scale);
-                    if let Some(column) = columns.get(&(input, b)) {
-                        by_giant.entry(giant).or_default().push((*column, code));
-                    }
+                    let Some((&at, column)) =
+                        places.get(&(input, b)).and_then(|c| Some((c, columns.get(*c)?)))
+                    else {
+                        continue;
+                    };
+                    let shift = giant * map.baby_steps() as i64;
+                    let code = codes.number(pattern, shift, *scale, column.is_plain());
+                    by_giant.entry(giant).or_default().push((at, code));
                 }
             }
             out.extend(by_giant.into_iter().map(|(giant, mut terms)| {
@@ -485,11 +494,11 @@ impl Run<'_> {
                 *slot = Some(at);
             }
         }
-        let values = self.encoded.values(self.encoder, table);
+        let values = self.encoded.values(self.encoder, table, factor);
         let run = n / (2 * self.period);
         let matrices: Vec<Matrix> = tiles
             .iter()
-            .map(|tile| self.matrix(tile, &place, &values, factor, modulus))
+            .map(|tile| self.matrix(tile, &place, &values))
             .collect();
         let block = (BLOCK_WORDS / (2 * live.len().max(1)))
             .next_power_of_two()
@@ -539,42 +548,24 @@ impl Run<'_> {
     }
 
     /// The weights of a tile modulo one prime: by run, sum, column.
-    fn matrix(
-        &self,
-        tile: &Tile<'_>,
-        place: &[Option<usize>],
-        values: &[Vec<u64>],
-        specials: u64,
-        modulus: &Modulus,
-    ) -> Matrix {
+    fn matrix(&self, tile: &Tile<'_>, place: &[Option<usize>], values: &[Vec<u64>]) -> Matrix {
         let columns: Vec<(usize, usize)> = tile
             .columns
             .iter()
             .filter_map(|&c| Some((c, place.get(c).copied().flatten()?)))
             .collect();
-        let runs = 2 * self.period;
         let width = tile.sums.len() * columns.len();
-        let mut weights = vec![0; runs * width];
-        let (one, specials) = (modulus.to_mont52(1), modulus.to_mont52(specials));
+        let mut weights = vec![0; 2 * self.period * width];
         for (j, (_, sum)) in tile.sums.iter().enumerate() {
+            let mut lists: Vec<&[u64]> = vec![&[]; columns.len()];
             for (column, code) in &sum.terms {
-                let Ok(k) = columns.binary_search_by_key(column, |(c, _)| *c) else {
-                    continue;
-                };
-                let Some(values) = values.get(*code) else { continue };
-                let plain = self.columns.get(*column).is_some_and(Column::is_plain);
-                let factor = if plain { specials } else { one };
-                let repeat = runs / values.len().max(1);
-                let slots = weights
-                    .iter_mut()
-                    .skip(j * columns.len() + k)
-                    .step_by(width.max(1));
-                let mut slots = slots;
-                for &value in values {
-                    let value = modulus.mul(value, factor);
-                    slots.by_ref().take(repeat).for_each(|slot| *slot = value);
+                if let Ok(k) = columns.binary_search_by_key(column, |(c, _)| *c)
+                    && let (Some(list), Some(values)) = (lists.get_mut(k), values.get(*code))
+                {
+                    *list = values;
                 }
             }
+            weights::fill(&mut weights, width, j * columns.len(), &lists);
         }
         Matrix {
             first: tile.sums.first().map_or(0, |(at, _)| *at),
