@@ -29,12 +29,17 @@ struct Best {
     before: Option<usize>,
 }
 
-/// Turns the cuts of a graph into bootstraps, `available` levels apart at the most, or into nothing.
+/// Turns the cuts of a graph into bootstraps, `available` levels apart at the most, or into nothing. Bootstraps that are
+/// in the graph already stay; without cuts there is nothing to choose, and whether they suffice is for
+/// [`check_depth`](super::check_depth) to say.
 ///
 /// # Errors
 /// [`Error::Circuit`] when two neighbouring cuts are further apart than that, with both numbers and the place.
 pub(in crate::graph) fn place_bootstraps(graph: &Graph, available: usize, price: Price<'_>) -> Result<Graph> {
     let cuts = cuts(graph);
+    if cuts.is_empty() {
+        return Ok(rewrite(graph, &[]));
+    }
     let end = graph.nodes().len();
     // best[c]: everything up to and including cut c; the last entry is the end of the graph.
     let mut best: Vec<Option<Best>> = Vec::with_capacity(cuts.len() + 1);
@@ -53,7 +58,7 @@ pub(in crate::graph) fn place_bootstraps(graph: &Graph, available: usize, price:
                 Some(cut) => best.get(cut).copied().flatten().map(|best| best.cost),
             };
             if let Some(start) = start
-                && found.is_none_or(|found| start + work + own < found.cost)
+                && found.map_or(f64::INFINITY, |found| found.cost) > start + work + own
             {
                 found = Some(Best {
                     cost: start + work + own,
@@ -153,7 +158,7 @@ impl Stretch {
         let mut position = self.until;
         let earlier = cuts.get(..target).unwrap_or_default();
         for (number, cut) in earlier.iter().enumerate().rev() {
-            work += self.back_to(graph, cut.last + 1, &mut position, price);
+            work += self.back_to(graph, cut.last + 1, &mut position, available, price);
             let needs = self.needs.get(cut.first..=cut.last).unwrap_or_default();
             let deepest = needs.iter().flatten().max().copied().unwrap_or(0);
             if missing == 0 {
@@ -164,7 +169,7 @@ impl Stretch {
             }
             reached.push((Some(number), work));
         }
-        work += self.back_to(graph, 0, &mut position, price);
+        work += self.back_to(graph, 0, &mut position, available, price);
         let deepest = self
             .needs
             .iter()
@@ -179,8 +184,16 @@ impl Stretch {
         (reached, if missing == 0 { deepest } else { missing })
     }
 
-    /// Passes the needs of all values from `position` down to `stop` on to their operands; the cost of what is passed.
-    fn back_to(&mut self, graph: &Graph, stop: usize, position: &mut usize, price: Price<'_>) -> f64 {
+    /// Passes the needs of all values from `position` down to `stop` on to their operands; the cost of what is passed,
+    /// infinite where a bootstrap of the graph leaves too few levels.
+    fn back_to(
+        &mut self,
+        graph: &Graph,
+        stop: usize,
+        position: &mut usize,
+        available: usize,
+        price: Price<'_>,
+    ) -> f64 {
         let mut work = 0.0;
         while *position > stop {
             *position -= 1;
@@ -190,10 +203,19 @@ impl Stretch {
             };
             let own = *own;
             work += price(&node.op, own);
-            let takes = matches!(node.op, Op::Mul(..) | Op::WeightedSum(_) | Op::LinearMap(..));
+            let operands = match node.op {
+                Op::Bootstrap(_) => {
+                    if own > available {
+                        work = f64::INFINITY;
+                    }
+                    0
+                }
+                Op::Mul(..) | Op::WeightedSum(_) | Op::LinearMap(..) => own + 1,
+                _ => own,
+            };
             for arg in node.op.args() {
                 if let Some(slot) = self.needs.get_mut(arg.index()) {
-                    *slot = (*slot).max(Some(own + usize::from(takes)));
+                    *slot = (*slot).max(Some(operands));
                 }
             }
         }
@@ -303,5 +325,21 @@ output z = %7
             place_bootstraps(&g, 5, &price).unwrap().to_string(),
             remove_cuts(&g).to_string()
         );
+    }
+
+    #[test]
+    fn a_bootstrap_that_is_there_already_counts() {
+        let mut g = Graph::new(8);
+        let x = g.input("x");
+        let y = powers(&mut g, x, 3);
+        let fresh = g.bootstrap(y);
+        let z = powers(&mut g, fresh, 2);
+        let cut = g.cut(&[z]);
+        let z = powers(&mut g, cut[0], 1);
+        g.output("z", z);
+        let placed = place_bootstraps(&g, 3, &price).unwrap().to_string();
+        assert_eq!(placed, remove_cuts(&g).to_string());
+        let placed = place_bootstraps(&g, 2, &price);
+        assert!(placed.is_err(), "{placed:?}");
     }
 }
