@@ -95,8 +95,15 @@ fn polynomials() {
 #[test]
 fn reciprocal() {
     let reciprocal = Reciprocal::new(SMALL, vec![(0.3, 4.0), (1.0, 20.0)], 3).unwrap();
-    // The result is 1/gain times a reciprocal, so its absolute error is larger by that.
-    check(&reciprocal, &[Numbers(2).reals(SMALL, 1.0)], 9.0);
+    // x in the intervals of both slots: t up to e^-u.
+    let starts: Vec<Complex64> = (Numbers(2).reals(SMALL, 1.0).iter().enumerate())
+        .map(|(j, t)| {
+            let (lo, hi) = reciprocal.range(j);
+            let x = 0.5 * (hi + lo - t * (hi - lo));
+            (reciprocal.input_shift(j) - reciprocal.input_scale(j) * x).into()
+        })
+        .collect();
+    check(&reciprocal, &[starts], 18.0);
 }
 
 #[test]

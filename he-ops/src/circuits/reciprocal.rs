@@ -7,15 +7,19 @@ use crate::{Error, Result};
 
 /// 1/x for x in \[lo, hi\], with an interval of its own for each slot of a period.
 ///
-/// With t = (hi + lo - 2x) / (hi - lo) in \[-1, 1\] and t0 = (hi + lo) / (hi - lo), 1/x = 2 / ((hi - lo) (t0 - t)), and
-/// from T_{2n}(a) - T_{2n}(b) = 2 (T_n(a) - T_n(b)) (T_n(a) + T_n(b)), with D doublings,
+/// With t = (hi + lo - 2x) / (hi - lo) in \[-1, 1\] and t0 = (hi + lo) / (hi - lo) = cosh u, 1/x = 2 / ((hi - lo) (t0 - t)).
+/// From T_{2n}(a) - T_{2n}(b) = 2 (T_n(a) - T_n(b)) (T_n(a) + T_n(b)), with D doublings,
 ///
-/// 1/x = C (1 + δ) Π_{j < D} (T_{2^j}(t0) + T_{2^j}(t)), C = 2^{D+1} / ((hi - lo) T_{2^D}(t0)), |δ| <= about
-/// 1 / T_{2^D}(t0):
+/// 1/x = C (1 + δ) Π_{j < D} (T_{2^j}(t0) + T_{2^j}(t)), |δ| <= about 1 / T_{2^D}(t0):
 ///
-/// the best relative error that any polynomial of degree 2^D - 1 can have, at depth D.
+/// the best relative error that any polynomial of degree 2^D - 1 can have, at depth D. T_n(t0) grows as e^{nu}/2, without
+/// bounds on a narrow interval. So all of it is scaled by powers of a_j = e^{-2^j u}: with r_j = 2 a_j T_{2^j}(t),
 ///
-/// The circuit takes t and gives the product without C: fold [`input_scale`](Self::input_scale),
+/// r_{j+1} = r_j^2 - 2 a_{j+1}, and the factors are r_j + 1 + a_j^2, between 0 and (1 + a_j)^2.
+///
+/// Their product is at most 1 / (1 - a_0)^2, and that only for the smallest x.
+///
+/// The circuit takes a_0 t and gives the product without its constant: fold [`input_scale`](Self::input_scale),
 /// [`input_shift`](Self::input_shift) and [`gain`](Self::gain) into the neighbouring weights.
 ///
 /// **Level:** in -> in - D. **Keys:** relinearisation. **Cost:** D - 1 squares and D - 1 products.
@@ -24,15 +28,6 @@ pub struct Reciprocal {
     slots: usize,
     doublings: u32,
     ranges: Vec<(f64, f64)>,
-}
-
-/// T_n(x) for any real x.
-fn chebyshev(n: f64, x: f64) -> f64 {
-    if x.abs() <= 1.0 {
-        (n * x.acos()).cos()
-    } else {
-        (n * x.abs().acosh()).cosh() * if x < 0.0 && n % 2.0 != 0.0 { -1.0 } else { 1.0 }
-    }
 }
 
 impl Reciprocal {
@@ -88,41 +83,55 @@ impl Reciprocal {
         self.ranges.len()
     }
 
-    /// -dt/dx = 2 / (hi - lo): t = input_shift - input_scale * x.
+    /// u: t0 = cosh u.
+    fn width(&self, slot: usize) -> f64 {
+        let (lo, hi) = self.range(slot);
+        ((hi + lo) / (hi - lo)).acosh()
+    }
+
+    /// 2 a_0 / (hi - lo): the circuit takes input_shift - input_scale * x.
     pub fn input_scale(&self, slot: usize) -> f64 {
         let (lo, hi) = self.range(slot);
-        2.0 / (hi - lo)
+        2.0 / (hi - lo) * (-self.width(slot)).exp()
     }
 
-    /// t0 = (hi + lo) / (hi - lo): t = input_shift - input_scale * x.
+    /// a_0 t0: the circuit takes input_shift - input_scale * x, between -a_0 and a_0.
     pub fn input_shift(&self, slot: usize) -> f64 {
         let (lo, hi) = self.range(slot);
-        (hi + lo) / (hi - lo)
+        (hi + lo) / (hi - lo) * (-self.width(slot)).exp()
     }
 
-    /// C: 1/x is about C times the result of the circuit.
+    /// 1/x is about this times the result of the circuit.
     pub fn gain(&self, slot: usize) -> f64 {
         let degree = f64::from(self.doublings).exp2();
-        degree * self.input_scale(slot) / chebyshev(degree, self.input_shift(slot))
+        2.0 * self.input_scale(slot) / (1.0 + (-2.0 * degree * self.width(slot)).exp())
     }
 
     /// Largest |x p(x) - 1| over all slots and over x in the interval of each: 1 / T_{2^D}(t0).
     pub fn error_bound(&self) -> f64 {
         let degree = f64::from(self.doublings).exp2();
         (0..self.ranges.len())
-            .map(|j| 1.0 / chebyshev(degree, self.input_shift(j)))
+            .map(|j| 1.0 / (degree * self.width(j)).cosh())
             .fold(0.0, f64::max)
     }
 
     /// p(x) for the interval of a slot, in f64, gain included.
     pub fn evaluate(&self, slot: usize, x: f64) -> f64 {
-        let t0 = self.input_shift(slot);
-        let t = t0 - self.input_scale(slot) * x;
-        let factor = |j: u32| {
-            let n = f64::from(j).exp2();
-            chebyshev(n, t0) + chebyshev(n, t)
-        };
-        self.gain(slot) * (0..self.doublings).map(factor).product::<f64>()
+        let start = self.input_shift(slot) - self.input_scale(slot) * x;
+        let (mut r, mut product) = (2.0 * start, 1.0);
+        for j in 0..self.doublings {
+            let a = self.decay(slot, j);
+            if j > 0 {
+                r = r * r - 2.0 * a;
+            }
+            product *= r + 1.0 + a * a;
+        }
+        self.gain(slot) * product
+    }
+
+    /// a_j = e^{-2^j u}.
+    fn decay(&self, slot: usize, j: u32) -> f64 {
+        (-f64::from(j).exp2() * self.width(slot)).exp()
     }
 
     /// The circuit on x itself, gain included: two levels more, for callers that have no weight to fold into.
@@ -153,23 +162,18 @@ impl Circuit for Reciprocal {
     }
 
     fn expand(&self, g: &mut Graph, inputs: &[NodeId]) -> Result<NodeId> {
-        let [t] = take(self, g, inputs)?;
-        let minus_one = Pattern::constant(-1.0)?;
+        let [start] = take(self, g, inputs)?;
+        let pattern =
+            |f: &dyn Fn(usize) -> f64| Pattern::real((0..self.period()).map(|slot| f(slot) as f32).collect());
         g.category("reciprocal", |g| {
-            let mut power = t;
+            let mut r = g.double(start);
             let mut product = None;
             for j in 0..self.doublings {
                 if j > 0 {
-                    // T_{2n} = 2 T_n^2 - 1.
-                    let square = g.square(power);
-                    let twice = g.double(square);
-                    power = g.add_plain(twice, minus_one.clone());
+                    let square = g.square(r);
+                    r = g.add_plain(square, pattern(&|slot| -2.0 * self.decay(slot, j))?);
                 }
-                let n = f64::from(j).exp2();
-                let at_zero = (0..self.period())
-                    .map(|slot| chebyshev(n, self.input_shift(slot)) as f32)
-                    .collect();
-                let factor = g.add_plain(power, Pattern::real(at_zero)?);
+                let factor = g.add_plain(r, pattern(&|slot| 1.0 + self.decay(slot, j).powi(2))?);
                 product = Some(match product {
                     None => factor,
                     Some(product) => g.mul(product, factor),
