@@ -96,7 +96,7 @@ pub fn measure(
         let mut inputs = BTreeMap::new();
         for port in &plan.inputs {
             let values = slots.get(&port.name).context("an input of the packing")?;
-            let plaintext = encoder.encode(values, port.level, params.scale(port.level)?)?;
+            let plaintext = encoder.encode_repeated(values, port.level, params.scale(port.level)?)?;
             inputs.insert(port.name.clone(), encryptor.encrypt(&plaintext)?.expand(&params)?);
         }
         encrypt_ms = millis(start);

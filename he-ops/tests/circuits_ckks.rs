@@ -100,7 +100,7 @@ fn reciprocal() {
         .map(|(j, t)| {
             let (lo, hi) = reciprocal.range(j);
             let x = 0.5 * (hi + lo - t * (hi - lo));
-            (reciprocal.input_shift(j) - reciprocal.input_scale(j) * x).into()
+            reciprocal.input_shift(j) - reciprocal.input_scale(j) * x
         })
         .collect();
     check(&reciprocal, &[starts], 18.0);

@@ -57,17 +57,19 @@ fn config() -> TransformerConfig {
     }
 }
 
-/// A calibrated model and its plan on the chain of the preset on a small ring.
+/// A calibrated model and its plan for so many sequences in so many slots on the chain of the preset on a small ring.
 fn compile_INSECURE(
     config: &TransformerConfig,
+    log_slots: u32,
+    sequences: usize,
 ) -> (TransformerConfig, TransformerWeights, Plan, BlockPacking) {
     let (config, weights) = synthetic::calibrated(config, 7).unwrap();
     let mut literal = BootstrapPreset::N16.params();
     literal.log_n = LOG_N;
     let params = Params::new_INSECURE(&literal).unwrap();
-    let (graph, packing) = lower(&config, &weights, params.slots()).unwrap();
+    let (graph, packing) = lower(&config, &weights, 1 << log_slots, sequences).unwrap();
     let options = CompileOptions {
-        bootstrap: Some(BootstrapPreset::N16.bootstrap(LOG_N - 1)),
+        bootstrap: Some(BootstrapPreset::N16.bootstrap(log_slots)),
     };
     let plan = compile_with(&graph, "test", &params, &options).unwrap();
     (config, weights, plan, packing)
@@ -84,21 +86,33 @@ fn largest_error(found: &[f64], wanted: &[f64]) -> f64 {
 
 /// The plan, and its largest error on plain numbers.
 fn plan_INSECURE(config: &TransformerConfig) -> (TransformerConfig, Plan, f64) {
-    let (config, weights, plan, packing) = compile_INSECURE(config);
-    let params = &plan.params;
+    plan_with_INSECURE(config, LOG_N - 1, 1)
+}
+
+fn plan_with_INSECURE(
+    config: &TransformerConfig,
+    log_slots: u32,
+    sequences: usize,
+) -> (TransformerConfig, Plan, f64) {
+    let (config, weights, plan, packing) = compile_INSECURE(config, log_slots, sequences);
     let mut worst = 0.0_f64;
-    for x in synthetic::inputs(&config, 3, 99) {
-        let inputs = packing.pack(&x).unwrap();
-        let mut plain = Plain::new(params.slots());
-        let outputs = run(&plan, &mut plain, &inputs, &mut Tracer::new(), &mut |_, _| {
+    let inputs = synthetic::inputs(&config, 3 * sequences, 99);
+    for inputs in inputs.chunks(sequences) {
+        let given: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
+        let mut plain = Plain::new(plan.slots);
+        let slots = packing.pack_all(&given).unwrap();
+        let outputs = run(&plan, &mut plain, &slots, &mut Tracer::new(), &mut |_, _| {
             ControlFlow::Continue(())
         })
         .unwrap();
-        let found = packing.unpack(&outputs).unwrap();
-        let wanted = forward(&config, &weights, &x, Mode::Polynomial).unwrap().output;
-        assert_eq!(found.len(), wanted.len());
-        worst = worst.max(largest_error(&found, &wanted));
-        assert!(wanted.iter().any(|y| y.abs() > 0.05), "{wanted:?}");
+        let found = packing.unpack_all(&outputs).unwrap();
+        assert_eq!(found.len(), sequences);
+        for (x, found) in inputs.iter().zip(&found) {
+            let wanted = forward(&config, &weights, x, Mode::Polynomial).unwrap().output;
+            assert_eq!(found.len(), wanted.len());
+            worst = worst.max(largest_error(found, &wanted));
+            assert!(wanted.iter().any(|y| y.abs() > 0.05), "{wanted:?}");
+        }
     }
     (config, plan, worst)
 }
@@ -168,6 +182,38 @@ fn polynomial_activations_and_mean_pooling() {
 }
 
 #[test]
+fn sequences_side_by_side_do_not_meet() {
+    let mut small = config();
+    (small.dim, small.n_heads, small.hidden_dim) = (24, 3, 40);
+    let mut decoder = small.clone();
+    decoder.attention.mask = Mask::Causal;
+    decoder.head = Head::Embedding;
+    for (config, sequences) in [(small.clone(), 2), (small, 4), (decoder, 2)] {
+        let (_, _, worst) = plan_with_INSECURE(&config, LOG_N - 1, sequences);
+        assert!(worst < 1e-4, "{worst}");
+    }
+}
+
+#[test]
+fn inputs_that_do_not_fit_the_places_are_refused() {
+    let (config, _, _, packing) = compile_INSECURE(&config(), LOG_N - 1, 2);
+    let inputs = synthetic::inputs(&config, 3, 1);
+    let given: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
+    let text = packing.pack_all(&given).unwrap_err().to_string();
+    assert!(
+        text.contains("sequences") && text.contains('2') && text.contains('3'),
+        "{text}"
+    );
+    assert!(packing.pack_all(&[]).is_err());
+    // A place that is left over repeats what is there.
+    assert_eq!(
+        packing.pack_all(&given[..1]).unwrap(),
+        packing.pack_all(&[given[0]; 2]).unwrap()
+    );
+}
+
+/// Two sequences at once, and few slots, which repeat: sparse bootstraps.
+#[test]
 fn a_whole_encoder_and_a_whole_decoder_encrypted() {
     let mut decoder = config();
     decoder.norm_position = Position::Pre;
@@ -176,8 +222,15 @@ fn a_whole_encoder_and_a_whole_decoder_encrypted() {
     decoder.attention.power = 2;
     decoder.head = Head::NextToken { vocab: 50 };
     decoder.n_layers = 1;
-    for config in [config(), decoder] {
-        let (config, weights, plan, packing) = compile_INSECURE(&config);
+    let mut small = config();
+    (small.dim, small.n_heads, small.hidden_dim) = (24, 3, 40);
+    for (config, log_slots, sequences) in [
+        (config(), LOG_N - 1, 1),
+        (decoder, LOG_N - 1, 1),
+        (small.clone(), LOG_N - 1, 2),
+        (small, LOG_N - 3, 1),
+    ] {
+        let (config, weights, plan, packing) = compile_INSECURE(&config, log_slots, sequences);
         let params = &plan.params;
         let secret = SecretKey::generate(params).unwrap();
         let keys = KeyGenerator::new(params, &secret).unwrap();
@@ -186,13 +239,14 @@ fn a_whole_encoder_and_a_whole_decoder_encrypted() {
         let encoder = Encoder::new(params);
         let evaluator = Evaluator::new(&encoder, Arc::new(keys));
         let bootstrapper = plan.bootstrapper(&encoder).unwrap();
-        let x = synthetic::inputs(&config, 1, 5).remove(0);
-        let slots = packing.pack(&x).unwrap();
+        let texts = synthetic::inputs(&config, sequences, 5);
+        let given: Vec<&[f64]> = texts.iter().map(Vec::as_slice).collect();
+        let slots = packing.pack_all(&given).unwrap();
         let encryptor = Encryptor::new(params, &secret).unwrap();
         let mut inputs = BTreeMap::new();
         for port in &plan.inputs {
             let values = slots.get(&port.name).unwrap();
-            let plaintext = encoder.encode(values, port.level, port.scale).unwrap();
+            let plaintext = encoder.encode_repeated(values, port.level, port.scale).unwrap();
             let ciphertext = encryptor.encrypt(&plaintext).unwrap().expand(params).unwrap();
             inputs.insert(port.name.clone(), ciphertext);
         }
@@ -207,9 +261,10 @@ fn a_whole_encoder_and_a_whole_decoder_encrypted() {
             let plaintext = decryptor.decrypt(ciphertext).unwrap();
             answer.insert(name.clone(), encoder.decode(&plaintext).unwrap());
         }
-        let found = packing.unpack(&answer).unwrap();
-        let wanted = forward(&config, &weights, &x, Mode::Polynomial).unwrap().output;
-        let error = largest_error(&found, &wanted);
-        assert!(error < 1.0 / 128.0, "{error}");
+        for (found, x) in packing.unpack_all(&answer).unwrap().iter().zip(&texts) {
+            let wanted = forward(&config, &weights, x, Mode::Polynomial).unwrap().output;
+            let error = largest_error(found, &wanted);
+            assert!(error < 1e-4, "{error}");
+        }
     }
 }

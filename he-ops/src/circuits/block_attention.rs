@@ -24,12 +24,12 @@ pub struct BlockHead {
 ///
 /// Inputs q, k, v: real, heads of `head_dim` features (a power of two) side by side. With L tokens:
 ///
-/// 1. K = k + i rot(k) by half of the tokens, so a product q * rot_{κ dim}(K) holds the scores of keys κ and κ + L/2.
+/// 1. K = k + i rot(k) by half of the tokens, so a product q * rot_{κ stride}(K) holds the scores of keys κ and κ + L/2.
 /// 2. One linear map sums `head_dim` such products over the features of a head and puts the sum of product κ into slot
 ///    κ of the head: dense scores, 2 L / head_dim real values for each feature.
 /// 3. Real and imaginary part apart: the shift, the power, the mask. Together again.
 /// 4. One linear map spreads every slot over its head again, and sums all of them: the denominator.
-/// 5. Σ_κ w_κ * rot_{κ dim}(v - i rot(v)): its real part is the numerator. Relinearised once.
+/// 5. Σ_κ w_κ * rot_{κ stride}(v - i rot(v)): its real part is the numerator. Relinearised once.
 ///
 /// **Level:** numerator in -> in - (4 + log2 power), denominator one higher; one lower with a mask.
 /// **Keys:** relinearisation, conjugation, rotations by 1 .. 7 and multiples of 8 up to `head_dim`, by one to the left and
@@ -61,7 +61,7 @@ pub struct BlockSums {
 
 impl BlockAttention {
     fn check(&self) -> Result<()> {
-        let BlockLayout { tokens, dim } = self.layout;
+        let BlockLayout { tokens, dim, .. } = self.layout;
         let fits = self.head_dim.is_power_of_two()
             && self.head_dim <= dim
             && self.heads.len() == dim / self.head_dim
@@ -141,17 +141,17 @@ impl BlockAttention {
 
     /// a + i^power times a of the other half of the tokens.
     fn with_half(&self, g: &mut Graph, a: NodeId, half: usize, power: u32) -> NodeId {
-        let other = g.rotate(a, (half * self.layout.dim) as i64);
+        let other = g.rotate(a, (half * self.layout.stride()) as i64);
         let other = g.mul_i(other, power);
         g.add(a, other)
     }
 
     /// The value of the token that is `by` further on: two steps, so that few keys serve all distances.
     fn token(&self, g: &mut Graph, a: NodeId, by: usize) -> NodeId {
-        let dim = self.layout.dim as i64;
+        let stride = self.layout.stride() as i64;
         let near = by % COPY;
-        let far = g.rotate(a, (by - near) as i64 * dim);
-        g.rotate(far, near as i64 * dim)
+        let far = g.rotate(a, (by - near) as i64 * stride);
+        g.rotate(far, near as i64 * stride)
     }
 
     /// Half of the scores of the keys `start` .., gathered; the shifts added.
@@ -199,9 +199,9 @@ impl BlockAttention {
 
     /// The mask in the slots of the scores whose first key is `start` tokens further on.
     fn mask_at(&self, mask: &[f32], start: usize) -> Vec<f32> {
-        let BlockLayout { tokens, dim } = self.layout;
+        let (tokens, stride) = (self.layout.tokens, self.layout.stride());
         let of = |slot: usize| {
-            let (token, within) = (slot / dim, slot % self.head_dim);
+            let (token, within) = (slot / stride, slot % self.head_dim);
             let key = (token + start + within) % tokens;
             let seen = within < self.group();
             if seen {
@@ -210,7 +210,7 @@ impl BlockAttention {
                 0.0
             }
         };
-        (0..tokens * dim).map(of).collect()
+        (0..tokens * stride).map(of).collect()
     }
 
     /// Rotations by multiples of [`COPY`], from -head_dim to head_dim.

@@ -1,42 +1,55 @@
-//! The wide layout: every slot in use, values of many features cut into blocks.
+//! The wide layout: every slot in use, values of many features cut into blocks, short sequences side by side.
 
 use crate::graph::{Graph, NodeId};
 use crate::{Error, Result};
 
-/// slot(token, feature of a block) = token * dim + feature, with tokens * dim = all slots; powers of two.
+/// slot(token, sequence, feature of a block) = (token * sequences + sequence) * dim + feature; powers of two.
 ///
 /// A value of more features has several real blocks; block 2i is the real part of ciphertext i and block 2i + 1 its
-/// imaginary part. A token shift is a rotation by a multiple of `dim`, cyclic over all tokens; a weight that is the same
-/// for every token has period `dim`.
+/// imaginary part. A token shift is a rotation by a multiple of [`stride`](Self::stride), cyclic over all tokens and the
+/// same for all sequences, which never meet; a weight that is the same for every token has period `dim`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockLayout {
-    /// Tokens.
+    /// Tokens of a sequence.
     pub tokens: usize,
+    /// Sequences.
+    pub sequences: usize,
     /// Features of a block.
     pub dim: usize,
 }
 
 impl BlockLayout {
-    /// The layout of `tokens` tokens over `slots` slots.
+    /// The layout of `sequences` sequences of `tokens` tokens over `slots` slots.
     ///
     /// # Errors
-    /// [`Error::Circuit`] unless both are powers of two and there are at most as many tokens as slots.
-    pub fn new(slots: usize, tokens: usize) -> Result<Self> {
-        if slots.is_power_of_two() && tokens.is_power_of_two() && tokens <= slots {
-            let dim = slots / tokens;
-            return Ok(BlockLayout { tokens, dim });
+    /// [`Error::Circuit`] unless all are powers of two and there are at most as many tokens as slots.
+    pub fn new(slots: usize, tokens: usize, sequences: usize) -> Result<Self> {
+        let powers = [slots, tokens, sequences].iter().all(|n| n.is_power_of_two());
+        if powers && tokens.saturating_mul(sequences) <= slots {
+            return Ok(BlockLayout {
+                tokens,
+                sequences,
+                dim: slots / (tokens * sequences),
+            });
         }
-        let reason = format!("powers of two with tokens <= slots needed, {tokens} in {slots} found");
         Err(Error::Circuit {
             circuit: "block layout",
-            reason,
+            reason: format!(
+                "powers of two with sequences * tokens <= slots needed, {sequences} of {tokens} in {slots} found"
+            ),
         })
     }
 
     /// Complex slots.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.tokens * self.dim
+        self.tokens * self.stride()
+    }
+
+    /// Slots from a token to the next.
+    #[must_use]
+    pub fn stride(&self) -> usize {
+        self.sequences * self.dim
     }
 
     /// Real blocks of a value of `features` features.

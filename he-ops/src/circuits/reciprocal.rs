@@ -169,11 +169,14 @@ impl Circuit for Reciprocal {
             let mut r = g.double(start);
             let mut product = None;
             for j in 0..self.doublings {
-                if j > 0 {
+                let factor = if j == 0 {
+                    g.add_plain(r, pattern(&|slot| 1.0 + self.decay(slot, 0).powi(2))?)
+                } else {
                     let square = g.square(r);
                     r = g.add_plain(square, pattern(&|slot| -2.0 * self.decay(slot, j))?);
-                }
-                let factor = g.add_plain(r, pattern(&|slot| 1.0 + self.decay(slot, j).powi(2))?);
+                    // r + 1 + a^2.
+                    g.add_plain(square, pattern(&|slot| (1.0 - self.decay(slot, j)).powi(2))?)
+                };
                 product = Some(match product {
                     None => factor,
                     Some(product) => g.mul(product, factor),

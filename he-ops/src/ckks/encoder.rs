@@ -108,6 +108,24 @@ impl Encoder {
         Ok(Plaintext { poly, level, scale })
     }
 
+    /// Encodes values that repeat over all slots: a power of two of them, as a plan of fewer slots takes them.
+    ///
+    /// **Cost:** as [`Self::encode`].
+    ///
+    /// # Errors
+    /// As [`Self::encode`]; [`Error::Shape`] when the number of values does not divide the slots.
+    pub fn encode_repeated(&self, values: &[Complex64], level: usize, scale: f64) -> Result<Plaintext> {
+        let slots = self.params.slots();
+        if values.is_empty() || !slots.is_multiple_of(values.len()) {
+            return Err(Error::Shape {
+                what: "values that repeat (a divisor of the slots)",
+                needed: slots,
+                found: values.len(),
+            });
+        }
+        self.encode(&values.repeat(slots / values.len()), level, scale)
+    }
+
     /// Encodes a pattern in the subring of its period.
     ///
     /// **Cost:** a complex transform of D and level + 1 transforms of 2D, D the period.

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CompileOptions {
     /// How [`Op::Bootstrap`] is done; none for a leveled plan. With it the plan lives between the level of the operand
-    /// of a bootstrap and that of its result, and outputs end at the former. All slots must be bootstrapped.
+    /// of a bootstrap and that of its result, and outputs end at the former. It bootstraps as many slots as the graph has.
     pub bootstrap: Option<BootstrapLiteral>,
 }
 
@@ -40,22 +40,22 @@ pub fn compile(graph: &Graph, name: &str, log_scale: u32) -> Result<Plan> {
 /// Compiles a graph for given parameters; inputs enter at the depth of the graph, which may be below the top level.
 ///
 /// # Errors
-/// [`Error::Circuit`] for a malformed graph, [`Error::Shape`] for another slot count than the parameters have,
-/// [`Error::Level`] when they have too few levels.
+/// [`Error::Circuit`] for a malformed graph, [`Error::Shape`] for more slots than the parameters have, [`Error::Level`] when they have too few levels.
 pub fn compile_for(graph: &Graph, name: &str, params: &Params) -> Result<Plan> {
     compile_with(graph, name, params, &CompileOptions::default())
 }
 
-/// Compiles a graph for given parameters, with bootstraps if the options say how.
+/// Compiles a graph for given parameters, with bootstraps if the options say how. A graph of fewer slots than the
+/// parameters have runs on values that repeat, and its bootstraps are sparse.
 ///
 /// # Errors
 /// As [`compile_for`]. [`Error::Circuit`] for bootstraps without the option, and for a part of the graph, between two
 /// bootstraps or before the first or after the last, that needs more levels than a bootstrap leaves: the text says where
 /// to put one. [`Error::Params`] when the bootstrap does not fit the parameters.
 pub fn compile_with(graph: &Graph, name: &str, params: &Params, options: &CompileOptions) -> Result<Plan> {
-    if graph.slots() != params.slots() {
+    if graph.slots() > params.slots() {
         return Err(Error::Shape {
-            what: "slots of the graph",
+            what: "slots of the graph (at most)",
             needed: params.slots(),
             found: graph.slots(),
         });
@@ -66,11 +66,12 @@ pub fn compile_with(graph: &Graph, name: &str, params: &Params, options: &Compil
         refuse_bootstraps(&lowered)?;
         return finish(&lowered, Span::default(), name, params, None);
     };
-    if literal.log_slots + 1 != params.log_n() {
+    // Checked to be a power of two.
+    let log_slots = graph.slots().trailing_zeros();
+    if literal.log_slots != log_slots {
         return Err(Error::Params {
             reason: format!(
-                "a bootstrap of all 2^{} slots needed in a plan, one of 2^{} found",
-                params.log_n() - 1,
+                "a bootstrap of all 2^{log_slots} slots needed in a plan, one of 2^{} found",
                 literal.log_slots
             ),
         });
@@ -278,6 +279,7 @@ fn finish(
     let mut plan = Plan {
         name: name.to_owned(),
         params: params.clone(),
+        slots: graph.slots(),
         steps,
         inputs,
         outputs,

@@ -75,6 +75,9 @@ pub struct Plan {
     pub name: String,
     /// The parameters that it is compiled for.
     pub params: Params,
+    /// Complex slots of a value, a power of two. A ring with more of them repeats them: the client encodes with
+    /// [`Encoder::encode_repeated`], and bootstraps are sparse.
+    pub slots: usize,
     /// What is done, in order.
     pub steps: Vec<Step>,
     /// What the client sends; all at one level.

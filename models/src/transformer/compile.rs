@@ -44,7 +44,7 @@ pub fn plan_shape(id: &str, config: &TransformerConfig) -> Result<Compiled> {
 pub fn compile(id: &str, config: &TransformerConfig, weights: &TransformerWeights) -> Result<Compiled> {
     let preset = BootstrapPreset::N16;
     let params = Params::new(&preset.params())?;
-    let (graph, packing) = lower(config, weights, params.slots())?;
+    let (graph, packing) = lower(config, weights, params.slots(), 1)?;
     if let Ok(plan) = he_ops::graph::compile(&graph, id, LOG_SCALE) {
         return Ok(Compiled { plan, packing });
     }

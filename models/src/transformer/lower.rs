@@ -36,7 +36,7 @@ impl Stream {
     }
 }
 
-/// Lowers a model with a fit to a graph over `slots` slots.
+/// Lowers a model with a fit to a graph over `slots` slots that takes `sequences` inputs at once; both powers of two.
 ///
 /// # Errors
 /// - no fit, a length that is not a power of two, or heads that do not fit a block
@@ -44,6 +44,7 @@ pub fn lower(
     config: &TransformerConfig,
     weights: &TransformerWeights,
     slots: usize,
+    sequences: usize,
 ) -> Result<(Graph, BlockPacking)> {
     let refuse = |field, needed: &str, found: String| {
         Err(Error::Config {
@@ -63,10 +64,13 @@ pub fn lower(
         let needed = "a power of two from 2: pad the inputs to one";
         return refuse("max_position_embeddings", needed, config.seq_len.to_string());
     }
-    let layout = BlockLayout::new(slots, config.seq_len)?;
+    let layout = BlockLayout::new(slots, config.seq_len, sequences)?;
     let padded = config.head_dim().next_power_of_two();
     if padded > layout.dim {
-        let needed = format!("heads of at most {} features with {slots} slots", layout.dim);
+        let needed = format!(
+            "heads of at most {} features with {sequences} sequences in {slots} slots",
+            layout.dim
+        );
         return refuse("num_attention_heads", &needed, config.head_dim().to_string());
     }
     let mut lowering = Lowering {
@@ -129,6 +133,7 @@ impl Lowering<'_> {
         Ok(BlockPacking {
             slots: self.layout.slots(),
             tokens: config.seq_len,
+            sequences: self.layout.sequences,
             features: dim,
             input_scale,
             centred,
@@ -631,13 +636,14 @@ impl Lowering<'_> {
                     return Ok::<_, Error>(he_ops::circuits::inner_sum(
                         g,
                         *value,
-                        layout.dim as i64,
+                        layout.stride() as i64,
                         layout.tokens,
                     )?);
                 }
                 if matches!(config.head, Head::Classification { .. }) {
                     // Nothing of the other tokens goes back to the client.
-                    let first = (0..slots).map(|slot| if slot < features { 1.0 } else { 0.0 });
+                    let seen = |slot: usize| slot < layout.stride() && slot % layout.dim < features;
+                    let first = (0..slots).map(|slot| f32::from(u8::from(seen(slot))));
                     return Ok(g.mul_plain(*value, Pattern::real(first.collect())?));
                 }
                 Ok(*value)

@@ -13,14 +13,16 @@ pub type Slots = BTreeMap<String, Vec<Complex64>>;
 
 /// What the client must know to make the inputs of a plan and to read its outputs.
 ///
-/// slot(token, feature of a block) = token * dim + feature; block 2i of the features is the real part of ciphertext i,
-/// block 2i + 1 its imaginary part.
+/// slot(token, sequence, feature of a block) = (token * sequences + sequence) * dim + feature; block 2i of the features is
+/// the real part of ciphertext i, block 2i + 1 its imaginary part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BlockPacking {
-    /// Complex slots of a ciphertext: tokens * dim.
+    /// Complex slots of a value: tokens * sequences * dim. A ring with more of them repeats them.
     pub slots: usize,
-    /// Tokens of an input.
+    /// Tokens of a sequence.
     pub tokens: usize,
+    /// Sequences that one run takes.
+    pub sequences: usize,
     /// Features of a token.
     pub features: usize,
     /// Numbers are divided by this before they are encrypted.
@@ -35,7 +37,7 @@ pub struct BlockPacking {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Answer {
-    /// `features` numbers for the first token; every other slot is zero.
+    /// `features` numbers for the first token of a sequence; every other slot is zero.
     First {
         /// Numbers.
         features: usize,
@@ -81,7 +83,7 @@ impl BlockPacking {
         let sizes = self.slots <= 1 << 16 && self.features > 0 && self.features <= 1 << 16;
         let answer = (1..=1 << 16).contains(&self.answer.features());
         if sizes && answer && self.input_scale.is_finite() && self.input_scale > 0.0 {
-            return Ok(BlockLayout::new(self.slots, self.tokens)?);
+            return Ok(BlockLayout::new(self.slots, self.tokens, self.sequences)?);
         }
         Err(Error::Config {
             field: "packing",
@@ -90,38 +92,50 @@ impl BlockPacking {
         })
     }
 
-    /// Embedded input (row-major, `x[token * features + feature]`) to slots.
+    /// One embedded input (row-major, `x[token * features + feature]`) to slots.
     ///
     /// # Errors
-    /// - `x` has another length than tokens * features, or the packing is refused
+    /// - as for [`pack_all`](Self::pack_all)
     pub fn pack(&self, x: &[f64]) -> Result<Slots> {
+        self.pack_all(&[x])
+    }
+
+    /// Up to `sequences` inputs to slots. Places that are left over repeat them: zeros would leave the ranges that the
+    /// model was calibrated for.
+    ///
+    /// # Errors
+    /// - there is no input or more than `sequences`, an input has another length than tokens * features, or the packing
+    ///   is refused
+    pub fn pack_all(&self, inputs: &[&[f64]]) -> Result<Slots> {
         let layout = self.layout()?;
-        let needed = self.tokens * self.features;
-        if x.len() != needed {
-            return Err(Error::Length {
-                what: "embedded input",
-                needed,
-                found: x.len(),
-            });
+        let length = |what, needed, found| Err(Error::Length { what, needed, found });
+        if inputs.is_empty() || inputs.len() > self.sequences {
+            return length("sequences", self.sequences, inputs.len());
         }
         let mut packed: Vec<Vec<Complex64>> =
             vec![vec![Complex64::ZERO; self.slots]; layout.blocks(self.features).div_ceil(2)];
-        for (token, features) in x.chunks(self.features).enumerate() {
-            let mean = if self.centred {
-                features.iter().sum::<f64>() / self.features as f64
-            } else {
-                0.0
-            };
-            for (f, value) in features.iter().enumerate() {
-                let (block, at) = (f / layout.dim, f % layout.dim);
-                let slots = packed.get_mut(block / 2);
-                if let Some(slot) = slots.and_then(|slots| slots.get_mut(token * layout.dim + at)) {
-                    let value = (value - mean) / self.input_scale;
-                    *if block % 2 == 0 {
-                        &mut slot.re
-                    } else {
-                        &mut slot.im
-                    } = value;
+        for (sequence, x) in inputs.iter().cycle().take(self.sequences).enumerate() {
+            let needed = self.tokens * self.features;
+            if x.len() != needed {
+                return length("embedded input", needed, x.len());
+            }
+            for (token, features) in x.chunks(self.features).enumerate() {
+                let mean = if self.centred {
+                    features.iter().sum::<f64>() / self.features as f64
+                } else {
+                    0.0
+                };
+                for (f, value) in features.iter().enumerate() {
+                    let (block, at) = (f / layout.dim, slot(layout, token, sequence, f));
+                    let slots = packed.get_mut(block / 2);
+                    if let Some(slot) = slots.and_then(|slots| slots.get_mut(at)) {
+                        let value = (value - mean) / self.input_scale;
+                        *if block.is_multiple_of(2) {
+                            &mut slot.re
+                        } else {
+                            &mut slot.im
+                        } = value;
+                    }
                 }
             }
         }
@@ -129,18 +143,27 @@ impl BlockPacking {
         Ok(named.map(|(i, slots)| (input(i), slots)).collect())
     }
 
-    /// The answer from its slots: one number for each feature, or for each feature of each token, row-major.
+    /// The answer to the first input from its slots: one number for each feature, or for each feature of each token,
+    /// row-major.
     ///
     /// # Errors
-    /// - an output is missing or has another number of slots
+    /// - as for [`unpack_all`](Self::unpack_all)
     pub fn unpack(&self, answer: &Slots) -> Result<Vec<f64>> {
+        Ok(self.unpack_all(answer)?.into_iter().next().unwrap_or_default())
+    }
+
+    /// The answers of all places.
+    ///
+    /// # Errors
+    /// - an output is missing or has too few slots; more than [`slots`](Self::slots) are repetitions
+    pub fn unpack_all(&self, answer: &Slots) -> Result<Vec<Vec<f64>>> {
         let layout = self.layout()?;
         let features = self.answer.features();
         let ciphertexts = layout.blocks(features).div_ceil(2);
         let mut found = Vec::with_capacity(ciphertexts);
         for i in 0..ciphertexts {
             let slots = answer.get(&output(i)).map(Vec::as_slice).unwrap_or_default();
-            if slots.len() != self.slots {
+            if slots.len() < self.slots {
                 return Err(Error::Length {
                     what: "slots of an answer",
                     needed: self.slots,
@@ -149,22 +172,30 @@ impl BlockPacking {
             }
             found.push(slots);
         }
-        let at = |token: usize, f: usize| {
-            let (block, within) = (f / layout.dim, f % layout.dim);
-            let slots = found.get(block / 2);
-            let slot = slots.and_then(|slots| slots.get(token * layout.dim + within));
-            slot.map_or(0.0, |z| if block % 2 == 0 { z.re } else { z.im })
+        let read = |sequence: usize| {
+            let at = |token: usize, f: usize| {
+                let block = f / layout.dim;
+                let slots = found.get(block / 2);
+                let slot = slots.and_then(|slots| slots.get(slot(layout, token, sequence, f)));
+                slot.map_or(0.0, |z| if block.is_multiple_of(2) { z.re } else { z.im })
+            };
+            match self.answer {
+                Answer::First { .. } => (0..features).map(|f| at(0, f)).collect(),
+                // All tokens hold the same number: their mean has the least noise.
+                Answer::Same { .. } => (0..features)
+                    .map(|f| (0..self.tokens).map(|t| at(t, f)).sum::<f64>() / self.tokens as f64)
+                    .collect(),
+                Answer::Each { .. } => (0..self.tokens)
+                    .flat_map(|t| (0..features).map(move |f| (t, f)))
+                    .map(|(t, f)| at(t, f))
+                    .collect(),
+            }
         };
-        Ok(match self.answer {
-            Answer::First { .. } => (0..features).map(|f| at(0, f)).collect(),
-            // All tokens hold the same number: their mean has the least noise.
-            Answer::Same { .. } => (0..features)
-                .map(|f| (0..self.tokens).map(|t| at(t, f)).sum::<f64>() / self.tokens as f64)
-                .collect(),
-            Answer::Each { .. } => (0..self.tokens)
-                .flat_map(|t| (0..features).map(move |f| (t, f)))
-                .map(|(t, f)| at(t, f))
-                .collect(),
-        })
+        Ok((0..self.sequences).map(read).collect())
     }
+}
+
+/// Where a feature stands in its block's part of a ciphertext.
+fn slot(layout: BlockLayout, token: usize, sequence: usize, feature: usize) -> usize {
+    token * layout.stride() + sequence * layout.dim + feature % layout.dim
 }
