@@ -104,3 +104,51 @@ pub fn pack_pairs(g: &mut Graph, blocks: &[NodeId]) -> Vec<NodeId> {
     }
     packed
 }
+
+/// Real parts in pairs, one ciphertext for each two values: half as many to bootstrap. A value that is not `real` has
+/// anything in its imaginary part, and is doubled when that is taken off.
+///
+/// **Level:** kept. **Keys:** conjugation, once for each pair that is not real.
+pub fn pack_real_parts(g: &mut Graph, values: &[(NodeId, bool)]) -> Vec<NodeId> {
+    let pack = |pair: &[(NodeId, bool)]| match *pair {
+        [(re, false), (im, false)] => {
+            // a + ib + conj(a - ib) = 2 (re a + i re b).
+            let im = g.mul_i(im, 1);
+            let (plus, minus) = (g.add(re, im), g.sub(re, im));
+            let conjugate = g.conjugate(minus);
+            Some(g.add(plus, conjugate))
+        }
+        [re, im] => {
+            let re = twice_if_complex(g, re);
+            let im = twice_if_complex(g, im);
+            let im = g.mul_i(im, 1);
+            Some(g.add(re, im))
+        }
+        [single] => Some(twice_if_complex(g, single)),
+        _ => None,
+    };
+    values.chunks(2).filter_map(pack).collect()
+}
+
+fn twice_if_complex(g: &mut Graph, (value, real): (NodeId, bool)) -> NodeId {
+    if real {
+        value
+    } else {
+        super::twice_real_part(g, value)
+    }
+}
+
+/// Twice the real and twice the imaginary part of every ciphertext, one after the other; what
+/// [`pack_real_parts`] packed, doubled.
+///
+/// **Level:** kept. **Keys:** conjugation, once for each ciphertext.
+pub fn unpack_doubled(g: &mut Graph, packed: &[NodeId]) -> Vec<NodeId> {
+    let mut values = Vec::with_capacity(2 * packed.len());
+    for value in packed {
+        let conjugate = g.conjugate(*value);
+        values.push(g.add(*value, conjugate));
+        let difference = g.sub(*value, conjugate);
+        values.push(g.mul_i(difference, 3));
+    }
+    values
+}

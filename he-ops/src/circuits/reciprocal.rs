@@ -134,6 +134,37 @@ impl Reciprocal {
         (-f64::from(j).exp2() * self.width(slot)).exp()
     }
 
+    /// The circuit on twice its operand, for callers that have that.
+    ///
+    /// # Errors
+    /// As [`Circuit::expand`].
+    pub fn expand_doubled(&self, g: &mut Graph, twice: NodeId) -> Result<NodeId> {
+        let pattern =
+            |f: &dyn Fn(usize) -> f64| Pattern::real((0..self.period()).map(|slot| f(slot) as f32).collect());
+        g.category("reciprocal", |g| {
+            let mut r = twice;
+            let mut product = None;
+            for j in 0..self.doublings {
+                let factor = if j == 0 {
+                    g.add_plain(r, pattern(&|slot| 1.0 + self.decay(slot, 0).powi(2))?)
+                } else {
+                    let square = g.square(r);
+                    r = g.add_plain(square, pattern(&|slot| -2.0 * self.decay(slot, j))?);
+                    // r + 1 + a^2.
+                    g.add_plain(square, pattern(&|slot| (1.0 - self.decay(slot, j)).powi(2))?)
+                };
+                product = Some(match product {
+                    None => factor,
+                    Some(product) => g.mul(product, factor),
+                });
+            }
+            product.ok_or(Error::Circuit {
+                circuit: "reciprocal",
+                reason: "no doubling".to_owned(),
+            })
+        })
+    }
+
     /// The circuit on x itself, gain included: two levels more, for callers that have no weight to fold into.
     ///
     /// # Errors
@@ -163,29 +194,7 @@ impl Circuit for Reciprocal {
 
     fn expand(&self, g: &mut Graph, inputs: &[NodeId]) -> Result<NodeId> {
         let [start] = take(self, g, inputs)?;
-        let pattern =
-            |f: &dyn Fn(usize) -> f64| Pattern::real((0..self.period()).map(|slot| f(slot) as f32).collect());
-        g.category("reciprocal", |g| {
-            let mut r = g.double(start);
-            let mut product = None;
-            for j in 0..self.doublings {
-                let factor = if j == 0 {
-                    g.add_plain(r, pattern(&|slot| 1.0 + self.decay(slot, 0).powi(2))?)
-                } else {
-                    let square = g.square(r);
-                    r = g.add_plain(square, pattern(&|slot| -2.0 * self.decay(slot, j))?);
-                    // r + 1 + a^2.
-                    g.add_plain(square, pattern(&|slot| (1.0 - self.decay(slot, j)).powi(2))?)
-                };
-                product = Some(match product {
-                    None => factor,
-                    Some(product) => g.mul(product, factor),
-                });
-            }
-            product.ok_or(Error::Circuit {
-                circuit: "reciprocal",
-                reason: "no doubling".to_owned(),
-            })
-        })
+        let twice = g.category("reciprocal", |g| g.double(start));
+        self.expand_doubled(g, twice)
     }
 }

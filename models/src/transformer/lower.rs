@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use he_ops::circuits::{
     BlockAttention, BlockHead, BlockLayout, ChebyshevSeries, Circuit, Operand, Reciprocal, pack_pairs,
-    packed_operands, sum_of_squares,
+    pack_real_parts, packed_operands, sum_of_squares, unpack_doubled,
 };
 use he_ops::ckks::Pattern;
 use he_ops::graph::{Graph, NodeId};
@@ -365,9 +365,9 @@ impl Lowering<'_> {
         let gains: Vec<f64> = scales.iter().map(|s| (s / seq_len).powf(1.0 / power)).collect();
         let score = config.attention.score_scale / (config.head_dim() as f64).sqrt();
         let by_head = |values: &dyn Fn(usize) -> f64| (0..dim).map(|f| values(config.head_of(f))).collect();
-        // |Σ w' v| is at most scale * D times the largest value; the imaginary part as well.
+        // |Σ w' v| is at most scale * D times the largest |o|.
         let bound: Vec<f64> = (scales.iter().zip(&fit.denominator))
-            .map(|(scale, [_, hi])| scale * hi * fit.value_max)
+            .map(|(scale, [_, hi])| scale * hi * fit.attention_max)
             .collect();
         let operands = packed_operands(&x.stored, layout.blocks(dim));
         let fold = |linear, rows: Vec<f64>| Fold {
@@ -403,33 +403,35 @@ impl Lowering<'_> {
             denominators.push(sums.denominator);
         }
         let blocks = numerators.len();
-        let sums = numerators
-            .into_iter()
-            .chain(denominators)
-            .chain(keep.iter().copied());
-        let sums: Vec<NodeId> = sums.collect();
-        let sums = self.cut(scope, &sums);
-        let (numerators, rest) = sums.split_at(blocks);
-        let (denominators, kept) = rest.split_at(blocks);
+        let numerators = numerators.into_iter().map(|value| (value, false));
+        let denominators = denominators.into_iter().map(|value| (value, true));
+        let sums: Vec<(NodeId, bool)> = numerators.chain(denominators).collect();
+        let packed = self.g.scope(scope, "repack", |g| pack_real_parts(g, &sums));
+        let count = packed.len();
+        let packed: Vec<NodeId> = packed.into_iter().chain(keep.iter().copied()).collect();
+        let cut = self.cut(scope, &packed);
+        let (packed, kept) = cut.split_at(count);
+        let sums = self.g.scope(scope, "repack", |g| unpack_doubled(g, packed));
+        let (numerators, denominators) = sums.split_at(blocks);
         let padded = self.padded;
         let mut attended = Vec::with_capacity(blocks);
-        for (block, (numerator, t)) in numerators.iter().zip(denominators).enumerate() {
+        for (block, (numerator, twice)) in numerators.iter().zip(denominators).enumerate() {
             let inverse = block_reciprocal(&reciprocal, layout, padded, n_heads, block)?;
             let value = self.g.scope(scope, "reciprocal", |g| {
-                let inverse = inverse.expand(g, &[*t])?;
+                let inverse = inverse.expand_doubled(g, *twice)?;
                 Ok::<_, Error>(g.mul(*numerator, inverse))
             })?;
             attended.push(Operand {
                 value,
                 re: block,
                 im: None,
-                real: false,
+                real: true,
             });
         }
-        // o = gain / scale * (Σ w' v) * (the product that the circuit gives).
+        // o = gain / scale * (Σ w' v) * (the product that the circuit gives); the numerator is 4 * 0.5 / bound * Σ w' v.
         let back = by_head(&|h| {
             let of = |values: &[f64]| values.get(h).copied().unwrap_or(1.0);
-            2.0 * of(&bound) * reciprocal.gain(h) / of(&scales)
+            0.5 * of(&bound) * reciprocal.gain(h) / of(&scales)
         });
         let offset = if config.norm_position == Position::Post {
             x.beta.clone()
