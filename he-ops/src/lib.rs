@@ -9,7 +9,8 @@
 //! | [`ckks`] | encoder, ciphertexts, encryption, evaluator | `rlwe` |
 //! | [`graph`] | circuits as graphs of primitive operations, the passes, the [`graph::Plan`] | `ckks`' patterns |
 //! | [`circuits`] | linear transforms, polynomials, reciprocal, attention, feed-forward, head: they write graph nodes | `graph` |
-//! | [`exec`] | runs a plan on plain numbers, on a noise and cost model, or on ciphertexts | `graph`, `ckks` |
+//! | [`cost`] | counted work of operations and plans, and the machine that turns it into time | `graph` |
+//! | [`exec`] | runs a plan on plain numbers, on a noise model, or on ciphertexts | `graph`, `ckks` |
 //! | [`trace`] | where the time went | |
 //! | [`wire`] | frames, bit-packed residues, refusal of everything malformed | `ckks` |
 //!
@@ -48,6 +49,7 @@
 pub mod arith;
 pub mod circuits;
 pub mod ckks;
+pub mod cost;
 pub mod error;
 pub mod exec;
 pub mod graph;

@@ -14,6 +14,7 @@ use std::ops::ControlFlow;
 
 use common::{Client, Numbers, precision_bits, predicted, run_plain};
 use he_ops::ckks::{BootstrapLiteral, BootstrapPreset, Pattern};
+use he_ops::cost::{Kind, Machine, plan_costs};
 use he_ops::exec::{Ckks, run};
 use he_ops::graph::{CompileOptions, Graph, NodeId, Op, Plan, compile_for, compile_with, profile};
 use he_ops::rlwe::{KeyPurpose, Params};
@@ -140,8 +141,8 @@ fn a_graph_deeper_than_its_levels_agrees_on_numbers_and_ciphertexts() {
     let expected = run_plain(&plan, &inputs);
     let (found, report) = Client::new(&plan).run(&plan, &inputs);
     let bits = precision_bits(&found["y"], &expected["y"]);
-    let (predicted, cost) = predicted(&plan, &inputs);
-    println!("{bits:.1} bits, {predicted:.1} predicted; {cost:?}");
+    let (predicted, work) = predicted(&plan, &inputs);
+    println!("{bits:.1} bits, {predicted:.1} predicted; {work:?}");
     assert!(bits > 14.0, "{bits} bits");
     assert!(
         (bits - predicted).abs() < 3.0,
@@ -154,30 +155,10 @@ fn a_graph_deeper_than_its_levels_agrees_on_numbers_and_ciphertexts() {
         .unwrap();
     assert_eq!((row.count, row.level_in, row.level_out), (2, 3, 7));
     assert!(row.share > 0.5, "{report}");
-    let without = cost_of(&plan, false);
-    assert!(cost.transforms > 4 * without.transforms && cost.products > 4 * without.products);
-}
-
-/// Predicted work, with or without the bootstraps.
-fn cost_of(plan: &Plan, bootstraps: bool) -> he_ops::exec::Cost {
-    use he_ops::exec::{Backend, Sim};
-    let mut sim = Sim::new(plan, &[]);
-    let mut values = Vec::new();
-    for step in &plan.steps {
-        let fresh = sim.fresh(step);
-        let at = |id: &NodeId, values: &[he_ops::exec::SimValue]| values[id.index()];
-        let made = match &step.op {
-            Op::Rotate(a, _) => sim.rotate(&at(a, &values), std::slice::from_ref(step)).unwrap()[0],
-            Op::Conjugate(a) => sim.conjugate(&at(a, &values), step).unwrap(),
-            Op::Relinearize(a) => sim.relinearize(&at(a, &values), step).unwrap(),
-            Op::Rescale(a) => sim.rescale(&at(a, &values), step).unwrap(),
-            Op::Mul(a, _) => sim.square(&at(a, &values), step).unwrap(),
-            Op::Bootstrap(a) if bootstraps => sim.bootstrap(&at(a, &values), step).unwrap(),
-            _ => fresh,
-        };
-        values.push(made);
-    }
-    sim.cost()
+    let costs = plan_costs(&plan, &Machine::default(), 1).unwrap();
+    assert_eq!((costs.work, costs.counts.bootstraps), (work, 2));
+    let (_, bootstraps, _) = costs.kinds.iter().find(|row| row.0 == Kind::Bootstrap).unwrap();
+    assert!(5 * bootstraps.transforms > 4 * work.transforms && 5 * bootstraps.products > 4 * work.products);
 }
 
 /// Bits of one bootstrap alone: found and predicted, from the mean square of the errors.

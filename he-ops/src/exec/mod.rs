@@ -10,7 +10,7 @@ pub use ckks::Ckks;
 pub use plain::Plain;
 pub use predict::{Prediction, predict};
 pub use run::{Outputs, run};
-pub use sim::{Cost, Sim, SimValue};
+pub use sim::{Sim, SimValue};
 
 use crate::Result;
 use crate::ckks::Pattern;

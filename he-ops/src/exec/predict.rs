@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::{Cost, Sim, run};
+use super::{Sim, run};
 use crate::Result;
+use crate::cost::{Machine, Work, plan_costs};
 use crate::graph::Plan;
 use crate::trace::Tracer;
 
@@ -13,8 +14,10 @@ use crate::trace::Tracer;
 pub struct Prediction {
     /// For each output, the bits to which every slot is expected to be right.
     pub precision_bits: BTreeMap<String, f64>,
+    /// The same for the result of every step, in the order of the plan.
+    pub steps: Vec<f64>,
     /// Work of the whole run.
-    pub cost: Cost,
+    pub work: Work,
 }
 
 /// A dry run of the plan on the noise model, from fresh secret-key encryptions; `magnitudes` as for [`Sim::new`].
@@ -39,6 +42,11 @@ pub fn predict(plan: &Plan, magnitudes: &[f64]) -> Result<Prediction> {
         .collect();
     Ok(Prediction {
         precision_bits,
-        cost: sim.cost(),
+        steps: sim
+            .steps()
+            .iter()
+            .map(|step| step.precision_bits(slots))
+            .collect(),
+        work: plan_costs(plan, &Machine::default(), 1)?.work,
     })
 }

@@ -1,4 +1,4 @@
-//! The dry run: levels, scales, expected noise and work of every step, without a ciphertext.
+//! The dry run: levels, scales and expected noise of every step, without a ciphertext.
 //!
 //! Noise is a variance per slot, E|error|^2, in the units of the message, under the usual heuristics: coefficients of
 //! errors are independent, so a polynomial error of variance s^2 per coefficient is one of N s^2 / scale^2 per slot
@@ -7,7 +7,7 @@
 //! | step | variance added, per coefficient unless said otherwise |
 //! |---|---|
 //! | fresh, secret key | 3.2^2 + 1/12 (encoding) |
-//! | division by k primes (rescale: 1; end of a key switch: the specials) | k/12 (1 + 2N/3): both parts are rounded |
+//! | division by any number of primes (rescale, end of a key switch) | 1/12 (1 + 2N/3): both parts are rounded, exactly |
 //! | key switch, from the key's noise | Σ_digits N (limbs D^2 / 12) 3.2^2 / P^2, D the digit, P the specials in use |
 //! | a + pattern of period D | 2D of N coefficients are rounded: D/6 in all, so D/6 / scale^2 per slot |
 //! | Σ w_i a_i | per slot: Σ mean\|w_i\|^2 var(a_i) + D/6 / plain_scale^2 Σ mean\|a_i\|^2 |
@@ -19,11 +19,11 @@
 
 use super::{Backend, SumRow};
 use crate::ckks::Pattern;
-use crate::ckks::bootstrap::{noise, structure::Map};
+use crate::ckks::bootstrap::noise;
+use crate::cost::KeyLevels;
 use crate::graph::{Op, Plan, PlannedBootstrap, Step};
-use crate::rlwe::key_switch_key::serving_gadget;
 use crate::rlwe::params::ERROR_STD_DEV;
-use crate::rlwe::{EvaluationKeyConfig, KeyPurpose, KeyUses, Params};
+use crate::rlwe::{KeyPurpose, Params};
 use crate::{Error, Result};
 
 /// What is known of a ciphertext without having it.
@@ -49,36 +49,14 @@ impl SimValue {
     }
 }
 
-/// Work of a run, from the formulas of the operations.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cost {
-    /// Number-theoretic transforms of one limb, either direction.
-    pub transforms: u64,
-    /// Multiply-adds of one word.
-    pub products: u64,
-    /// Bytes of ciphertexts and keys read and written by the inner loops.
-    pub bytes: u64,
-}
-
-impl Cost {
-    /// Microseconds, from those of one transform and of 2^20 products or bytes, whichever takes longer.
-    pub fn predict_us(&self, transform_us: f64, mega_products_us: f64, megabyte_us: f64) -> f64 {
-        let mega = f64::from(1 << 20);
-        let products = self.products as f64 / mega * mega_products_us;
-        self.transforms as f64 * transform_us + products.max(self.bytes as f64 / mega * megabyte_us)
-    }
-}
-
 /// Runs a plan on [`SimValue`]s.
 #[derive(Debug, Clone)]
 pub struct Sim {
     params: Params,
     magnitudes: Vec<f64>,
-    keys: EvaluationKeyConfig,
-    uses: KeyUses,
+    keys: KeyLevels,
     bootstrap: Option<PlannedBootstrap>,
-    done: usize,
-    cost: Cost,
+    done: Vec<SimValue>,
 }
 
 impl Sim {
@@ -88,11 +66,9 @@ impl Sim {
         Sim {
             params: plan.params.clone(),
             magnitudes: magnitudes.to_vec(),
-            keys: plan.keys(),
-            uses: plan.key_uses(),
+            keys: KeyLevels::of(plan),
             bootstrap: plan.bootstrap.clone(),
-            done: 0,
-            cost: Cost::default(),
+            done: Vec::new(),
         }
     }
 
@@ -108,9 +84,10 @@ impl Sim {
         }
     }
 
-    /// Work of the steps run so far.
-    pub fn cost(&self) -> Cost {
-        self.cost
+    /// What came of the steps run so far, in their order.
+    #[must_use]
+    pub fn steps(&self) -> &[SimValue] {
+        &self.done
     }
 
     fn degree(&self) -> f64 {
@@ -122,18 +99,19 @@ impl Sim {
         self.degree() * per_coefficient / (scale * scale)
     }
 
-    /// Variance per coefficient of a division by `primes` primes of two parts, or of three before a relinearisation.
-    fn division(&self, primes: usize, parts: usize) -> f64 {
+    /// Variance per coefficient of a division of two parts, or of three before a relinearisation.
+    fn division(&self, parts: usize) -> f64 {
         let secret = 2.0 / 3.0 * self.degree();
         // E|s^2|^2 per coefficient is N (2/3)^2, so the third part counts N^2 (2/3)^2.
         let third = if parts > 2 { secret * secret } else { 0.0 };
-        primes as f64 / 12.0 * (1.0 + secret + third)
+        (1.0 + secret + third) / 12.0
     }
 
     /// Holds the level and the scale against the plan and fills in the magnitude.
     fn keep(&mut self, value: SimValue, step: &Step) -> Result<SimValue> {
-        let power = self.magnitudes.get(self.done).map_or(1.0, |rms| rms * rms);
-        self.done += 1;
+        let power = self.magnitudes.get(self.done.len()).map_or(1.0, |rms| rms * rms);
+        let value = SimValue { power, ..value };
+        self.done.push(value);
         if value.level != step.level {
             return Err(Error::Level {
                 op: step.op.name(),
@@ -142,7 +120,7 @@ impl Sim {
             });
         }
         if (value.scale / step.scale - 1.0).abs() < 1e-9 {
-            return Ok(SimValue { power, ..value });
+            return Ok(value);
         }
         Err(Error::Scale {
             op: step.op.name(),
@@ -169,68 +147,22 @@ impl Sim {
         })
     }
 
-    /// Reads and writes of whole limbs, and products on them.
-    fn count(&mut self, transforms: usize, limb_products: usize, limbs_moved: usize) {
-        let n = self.params.degree() as u64;
-        self.cost.transforms += transforms as u64;
-        self.cost.products += limb_products as u64 * n;
-        self.cost.bytes += 8 * limbs_moved as u64 * n;
+    /// Variance per coefficient of the noise of a key, before the division that ends the switch.
+    fn key_noise(&self, purpose: KeyPurpose, level: usize) -> Result<f64> {
+        let gadget = self.keys.gadget(purpose, level)?;
+        let specials = self.params.special_moduli().take(gadget.specials);
+        let log_p: f64 = specials.map(crate::arith::Modulus::log2).sum();
+        let digits = (0..gadget.digits_at(level)).map(|digit| {
+            let range = gadget.digit_range(digit, level);
+            let primes = self.params.moduli().skip(range.start).take(range.len());
+            let log_digit: f64 = primes.map(crate::arith::Modulus::log2).sum();
+            range.len() as f64 / 12.0 * (2.0 * (log_digit - log_p)).exp2()
+        });
+        Ok(self.degree() * ERROR_STD_DEV * ERROR_STD_DEV * digits.sum::<f64>())
     }
 
-    /// Noise of one key switch; counts the work, without the decomposition if it is shared.
-    fn key_switch(&mut self, a: &SimValue, purpose: KeyPurpose, shared: bool) -> Result<SimValue> {
-        let key_level = match purpose {
-            KeyPurpose::Relin => self.keys.relin,
-            KeyPurpose::Galois(element) => self.keys.galois.get(&element).copied(),
-            KeyPurpose::Encapsulate | KeyPurpose::Raise(_) => None,
-        };
-        let Some(key_level) = key_level.filter(|level| *level >= a.level) else {
-            return Err(Error::MissingKey {
-                op: "key switch",
-                key: purpose.describe(&self.params),
-                level: a.level,
-                found: "the plan has none".to_owned(),
-            });
-        };
-        let gadget = match self.uses.get(&purpose) {
-            Some(uses) => serving_gadget(&self.params, key_level, uses, a.level)?,
-            None => self.params.gadget(key_level)?.clone(),
-        };
-        let (limbs, specials) = (a.level + 1, gadget.specials);
-        let digits = gadget.digits_at(a.level);
-        if !shared {
-            let extended: usize = (0..digits)
-                .map(|digit| limbs + specials - gadget.digit_range(digit, a.level).len())
-                .sum();
-            self.count(limbs + extended, limbs * extended, limbs + extended);
-        }
-        // Inner product with the key, then both parts from QP back to Q.
-        let wide = limbs + specials;
-        self.count(
-            2 * wide,
-            2 * digits * wide + 2 * specials * limbs,
-            3 * digits * wide + 2 * wide + 2 * limbs,
-        );
-        let sigma = ERROR_STD_DEV * ERROR_STD_DEV;
-        let mut noise = self.division(specials, 2);
-        for digit in 0..digits {
-            let range = gadget.digit_range(digit, a.level);
-            let size = range.len();
-            let log_digit: f64 = self
-                .params
-                .moduli()
-                .skip(range.start)
-                .take(size)
-                .map(crate::arith::Modulus::log2)
-                .sum();
-            let log_p: f64 = self
-                .params
-                .special_moduli()
-                .take(specials)
-                .map(crate::arith::Modulus::log2)
-                .sum();
-            noise += self.degree() * size as f64 / 12.0 * sigma * (2.0 * (log_digit - log_p)).exp2();
-        }
+    fn key_switch(&self, a: &SimValue, purpose: KeyPurpose) -> Result<SimValue> {
+        let noise = self.key_noise(purpose, a.level)? + self.division(2);
         Ok(SimValue {
             parts: 2,
             variance: a.variance + self.per_slot(noise, a.scale),
@@ -238,94 +170,8 @@ impl Sim {
         })
     }
 
-    /// The work of one linear map: a decomposition, baby steps, weights, giant steps, one division.
-    fn count_map(&mut self, map: &Map) -> Result<()> {
-        let gadget = self.params.gadget(map.key_level)?.clone();
-        let (limbs, specials) = (map.level + 1, gadget.specials);
-        let wide = limbs + specials;
-        let (baby, giant) = (map.steps.baby, map.steps.giant);
-        let digits = gadget.digits_at(map.level);
-        let extended = digits * wide - limbs;
-        let mut decompositions = giant - 1;
-        let mut inner = digits * (giant - 1);
-        if map.raised {
-            inner += baby;
-        } else {
-            decompositions += 1;
-            inner += digits * baby;
-        }
-        self.count(
-            decompositions * (limbs + extended),
-            decompositions * limbs * extended,
-            decompositions * (limbs + extended),
-        );
-        // A digit and both halves of the key.
-        self.count(0, 2 * inner * wide, 3 * inner * wide);
-        // Weights that are constant on runs are few.
-        let full = usize::from(self.params.degree() < 16 * map.period);
-        self.count(
-            0,
-            2 * baby * giant * wide,
-            (full * baby * giant + 2 * giant) * wide,
-        );
-        // Giant steps divide one part by the special primes, the end both by the last prime as well.
-        self.count(
-            (giant - 1) * wide + 2 * wide,
-            (giant - 1) * specials * limbs + 2 * (specials + 1) * (limbs - 1),
-            (giant - 1) * (wide + limbs) + 2 * (wide + limbs),
-        );
-        Ok(())
-    }
-
-    /// The work of one bootstrap of all slots.
-    fn count_bootstrap(&mut self, planned: &PlannedBootstrap) -> Result<()> {
-        let literal = &planned.literal;
-        for map in literal.maps(&self.params) {
-            self.count_map(&map)?;
-        }
-        // Both parts of the raised ciphertext in all primes.
-        let (top, specials) = (
-            self.params.max_level(),
-            self.params.gadget(self.params.max_level())?.specials,
-        );
-        let raised = 2 * (top + 1) + specials;
-        self.count(raised, raised, raised);
-        let mut level = top - literal.coeffs_to_slots.len();
-        let value = |level: usize, parts: usize| SimValue {
-            level,
-            scale: 1.0,
-            parts,
-            variance: 0.0,
-            power: 1.0,
-        };
-        let conjugate = KeyPurpose::Galois(self.params.galois_element_conjugate());
-        self.key_switch(&value(level, 2), conjugate, false)?;
-        // EvalMod twice: products with relinearisation and rescale at each level, then rescales alone. The cosine has
-        // t^2; T_2; T_3, T_4 and one inner product; T_8 and the next; the last two share what follows them.
-        let cosine = [(1, 0), (1, 1), (3, 0), (2, 1), (1, 0)];
-        let doublings = vec![(1, 0); literal.eval_mod_depth().saturating_sub(cosine.len())];
-        for (products, rescales) in cosine.into_iter().chain(doublings) {
-            for _ in 0..2 * products {
-                self.count(0, 4 * (level + 1), 5 * (level + 1));
-                self.key_switch(&value(level, 3), KeyPurpose::Relin, false)?;
-            }
-            for _ in 0..2 * (products + rescales) {
-                self.divide(&value(level, 2), 1.0);
-                // The constants and weights that follow.
-                self.count(0, 2 * level, 4 * level);
-            }
-            level = level.saturating_sub(1);
-        }
-        Ok(())
-    }
-
-    fn divide(&mut self, a: &SimValue, scale: f64) -> SimValue {
-        self.count(
-            a.parts * (a.level + 1),
-            a.parts * 2 * a.level,
-            a.parts * (2 * a.level + 1),
-        );
-        let added = self.per_slot(self.division(1, a.parts), scale);
+    fn divide(&self, a: &SimValue, scale: f64) -> SimValue {
+        let added = self.per_slot(self.division(a.parts), scale);
         SimValue {
             level: a.level.saturating_sub(1),
             scale,
@@ -359,8 +205,6 @@ impl Backend for Sim {
 
     fn add(&mut self, a: &SimValue, b: &SimValue, step: &Step) -> Result<SimValue> {
         Self::same("add", a, b)?;
-        let limbs = a.parts.max(b.parts) * (a.level + 1);
-        self.count(0, 0, 3 * limbs);
         // The same value twice is an error twice as large, not two errors.
         let doubled = matches!(step.op, Op::Add(x, y) if x == y);
         let variance = if doubled {
@@ -381,7 +225,6 @@ impl Backend for Sim {
     fn sub(&mut self, a: &SimValue, b: &SimValue, step: &Step) -> Result<SimValue> {
         Self::same("sub", a, b)?;
         let parts = a.parts.max(b.parts);
-        self.count(0, 0, 3 * parts * (a.level + 1));
         self.keep(
             SimValue {
                 parts,
@@ -393,17 +236,14 @@ impl Backend for Sim {
     }
 
     fn negate(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
-        self.count(0, a.parts * (a.level + 1), 2 * a.parts * (a.level + 1));
         self.keep(*a, step)
     }
 
     fn mul_i(&mut self, a: &SimValue, _: u32, step: &Step) -> Result<SimValue> {
-        self.count(0, a.parts * (a.level + 1), 2 * a.parts * (a.level + 1));
         self.keep(*a, step)
     }
 
     fn add_plain(&mut self, a: &SimValue, pattern: &Pattern, step: &Step) -> Result<SimValue> {
-        self.count(0, 0, 2 * a.parts * (a.level + 1));
         let added = pattern.period() as f64 / 6.0 / (a.scale * a.scale);
         self.keep(
             SimValue {
@@ -432,19 +272,15 @@ impl Backend for Sim {
                 });
             }
         }
-        let limbs = 2 * (first.level + 1);
-        self.count(0, 0, limbs * inputs.len());
         let mut sums = Vec::with_capacity(rows.len());
         for row in rows {
             let mut variance = 0.0;
             for (input, weight) in inputs.iter().zip(&row.weights) {
                 let Some(weight) = weight else { continue };
-                self.count(0, limbs, 0);
                 let plain_scale = row.step.plain_scale;
                 let rounding = weight.period() as f64 / 6.0 / (plain_scale * plain_scale);
                 variance += mean_power(weight) * input.variance + rounding * input.power;
             }
-            self.count(0, 0, limbs);
             let scale = first.scale * row.step.plain_scale;
             sums.push(self.keep(
                 SimValue {
@@ -468,17 +304,16 @@ impl Backend for Sim {
             for (i, (input, part)) in inputs.iter().zip(map.parts()).enumerate() {
                 Self::same("linear map", inputs.first().unwrap_or(input), input)?;
                 (scale, level) = (input.scale, input.level);
-                let mut turned = **input;
-                for b in map.babies(i) {
-                    if b > 0 {
-                        let key = KeyPurpose::Galois(self.params.galois_element(b as i64));
-                        turned = self.key_switch(input, key, i > 0)?;
-                    }
+                // Baby steps are divided once they are summed.
+                let mut noise: f64 = 0.0;
+                for b in map.babies(i).into_iter().filter(|b| *b > 0) {
+                    let key = KeyPurpose::Galois(self.params.galois_element(b as i64));
+                    noise = noise.max(self.key_noise(key, level)?);
                 }
+                let turned = input.variance + self.per_slot(noise, input.scale);
                 let rounding = map.period() as f64 / 6.0 / (step.plain_scale * step.plain_scale);
                 for pattern in part.values() {
-                    self.count(0, 2 * (level + 1), 0);
-                    variance += mean_power(pattern) * turned.variance + rounding * input.power;
+                    variance += mean_power(pattern) * turned + rounding * input.power;
                 }
             }
             let mut value = SimValue {
@@ -492,7 +327,7 @@ impl Backend for Sim {
             for giant in (first..0).chain(1..=last) {
                 let k = giant.signum() * map.baby_steps() as i64;
                 let key = KeyPurpose::Galois(self.params.galois_element(k));
-                value = self.key_switch(&value, key, false)?;
+                value = self.key_switch(&value, key)?;
             }
             let scale = value.scale / self.last_prime(level)?;
             let value = self.divide(&value, scale);
@@ -510,7 +345,6 @@ impl Backend for Sim {
                 found: a.parts.max(b.parts),
             });
         }
-        self.count(0, 4 * (a.level + 1), 7 * (a.level + 1));
         let variance = a.power * b.variance + b.power * a.variance + a.variance * b.variance;
         self.keep(
             SimValue {
@@ -531,7 +365,6 @@ impl Backend for Sim {
                 found: a.parts,
             });
         }
-        self.count(0, 4 * (a.level + 1), 5 * (a.level + 1));
         let variance = 4.0 * a.power * a.variance + a.variance * a.variance;
         self.keep(
             SimValue {
@@ -546,24 +379,21 @@ impl Backend for Sim {
 
     fn rotate(&mut self, a: &SimValue, steps: &[Step]) -> Result<Vec<SimValue>> {
         let mut turned = Vec::with_capacity(steps.len());
-        for (index, step) in steps.iter().enumerate() {
+        for step in steps {
             let k = match step.op {
                 Op::Rotate(_, k) => k,
                 _ => 0,
             };
             let key = KeyPurpose::Galois(self.params.galois_element(k));
-            let value = self.key_switch(a, key, index > 0)?;
+            let value = self.key_switch(a, key)?;
             turned.push(self.keep(value, step)?);
         }
         Ok(turned)
     }
 
     fn conjugate(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
-        let value = self.key_switch(
-            a,
-            KeyPurpose::Galois(self.params.galois_element_conjugate()),
-            false,
-        )?;
+        let key = KeyPurpose::Galois(self.params.galois_element_conjugate());
+        let value = self.key_switch(a, key)?;
         self.keep(value, step)
     }
 
@@ -585,13 +415,12 @@ impl Backend for Sim {
             variance: a.variance + noise::variance(&planned.literal, &self.params, a.power)?,
             ..*a
         };
-        self.count_bootstrap(&planned)?;
         self.bootstrap = Some(planned);
         self.keep(value, step)
     }
 
     fn relinearize(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
-        let value = self.key_switch(a, KeyPurpose::Relin, false)?;
+        let value = self.key_switch(a, KeyPurpose::Relin)?;
         self.keep(value, step)
     }
 
@@ -602,7 +431,6 @@ impl Backend for Sim {
     }
 
     fn drop_level(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
-        self.count(0, 0, 2 * a.parts * (step.level + 1));
         self.keep(
             SimValue {
                 level: step.level,
@@ -615,7 +443,6 @@ impl Backend for Sim {
     fn align(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
         let above = step.level + 1;
         let scale = a.scale * step.plain_scale / self.last_prime(above)?;
-        self.count(0, a.parts * (above + 1), 4 * a.parts * (above + 1));
         let rounding = a.power / (12.0 * step.plain_scale * step.plain_scale);
         let value = self.divide(
             &SimValue {

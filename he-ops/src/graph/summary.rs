@@ -185,26 +185,35 @@ fn part_bits(plan: &Plan, level: usize) -> u64 {
     per_slot * plan.params.degree() as u64
 }
 
+impl Plan {
+    /// Ciphertext parts of the result of every step: three after a product until it is relinearised.
+    #[must_use]
+    pub fn parts(&self) -> Vec<usize> {
+        let mut parts: Vec<usize> = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            let args = step.op.args();
+            let own = match &step.op {
+                Op::Mul(..) => 3,
+                Op::Relinearize(_) => 2,
+                _ => {
+                    let known = args.iter().filter_map(|arg| parts.get(arg.index()));
+                    known.copied().max().unwrap_or(2)
+                }
+            };
+            parts.push(own);
+        }
+        parts
+    }
+}
+
 /// Largest sum of the sizes of live ciphertexts, with 8 bytes a residue.
 fn peak_bytes(plan: &Plan) -> u64 {
-    let mut parts: Vec<u64> = Vec::with_capacity(plan.steps.len());
+    let parts = plan.parts();
     let (mut live, mut peak) = (0_u64, 0_u64);
     let size =
-        |step: &super::Step, parts: u64| 8 * parts * (step.level as u64 + 1) * plan.params.degree() as u64;
-    for step in &plan.steps {
-        let own = match &step.op {
-            Op::Mul(..) => 3,
-            Op::Relinearize(_) => 2,
-            op => op
-                .args()
-                .iter()
-                .filter_map(|arg| parts.get(arg.index()))
-                .copied()
-                .max()
-                .unwrap_or(2),
-        };
-        parts.push(own);
-        live += size(step, own);
+        |step: &super::Step, parts: usize| 8 * (parts * (step.level + 1) * plan.params.degree()) as u64;
+    for (step, own) in plan.steps.iter().zip(&parts) {
+        live += size(step, *own);
         peak = peak.max(live);
         for freed in &step.frees {
             if let (Some(made), Some(parts)) = (plan.steps.get(freed.index()), parts.get(freed.index())) {

@@ -11,7 +11,8 @@ use he_ops::circuits::{
     twice_real_part,
 };
 use he_ops::ckks::{Bootstrapper, Ciphertext, Decryptor, Encoder, Encryptor, Evaluator, Pattern};
-use he_ops::exec::{Backend, Ckks, Cost, Outputs, Plain, predict, run};
+use he_ops::cost::Work;
+use he_ops::exec::{Backend, Ckks, Outputs, Plain, predict, run};
 use he_ops::graph::{Graph, Plan};
 use he_ops::rlwe::{EvaluationKeys, KeyGenerator, Params, ParamsLiteral, SecretKey};
 use he_ops::trace::{LatencyReport, Tracer};
@@ -82,7 +83,7 @@ pub fn run_plain(plan: &Plan, inputs: &[(&str, Vec<Complex64>)]) -> BTreeMap<Str
 }
 
 /// Bits that the noise model predicts for the first output, and the work that it counts.
-pub fn predicted(plan: &Plan, inputs: &[(&str, Vec<Complex64>)]) -> (f64, Cost) {
+pub fn predicted(plan: &Plan, inputs: &[(&str, Vec<Complex64>)]) -> (f64, Work) {
     let mut plain = Plain::new(plan.params.slots());
     let given = inputs
         .iter()
@@ -90,7 +91,7 @@ pub fn predicted(plan: &Plan, inputs: &[(&str, Vec<Complex64>)]) -> (f64, Cost) 
         .collect();
     run_on(plan, &mut plain, given).unwrap();
     let prediction = predict(plan, plain.magnitudes()).unwrap();
-    (prediction.precision_bits[&plan.outputs[0].name], prediction.cost)
+    (prediction.precision_bits[&plan.outputs[0].name], prediction.work)
 }
 
 /// A client and its keys for one plan.

@@ -27,7 +27,7 @@ pub(crate) struct Map {
 }
 
 /// Rotations of the raised ciphertext that sum it over the slots that repeat, then rotations that double that sum.
-pub(super) fn trace(params: &Params, slots: usize) -> (Vec<i64>, Vec<i64>) {
+pub(crate) fn trace(params: &Params, slots: usize) -> (Vec<i64>, Vec<i64>) {
     let n = slots as i64;
     let count = params.slots() as i64 / n;
     let raised = count.min(MAX_RAISED_TRACE as i64);

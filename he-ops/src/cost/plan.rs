@@ -1,0 +1,210 @@
+//! Time, memory and keys of a whole plan.
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::{Kind, Machine};
+use super::steps::{Counts, KeyLevels, group_cost};
+use super::work::{Counter, Work};
+use crate::Result;
+use crate::graph::{Plan, Step};
+use crate::rlwe::EvaluationKeys;
+
+/// One step: steps of one group share its time and its work equally, as the tracer has it; its counts are with the first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepCost {
+    /// Kind of the operation.
+    pub kind: Kind,
+    /// Microseconds.
+    pub us: f64,
+    /// What the step counts as.
+    pub counts: Counts,
+}
+
+/// Steps of one layer and category.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LabelCost {
+    /// Layer, e.g. `layer0.attention`; `all` for a sum over layers.
+    pub layer: String,
+    /// Category of work, e.g. `power softmax`.
+    pub op: String,
+    /// Steps.
+    pub steps: usize,
+    /// What they count as.
+    pub counts: Counts,
+    /// Milliseconds.
+    pub ms: f64,
+    /// Part of the whole, 0 to 1.
+    pub share: f64,
+}
+
+impl LabelCost {
+    fn absorb(&mut self, other: &LabelCost) {
+        self.steps += other.steps;
+        self.counts += other.counts;
+        self.ms += other.ms;
+        self.share += other.share;
+    }
+}
+
+/// Bytes in memory while a plan runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Ciphertexts alive and what an operation needs besides, where both together are most.
+    pub ciphertexts: u64,
+    /// Expanded evaluation keys, with their copies for lower levels.
+    pub keys: u64,
+    /// Prepared matrices of the bootstrap.
+    pub matrices: u64,
+}
+
+impl Memory {
+    /// All of it. The program itself, the plan and its weights come on top.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.ciphertexts + self.keys + self.matrices
+    }
+}
+
+/// What a plan will cost on a machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanCosts {
+    /// Threads that it may use.
+    pub threads: usize,
+    /// Every step of the plan.
+    pub steps: Vec<StepCost>,
+    /// Per layer and category, in order of first execution.
+    pub rows: Vec<LabelCost>,
+    /// Per kind of operation, in the order of [`Kind::ALL`]; kinds that do not occur are left out.
+    pub kinds: Vec<(Kind, Work, f64)>,
+    /// What all steps count as.
+    pub counts: Counts,
+    /// Work of all steps.
+    pub work: Work,
+    /// Milliseconds.
+    pub total_ms: f64,
+    /// Bytes in memory.
+    pub memory: Memory,
+    /// Bytes of the keys on the wire.
+    pub key_bytes: u64,
+}
+
+impl PlanCosts {
+    /// The rows summed over layers, one per category.
+    #[must_use]
+    pub fn by_category(&self) -> Vec<LabelCost> {
+        let mut rows: Vec<LabelCost> = Vec::new();
+        for own in &self.rows {
+            match rows.iter_mut().find(|row| row.op == own.op) {
+                Some(row) => row.absorb(own),
+                None => rows.push(LabelCost {
+                    layer: "all".to_owned(),
+                    ..own.clone()
+                }),
+            }
+        }
+        rows
+    }
+}
+
+/// Steps of a plan in the portions in which they are executed: groups, or steps on their own.
+pub(crate) fn portions(steps: &[Step]) -> Vec<&[Step]> {
+    let same = |a: &Step, b: &Step| a.group.is_some() && a.group == b.group;
+    steps.chunk_by(same).collect()
+}
+
+/// Time, memory and keys of a plan on a machine with this many threads.
+///
+/// # Errors
+/// None for a plan made by the compiler.
+pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<PlanCosts> {
+    let keys = KeyLevels::of(plan);
+    let counter = Counter::new(&plan.params);
+    let parts = plan.parts();
+    let size = |step: &Step, parts: usize| 8 * (parts * (step.level + 1) * plan.params.degree()) as u64;
+    let mut steps = Vec::with_capacity(plan.steps.len());
+    let mut rows: Vec<LabelCost> = Vec::new();
+    let mut kinds = Kind::ALL.map(|kind| (kind, Work::default(), 0.0));
+    let (mut live, mut peak) = (0_u64, 0_u64);
+    for group in portions(&plan.steps) {
+        let members: Vec<&Step> = group.iter().collect();
+        let operand = group.first().and_then(|step| step.op.args().first().copied());
+        let operand = operand.and_then(|id| parts.get(id.index())).copied().unwrap_or(2);
+        let cost = group_cost(&keys, &members, operand)?;
+        let us = machine.predict_us(cost.kind, &cost.work, threads);
+        if let Some((_, work, total)) = kinds.iter_mut().find(|(kind, ..)| *kind == cost.kind) {
+            *work += cost.work;
+            *total += us / 1e3;
+        }
+        let made: u64 = group
+            .iter()
+            .enumerate()
+            .map(|(i, step)| size(step, parts.get(steps.len() + i).copied().unwrap_or(2)))
+            .sum();
+        live += made;
+        peak = peak.max(live + cost.scratch_bytes);
+        for freed in group.iter().flat_map(|step| &step.frees) {
+            if let (Some(step), Some(parts)) = (plan.steps.get(freed.index()), parts.get(freed.index())) {
+                live = live.saturating_sub(size(step, *parts));
+            }
+        }
+        for (i, step) in group.iter().enumerate() {
+            let own = StepCost {
+                kind: cost.kind,
+                us: us / group.len() as f64,
+                counts: if i == 0 { cost.counts } else { Counts::default() },
+            };
+            note(&mut rows, step, &own);
+            steps.push(own);
+        }
+    }
+    let total_ms: f64 = rows.iter().map(|row| row.ms).sum();
+    for row in &mut rows {
+        row.share = row.ms / total_ms.max(f64::MIN_POSITIVE);
+    }
+    let mut counts = Counts::default();
+    rows.iter().for_each(|row| counts += row.counts);
+    let config = plan.keys();
+    let matrices = match &plan.bootstrap {
+        Some(planned) => counter.bootstrap_bytes(&planned.literal)?,
+        None => 0,
+    };
+    Ok(PlanCosts {
+        threads,
+        steps,
+        counts,
+        work: kinds.iter().map(|(_, work, _)| *work).sum(),
+        kinds: kinds.into_iter().filter(|(_, _, ms)| *ms > 0.0).collect(),
+        rows,
+        total_ms,
+        memory: Memory {
+            ciphertexts: peak,
+            keys: EvaluationKeys::expected_memory_bytes(&plan.params, &config, &plan.key_uses())? as u64,
+            matrices,
+        },
+        key_bytes: plan.key_bytes()?,
+    })
+}
+
+fn note(rows: &mut Vec<LabelCost>, step: &Step, cost: &StepCost) {
+    let label = &step.label;
+    // Labels come in runs: the last row is the likely one.
+    let known = rows
+        .iter()
+        .rposition(|row| row.layer == label.layer && row.op == label.op);
+    let at = known.unwrap_or_else(|| {
+        rows.push(LabelCost {
+            layer: label.layer.clone(),
+            op: label.op.clone(),
+            steps: 0,
+            counts: Counts::default(),
+            ms: 0.0,
+            share: 0.0,
+        });
+        rows.len() - 1
+    });
+    if let Some(row) = rows.get_mut(at) {
+        row.steps += 1;
+        row.counts += cost.counts;
+        row.ms += cost.us / 1e3;
+    }
+}

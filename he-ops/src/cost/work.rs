@@ -1,0 +1,427 @@
+//! What the operations of the engine do, counted: the one place that knows.
+//!
+//! Counts are of what the code executes, in units whose time a machine file knows: butterflies of transforms, products
+//! of words, bytes that are too many for a cache, scalar steps of encoding. A limb is N words; l + 1 limbs at level l,
+//! k special primes, w = l + 1 + k, d digits.
+
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Mul};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::ckks::BootstrapLiteral;
+use crate::ckks::bootstrap::structure::{Map, trace};
+use crate::rlwe::{Gadget, KeyPurpose, Params};
+
+/// Runs of fewer words than this are written out in full where weights are prepared.
+const MIN_RUN: usize = 8;
+/// Scalar steps of an encoded word besides its butterflies: its reduction, its Montgomery form, its way to its place.
+const STEPS_PER_WORD: usize = 4;
+
+/// Work of an operation or of many, from the formulas of the operations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Number-theoretic transforms of one limb, either direction.
+    pub transforms: u64,
+    /// Their butterflies: N/2 log2 N each.
+    pub butterflies: u64,
+    /// Multiply-adds of one word.
+    pub products: u64,
+    /// Bytes of ciphertexts and keys read and written by the inner loops.
+    pub bytes: u64,
+    /// Steps of encoding weights, one word at a time.
+    pub scalars: u64,
+}
+
+impl Add for Work {
+    type Output = Work;
+
+    fn add(mut self, other: Work) -> Work {
+        self += other;
+        self
+    }
+}
+
+impl AddAssign for Work {
+    fn add_assign(&mut self, other: Work) {
+        self.transforms += other.transforms;
+        self.butterflies += other.butterflies;
+        self.products += other.products;
+        self.bytes += other.bytes;
+        self.scalars += other.scalars;
+    }
+}
+
+impl Mul<usize> for Work {
+    type Output = Work;
+
+    fn mul(self, times: usize) -> Work {
+        let times = times as u64;
+        Work {
+            transforms: self.transforms * times,
+            butterflies: self.butterflies * times,
+            products: self.products * times,
+            bytes: self.bytes * times,
+            scalars: self.scalars * times,
+        }
+    }
+}
+
+impl Sum for Work {
+    fn sum<I: Iterator<Item = Work>>(iter: I) -> Work {
+        iter.fold(Work::default(), Add::add)
+    }
+}
+
+/// Counts the work of operations on ciphertexts of one parameter set. Levels are those of the operands.
+#[derive(Debug, Clone, Copy)]
+pub struct Counter<'a> {
+    params: &'a Params,
+}
+
+/// Shape of the weighted sums of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SumShape {
+    /// Distinct inputs.
+    pub inputs: usize,
+    /// Sums.
+    pub rows: usize,
+    /// Weights that are there.
+    pub weights: usize,
+    /// Largest period of a weight.
+    pub period: usize,
+}
+
+/// Shape of the linear maps of a group: of all of them together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MapShape {
+    /// Inputs that are rotated or read.
+    pub inputs: usize,
+    /// Rotations of the inputs, shared by the maps.
+    pub babies: usize,
+    /// Giant steps of all maps.
+    pub giants: usize,
+    /// Sums that giant steps add up, of all maps.
+    pub sums: usize,
+    /// Maps.
+    pub outputs: usize,
+    /// Diagonals of all maps.
+    pub diagonals: usize,
+    /// Largest period of a diagonal.
+    pub period: usize,
+}
+
+impl<'a> Counter<'a> {
+    /// For these parameters.
+    #[must_use]
+    pub fn new(params: &'a Params) -> Self {
+        Counter { params }
+    }
+
+    /// Whole limbs: transforms, products of words, reads and writes.
+    fn limbs(&self, transforms: usize, products: usize, moved: usize) -> Work {
+        let n = self.params.degree() as u64;
+        Work {
+            transforms: transforms as u64,
+            butterflies: transforms as u64 * n / 2 * u64::from(self.params.log_n()),
+            products: products as u64 * n,
+            bytes: 8 * moved as u64 * n,
+            scalars: 0,
+        }
+    }
+
+    /// Encoding `count` weights of a period modulo `primes` primes, in the subring of the period.
+    fn encode(&self, count: usize, period: usize, primes: usize) -> Work {
+        let log = |words: usize| words.max(2).ilog2() as usize;
+        let values = 2 * period;
+        let steps = period * log(period) * 4 + primes * values * (log(values) / 2 + STEPS_PER_WORD);
+        Work {
+            scalars: (count * steps) as u64,
+            ..Work::default()
+        }
+    }
+
+    /// One part into digits over QP: l + 1 inverse transforms, d w - (l + 1) transforms.
+    #[must_use]
+    pub fn decompose(&self, gadget: &Gadget, level: usize) -> Work {
+        let (limbs, wide) = (level + 1, level + 1 + gadget.specials);
+        let sizes = || (0..gadget.digits_at(level)).map(|digit| gadget.digit_range(digit, level).len());
+        let extended: usize = sizes().map(|size| wide - size).sum();
+        let converted: usize = sizes().map(|size| size * (wide - size)).sum();
+        self.limbs(limbs + extended, limbs + converted, limbs)
+    }
+
+    /// Digits times both halves of a key of `digits` digits: 2 d w products.
+    fn inner_product(&self, digits: usize, wide: usize) -> Work {
+        self.limbs(0, 2 * digits * wide, 2 * digits * wide)
+    }
+
+    /// Division of `parts` parts by `drop` primes, `keep` are left: a transform for each of them.
+    fn divide(&self, drop: usize, keep: usize, parts: usize) -> Work {
+        let products = drop * keep + drop + 2 * keep;
+        self.limbs(drop + keep, products, drop + 2 * keep) * parts
+    }
+
+    /// What a key switch does after the decomposition: what each of several hoisted rotations costs.
+    #[must_use]
+    pub fn switch(&self, gadget: &Gadget, level: usize) -> Work {
+        let (limbs, wide) = (level + 1, level + 1 + gadget.specials);
+        self.inner_product(gadget.digits_at(level), wide) + self.divide(gadget.specials, limbs, 2)
+    }
+
+    /// Rotation, conjugation or relinearisation on its own.
+    #[must_use]
+    pub fn key_switch(&self, gadget: &Gadget, level: usize) -> Work {
+        self.decompose(gadget, level) + self.switch(gadget, level)
+    }
+
+    /// Relinearisation and rescale in one division.
+    #[must_use]
+    pub fn relinearize_rescale(&self, gadget: &Gadget, level: usize) -> Work {
+        self.decompose(gadget, level)
+            + self.inner_product(gadget.digits_at(level), level + 1 + gadget.specials)
+            + self.divide(gadget.specials + 1, level, 2)
+    }
+
+    /// Division by the last prime.
+    #[must_use]
+    pub fn rescale(&self, level: usize, parts: usize) -> Work {
+        self.divide(1, level, parts)
+    }
+
+    /// Product of two ciphertexts, in three parts.
+    #[must_use]
+    pub fn multiply(&self, level: usize) -> Work {
+        self.limbs(0, 4 * (level + 1), 7 * (level + 1))
+    }
+
+    /// Square of a ciphertext, in three parts.
+    #[must_use]
+    pub fn square(&self, level: usize) -> Work {
+        self.limbs(0, 4 * (level + 1), 5 * (level + 1))
+    }
+
+    /// Sum or difference.
+    #[must_use]
+    pub fn add(&self, level: usize, parts: usize) -> Work {
+        self.limbs(0, 0, 3 * parts * (level + 1))
+    }
+
+    /// Product with a scalar or a power of i.
+    #[must_use]
+    pub fn scale(&self, level: usize, parts: usize) -> Work {
+        let limbs = parts * (level + 1);
+        self.limbs(0, limbs, 2 * limbs)
+    }
+
+    /// A copy on fewer primes.
+    #[must_use]
+    pub fn drop_level(&self) -> Work {
+        Work::default()
+    }
+
+    /// A constant of this period added to one part; the other parts are shared.
+    #[must_use]
+    pub fn add_pattern(&self, level: usize, period: usize) -> Work {
+        self.limbs(0, 0, 3 * (level + 1)) + self.encode(1, period, level + 1)
+    }
+
+    /// To the level and scale of another value, `level` above the result's: a product with a scalar and a rescale.
+    #[must_use]
+    pub fn align(&self, level: usize, parts: usize) -> Work {
+        self.scale(level, parts) + self.rescale(level, parts)
+    }
+
+    /// Weighted sums over common inputs: every row takes all inputs, weights that are not there as zeros.
+    #[must_use]
+    pub fn weighted_sums(&self, level: usize, shape: SumShape) -> Work {
+        let limbs = level + 1;
+        let SumShape { inputs, rows, .. } = shape;
+        let mut work = self.limbs(
+            0,
+            2 * limbs * inputs * rows,
+            2 * limbs * (inputs * rows.div_ceil(4) + rows),
+        );
+        work += self.encode(shape.weights, shape.period, limbs);
+        // Run by run, each with its lists of inputs and of outputs.
+        work.scalars += (2 * limbs * 2 * shape.period * (inputs + 2 * rows)) as u64;
+        work
+    }
+
+    /// Linear maps over common inputs with double hoisting, with keys of one gadget, rescaled: a decomposition for each
+    /// input, an inner product for each baby step, 2 w products for each diagonal, its encoding, a division, a
+    /// decomposition and an inner product for each giant step, one division of each result.
+    #[must_use]
+    pub fn linear_maps(&self, gadget: &Gadget, level: usize, shape: MapShape) -> Work {
+        let (limbs, specials) = (level + 1, gadget.specials);
+        let (wide, digits) = (limbs + specials, gadget.digits_at(level));
+        let decompositions = self.decompose(gadget, level) * shape.inputs;
+        // The body is added times P; both halves are permuted.
+        let baby = self.inner_product(digits, wide) + self.limbs(0, 2 * limbs + 2 * wide, 2 * wide);
+        // Every sum is written once; the baby steps are in the cache.
+        let weights = self.limbs(0, 2 * wide * shape.diagonals, 2 * wide * shape.sums);
+        decompositions
+            + baby * shape.babies
+            + weights
+            + self.encode(shape.diagonals, shape.period, wide)
+            + self.giant_step(gadget, level) * shape.giants
+            + self.divide(specials + 1, level, 2) * shape.outputs
+    }
+
+    /// Bytes that linear maps need besides operands and results: the digits of the inputs, and for every giant step the
+    /// sum of both halves modulo QP.
+    #[must_use]
+    pub fn linear_maps_scratch(&self, gadget: &Gadget, level: usize, shape: MapShape) -> u64 {
+        let wide = level + 1 + gadget.specials;
+        let limbs = shape.inputs * gadget.digits_at(level) * wide + 2 * shape.sums * wide;
+        8 * (limbs * self.params.degree()) as u64
+    }
+
+    /// Division of one part, decomposition, inner product, sums and permutations.
+    fn giant_step(&self, gadget: &Gadget, level: usize) -> Work {
+        let (limbs, wide) = (level + 1, level + 1 + gadget.specials);
+        let digits = gadget.digits_at(level);
+        self.divide(gadget.specials, limbs, 1)
+            + self.decompose(gadget, level)
+            + self.inner_product(digits, wide)
+            // The extended digits go through memory.
+            + self.limbs(0, 4 * wide, (6 + 2 * digits) * wide)
+    }
+
+    /// A map of a bootstrap, its weights prepared.
+    fn prepared_map(&self, map: &Map) -> Result<Work> {
+        let gadget = self.params.gadget(map.key_level)?;
+        let level = map.level;
+        let (limbs, specials) = (level + 1, gadget.specials);
+        let (wide, digits) = (limbs + specials, gadget.digits_at(level));
+        let (baby, giant) = (map.steps.baby, map.steps.giant);
+        let digits = if map.raised { 1 } else { digits };
+        let baby_step = self.inner_product(digits, wide) + self.limbs(0, 2 * limbs + 2 * wide, 2 * wide);
+        let written_out = self.params.degree() < MIN_RUN * 2 * map.period;
+        let columns = baby * giant * wide;
+        let weights = self.limbs(
+            0,
+            2 * columns,
+            2 * giant * wide + if written_out { columns } else { 0 },
+        );
+        let start = if map.raised {
+            Work::default()
+        } else {
+            self.decompose(gadget, level)
+        };
+        Ok(start
+            + baby_step * baby
+            + weights
+            + self.giant_step(gadget, level) * (giant - 1)
+            + self.divide(specials + 1, level, 2))
+    }
+
+    /// Bytes of the weights of a map of a bootstrap.
+    fn prepared_bytes(&self, map: &Map) -> Result<u64> {
+        let wide = map.level + 1 + self.params.gadget(map.key_level)?.specials;
+        let natural = self.params.degree() / (2 * map.period);
+        let words = self.params.degree() / if natural < MIN_RUN { 1 } else { natural };
+        Ok(8 * (wide * map.steps.baby * map.steps.giant * words) as u64)
+    }
+
+    /// Bytes of the prepared matrices of a bootstrap.
+    ///
+    /// # Errors
+    /// [`Error::Level`](crate::Error::Level) when it does not fit the parameters.
+    pub fn bootstrap_bytes(&self, literal: &BootstrapLiteral) -> Result<u64> {
+        literal
+            .maps(self.params)
+            .iter()
+            .map(|map| self.prepared_bytes(map))
+            .sum()
+    }
+
+    /// A bootstrap, phase by phase: its maps, the raise (with the trace of a sparse one), the conjugation, EvalMod of one
+    /// ciphertext or of two. `gadget` tells which one the key of a purpose has at a level.
+    ///
+    /// # Errors
+    /// [`Error::Level`](crate::Error::Level) when it does not fit the parameters; whatever `gadget` refuses.
+    pub fn bootstrap(
+        &self,
+        literal: &BootstrapLiteral,
+        gadget: &dyn Fn(KeyPurpose, usize) -> Result<Gadget>,
+    ) -> Result<Work> {
+        let params = self.params;
+        let mut work = Work::default();
+        for map in literal.maps(params) {
+            work += self.prepared_map(&map)?;
+        }
+        let top = params.max_level();
+        let specials = params.gadget(top)?.specials;
+        let wide = top + 1 + specials;
+        // To the ephemeral secret at level 0, then both parts in all primes.
+        work += self.limbs(2 * wide, 2 * wide, 2 * wide);
+        let slots = 1usize << literal.log_slots;
+        let full = slots == params.slots();
+        if !full {
+            let (raised, doublings) = trace(params, slots);
+            let turn = self.inner_product(1, wide) + self.limbs(0, 2 * (top + 1) + 2 * wide, 6 * wide);
+            work += turn * raised.len() + self.divide(specials, top + 1, 2);
+            for k in doublings {
+                let key = gadget(KeyPurpose::Galois(params.galois_element(k)), top)?;
+                work += self.key_switch(&key, top) + self.add(top, 2);
+            }
+        }
+        let level = top.saturating_sub(literal.coeffs_to_slots.len());
+        let conjugate = gadget(KeyPurpose::Galois(params.galois_element_conjugate()), level)?;
+        work += self.key_switch(&conjugate, level) + self.add(level, 2);
+        let sine = self.eval_mod(literal, level, gadget)?;
+        let output = level.saturating_sub(literal.eval_mod_depth());
+        if full {
+            work += self.add(level, 2) + self.scale(level, 2) + sine * 2;
+            work += self.scale(output, 2) + self.add(output, 2);
+        } else {
+            let key = gadget(KeyPurpose::Galois(params.galois_element(slots as i64)), output)?;
+            work += sine + self.key_switch(&key, output) + self.add(output, 2);
+        }
+        Ok(work)
+    }
+
+    /// The sine of one ciphertext.
+    fn eval_mod(
+        &self,
+        literal: &BootstrapLiteral,
+        top: usize,
+        gadget: &dyn Fn(KeyPurpose, usize) -> Result<Gadget>,
+    ) -> Result<Work> {
+        // Per level from the top of EvalMod: products, products closed by relinearisation and rescale, rescales alone,
+        // ciphertexts in inner products with constants. t^2; T_2; T_3, T_4 and one inner product; T_8 and the next; the
+        // last two share what follows them.
+        let cosine = [
+            (1, 0, 1, 0),
+            (1, 1, 1, 2),
+            (3, 3, 0, 2),
+            (2, 2, 1, 6),
+            (2, 1, 0, 3),
+        ];
+        let doublings = vec![(1, 1, 0, 0); literal.double_angles as usize];
+        let arcsine = if literal.arcsine {
+            vec![(1, 1, 0, 0), (1, 1, 0, 1)]
+        } else {
+            Vec::new()
+        };
+        let mut work = Work::default();
+        let mut level = top;
+        for (step, (products, closed, rescales, terms)) in
+            cosine.into_iter().chain(doublings).chain(arcsine).enumerate()
+        {
+            let key = gadget(KeyPurpose::Relin, level)?;
+            work += self.multiply(level) * products + self.relinearize_rescale(&key, level) * closed;
+            if step == 0 {
+                // The square is needed before its rescale.
+                work += self.key_switch(&key, level);
+            }
+            work += self.rescale(level, 2) * rescales;
+            work += self.scale(level, 2) * terms;
+            work += self.add(level, 3) * products;
+            level = level.saturating_sub(1);
+        }
+        Ok(work)
+    }
+}
