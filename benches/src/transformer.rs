@@ -12,7 +12,7 @@ use he_ops::graph::PlanSummary;
 use he_ops::rlwe::{EvaluationKeys, KeyGenerator, SecretKey};
 use he_ops::trace::{LatencyReport, Tracer};
 use models::reference::Mode;
-use models::transformer::compile::compile;
+use models::transformer::compile::{Target, compile};
 use models::transformer::reference::forward;
 use models::transformer::{TransformerConfig, synthetic};
 use serde::Serialize;
@@ -62,7 +62,14 @@ pub fn measure(
     let start = Instant::now();
     eprintln!("{name}: synthetic weights, calibration, plan");
     let (config, weights) = synthetic::calibrated(&config, 1)?;
-    let compiled = compile(name, &config, &weights)?;
+    let target = Target {
+        sample: synthetic::inputs(&config, 1, 3).pop(),
+        ..Target::default()
+    };
+    let compiled = compile(name, &config, &weights, &target)?;
+    for candidate in &compiled.candidates {
+        eprintln!("  {candidate}");
+    }
     let (plan, packing) = (compiled.plan, compiled.packing);
     let compile_ms = millis(start);
     let params = plan.params.clone();

@@ -47,6 +47,14 @@ pub enum Error {
         /// What was found.
         found: String,
     },
+    /// No parameters are secure, deep and precise enough.
+    #[error("{model}: no plan is secure, deep and precise enough:\n  {}", tried.join("\n  "))]
+    NoPlan {
+        /// The model.
+        model: String,
+        /// Every candidate, with the reason against it.
+        tried: Vec<String>,
+    },
     /// A vector has another length than the model or the packing takes.
     #[error("{what}: {needed} values needed, {found} found")]
     Length {

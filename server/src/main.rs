@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
+use models::transformer::compile::{self, Target};
 use server::Config;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -187,7 +188,7 @@ fn plan(args: &PlanArgs) -> anyhow::Result<()> {
         shape => shape,
     };
     let plan = match &shape {
-        Some(config) => models::transformer::compile::plan_shape(&args.model, config)?.plan,
+        Some(config) => compile::plan_shape(&args.model, config, &Target::default())?.plan,
         None => {
             let folder = server::models_folder(args.models.clone()).join(&args.model);
             models::compile(&models::ModelDir::open(folder)?)?

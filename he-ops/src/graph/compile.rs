@@ -28,13 +28,31 @@ pub struct CompileOptions {
 /// [`Error::Circuit`] for a malformed graph, [`Error::Insecure`] or [`Error::Params`] when its depth does not fit the
 /// ring: use more slots, a smaller scale, or a shallower circuit.
 pub fn compile(graph: &Graph, name: &str, log_scale: u32) -> Result<Plan> {
+    // slots = N/2, checked to be a power of two below.
+    compile_leveled(graph, name, graph.slots().trailing_zeros() + 1, log_scale)
+}
+
+/// [`compile`] on a ring of degree 2^`log_n`, which may have more slots than the graph: larger rings are deeper.
+///
+/// # Errors
+/// As [`compile`]; [`Error::Shape`] for more slots than the ring has.
+pub fn compile_leveled(graph: &Graph, name: &str, log_n: u32, log_scale: u32) -> Result<Plan> {
     let graph = lower(&remove_cuts(graph))?;
     refuse_bootstraps(&graph)?;
-    let depth = depth(&graph);
-    // slots = N/2, checked to be a power of two.
-    let log_n = graph.slots().trailing_zeros() + 1;
-    let params = Params::new(&ParamsLiteral::leveled(log_n, depth, log_scale))?;
+    let params = Params::new(&ParamsLiteral::leveled(log_n, depth(&graph), log_scale))?;
+    check_slots(&graph, &params)?;
     finish(&graph, Span::default(), name, &params, None)
+}
+
+fn check_slots(graph: &Graph, params: &Params) -> Result<()> {
+    if graph.slots() <= params.slots() {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        what: "slots of the graph (at most)",
+        needed: params.slots(),
+        found: graph.slots(),
+    })
 }
 
 /// Compiles a graph for given parameters; inputs enter at the depth of the graph, which may be below the top level.
@@ -53,13 +71,7 @@ pub fn compile_for(graph: &Graph, name: &str, params: &Params) -> Result<Plan> {
 /// bootstraps or before the first or after the last, that needs more levels than a bootstrap leaves: the text says where
 /// to put one. [`Error::Params`] when the bootstrap does not fit the parameters.
 pub fn compile_with(graph: &Graph, name: &str, params: &Params, options: &CompileOptions) -> Result<Plan> {
-    if graph.slots() > params.slots() {
-        return Err(Error::Shape {
-            what: "slots of the graph (at most)",
-            needed: params.slots(),
-            found: graph.slots(),
-        });
-    }
+    check_slots(graph, params)?;
     validate(graph)?;
     let Some(literal) = &options.bootstrap else {
         let lowered = lower(&remove_cuts(graph))?;

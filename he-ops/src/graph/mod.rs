@@ -19,7 +19,7 @@ mod summary;
 mod text;
 
 pub use builder::{Graph, Label, Node, NodeId, Op};
-pub use compile::{CompileOptions, Profile, compile, compile_for, compile_with, profile};
+pub use compile::{CompileOptions, Profile, compile, compile_for, compile_leveled, compile_with, profile};
 pub use plan::{Plan, PlannedBootstrap, Port, Step};
 pub use plan_text::Overview;
 pub use summary::{BootstrapSummary, LevelCounts, PlanSummary};
