@@ -88,7 +88,9 @@ pub(in crate::graph) fn check_depth(graph: &Graph, available: usize) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use super::super::{annotated, map_of_ones};
     use super::*;
+    use crate::ckks::Pattern;
 
     /// x^(2^count).
     fn powers(g: &mut Graph, x: NodeId, count: usize) -> NodeId {
@@ -132,5 +134,30 @@ mod tests {
         g.output("fresh", fresh);
         let text = check_depth(&g, 3).unwrap_err().to_string();
         assert!(text.contains("on the way to bootstrap %7"), "{text}");
+    }
+    #[test]
+    fn only_products_take_levels() {
+        let mut g = Graph::new(8);
+        let x = g.input("x");
+        let turned = g.rotate(x, 1);
+        let conjugate = g.conjugate(turned);
+        let sum = g.add(conjugate, x);
+        let mapped = g.linear_map(&[sum, x], map_of_ones(2, &[&[0, 1], &[3]]));
+        let product = g.mul(mapped, x);
+        let weighted = g.mul_plain(product, Pattern::constant(0.5).unwrap());
+        let y = g.negate(weighted);
+        g.output("y", y);
+        let text = "\
+0: %0 = input x
+0: %1 = rotate %0 by 1
+0: %2 = conjugate %1
+0: %3 = add %2 %0
+1: %4 = linear_map %3 %0 3 diagonals, n 2
+2: %5 = mul %4 %0
+3: %6 = weighted_sum %5 period 1
+3: %7 = negate %6
+";
+        assert_eq!(annotated(&g, depths(&g)), text);
+        assert_eq!(depth(&g), 3);
     }
 }

@@ -135,6 +135,7 @@ impl Scheduler<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::map_of_ones;
     use super::*;
     use crate::ckks::Pattern;
 
@@ -189,5 +190,80 @@ mod tests {
             (6, None),
         ];
         assert_eq!(order, expected);
+    }
+    /// One line for each step, with its group.
+    fn text(g: &Graph, order: &[Scheduled]) -> String {
+        let graph = g.to_string();
+        let lines: Vec<&str> = graph.lines().collect();
+        let line = |step: &Scheduled| {
+            let group = step.group.map_or("-".to_owned(), |group| group.to_string());
+            format!("{group} {}\n", lines[step.node.index()])
+        };
+        order.iter().map(line).collect()
+    }
+
+    #[test]
+    fn linear_maps_over_the_same_inputs_with_the_same_baby_steps_come_together() {
+        let mut g = Graph::new(8);
+        let (x, y) = (g.input("x"), g.input("y"));
+        let q = g.linear_map(&[x, y], map_of_ones(2, &[&[0], &[1]]));
+        let square = g.square(q);
+        let k = g.linear_map(&[x, y], map_of_ones(2, &[&[2], &[3]]));
+        let other_steps = g.linear_map(&[x, y], map_of_ones(4, &[&[2], &[3]]));
+        let other_inputs = g.linear_map(&[y, x], map_of_ones(2, &[&[2], &[3]]));
+        let v = g.linear_map(&[x, y], map_of_ones(2, &[&[5], &[6]]));
+        for (i, value) in [square, k, other_steps, other_inputs, v].into_iter().enumerate() {
+            g.output(&format!("y{i}"), value);
+        }
+        let expected = "\
+- %0 = input x
+- %1 = input y
+0 %2 = linear_map %0 %1 2 diagonals, n 2
+0 %4 = linear_map %0 %1 2 diagonals, n 2
+0 %7 = linear_map %0 %1 2 diagonals, n 2
+- %3 = square %2
+- %5 = linear_map %0 %1 2 diagonals, n 4
+- %6 = linear_map %1 %0 2 diagonals, n 2
+";
+        assert_eq!(text(&g, &schedule(&g, &[1; 8], &[1.0; 8])), expected);
+    }
+
+    #[test]
+    fn sums_of_other_levels_or_with_few_inputs_in_common_stay_apart_and_drops_come_forward() {
+        let weight = Pattern::constant(0.5).unwrap();
+        let mut g = Graph::new(8);
+        let (x, y, z) = (g.input("x"), g.input("y"), g.input("z"));
+        let sum = |g: &mut Graph, ids: &[NodeId]| g.weighted_sum(ids.iter().map(|id| (*id, weight.clone())));
+        let dropped = g.push_as(Op::DropLevel(x, 1), 0);
+        let first = sum(&mut g, &[dropped, y]);
+        let turned = g.rotate(first, 1);
+        let late = g.push_as(Op::DropLevel(z, 1), 0);
+        let shares_half = sum(&mut g, &[dropped, late]);
+        let shares_with_the_second = sum(&mut g, &[late]);
+        let higher = sum(&mut g, &[x]);
+        let waits = sum(&mut g, &[turned, y]);
+        for (i, value) in [shares_half, shares_with_the_second, higher, waits]
+            .into_iter()
+            .enumerate()
+        {
+            g.output(&format!("y{i}"), value);
+        }
+        // The input of `higher` is of level 2, those of all other sums of level 1.
+        let mut levels = [1; 11];
+        levels[x.index()] = 2;
+        let expected = "\
+- %0 = input x
+- %1 = input y
+- %2 = input z
+- %3 = drop_level %0 to 1
+- %6 = drop_level %2 to 1
+0 %4 = weighted_sum %3 %1 period 1
+0 %7 = weighted_sum %3 %6 period 1
+0 %8 = weighted_sum %6 period 1
+- %5 = rotate %4 by 1
+- %9 = weighted_sum %0 period 1
+- %10 = weighted_sum %5 %1 period 1
+";
+        assert_eq!(text(&g, &schedule(&g, &levels, &[1.0; 11])), expected);
     }
 }

@@ -95,7 +95,9 @@ pub(in crate::graph) fn settle_keys(
 
 #[cfg(test)]
 mod tests {
+    use super::super::{annotated, map_of_ones};
     use super::*;
+    use crate::rlwe::ParamsLiteral;
 
     #[test]
     fn each_key_has_its_highest_level() {
@@ -115,5 +117,106 @@ mod tests {
                 rotations: [(1, 4), (-2, 1)].into()
             }
         );
+    }
+    #[test]
+    fn linear_maps_need_their_rotations_at_the_level_of_their_operands() {
+        let mut g = Graph::new(16);
+        let x = g.input("x");
+        // Baby steps 1 and 3, one giant step by 4 to the right and two to the left.
+        let y = g.linear_map(&[x], map_of_ones(4, &[&[-4, 0, 1, 9, 11]]));
+        let turned = g.rotate(y, 3);
+        let square = g.square(turned);
+        let square = g.push_as(Op::Relinearize(square), 0);
+        g.output("y", square);
+        let levels = [3, 2, 2, 2, 2];
+        let text = "\
+3: %0 = input x
+2: %1 = linear_map %0 5 diagonals, n 4
+2: %2 = rotate %1 by 3
+2: %3 = square %2
+2: %4 = relinearize %3
+";
+        assert_eq!(annotated(&g, levels), text);
+        let expected = Keys {
+            relin: Some(2),
+            conjugation: None,
+            rotations: [(-4, 3), (1, 3), (3, 3), (4, 3)].into(),
+        };
+        assert_eq!(collect_keys(&g, &levels), expected);
+    }
+
+    /// Each key with its level, as text.
+    fn text(params: &Params, keys: &EvaluationKeyConfig) -> String {
+        let line =
+            |(purpose, level): (KeyPurpose, usize)| format!("{} level {level}\n", purpose.describe(params));
+        keys.iter().map(line).collect()
+    }
+
+    fn params(special_bits: u32) -> Params {
+        Params::new_INSECURE(&ParamsLiteral {
+            log_n: 9,
+            log_q: vec![50, 40, 40, 40, 40, 40],
+            log_p: vec![special_bits; 3],
+            log_scale: 40,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn keys_of_the_plan_and_of_its_bootstraps_are_settled_together() {
+        let params = params(47);
+        let rotation = |k| KeyPurpose::Galois(params.galois_element(k));
+        let uses = |list: &[(KeyPurpose, &[usize])]| -> KeyUses {
+            list.iter()
+                .map(|(purpose, levels)| (*purpose, levels.iter().copied().collect()))
+                .collect()
+        };
+        let own_uses = uses(&[
+            (KeyPurpose::Relin, &[1, 2]),
+            (rotation(1), &[4]),
+            (rotation(2), &[1]),
+        ]);
+        let mut own = EvaluationKeyConfig::default();
+        for (purpose, levels) in &own_uses {
+            own.require(*purpose, *levels.last().unwrap());
+        }
+        let before = "\
+relinearization level 2
+rotation by 1 level 4
+rotation by 2 level 1
+";
+        assert_eq!(text(&params, &own), before);
+        let bootstrap = uses(&[
+            (KeyPurpose::Relin, &[5]),
+            (KeyPurpose::Galois(params.galois_element_conjugate()), &[3]),
+            (rotation(1), &[2]),
+            (rotation(2), &[3]),
+            (rotation(4), &[5]),
+        ]);
+        let settled = settle_keys(&own, &own_uses, &bootstrap, &params).unwrap();
+        // Level 4 falls into digits of two and three primes; the matrices of the bootstrap want one digit of three, which
+        // is the first of level 5.
+        let after = "\
+relinearization level 5
+rotation by 1 level 5
+rotation by 2 level 3
+rotation by 4 level 5
+conjugation level 3
+";
+        assert_eq!(text(&params, &settled), after);
+    }
+
+    #[test]
+    fn a_key_that_cannot_serve_both_is_refused() {
+        // Three special primes hold the digit, but not the noise of a copy.
+        let params = params(45);
+        let turned = KeyPurpose::Galois(params.galois_element(1));
+        let mut own = EvaluationKeyConfig::default();
+        own.require(turned, 4);
+        let own_uses = KeyUses::from([(turned, [4].into())]);
+        let bootstrap = KeyUses::from([(turned, [2].into())]);
+        let error = settle_keys(&own, &own_uses, &bootstrap, &params).unwrap_err();
+        let expected = "no key for rotation by 1 serves both level 4 and the bootstrap at level 2; use more special primes";
+        assert!(error.to_string().contains(expected), "{error}");
     }
 }

@@ -51,7 +51,7 @@ pub(in crate::graph) fn assign_levels(graph: &Graph, span: Span) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::insert_rescale;
+    use super::super::{annotated, insert_rescale, map_of_ones};
     use super::*;
 
     #[test]
@@ -67,12 +67,6 @@ mod tests {
         g.output("out", sum);
         let g = insert_rescale(&g);
         let levels = assign_levels(&g, Span::default());
-        let text: String = g
-            .to_string()
-            .lines()
-            .zip(&levels)
-            .map(|(line, level)| format!("{level}: {line}\n"))
-            .collect();
         let expected = "\
 3: %0 = input x
 0: %1 = rotate %0 by 1
@@ -84,7 +78,7 @@ mod tests {
 0: %7 = rescale %6
 0: %8 = add %7 %1
 ";
-        assert_eq!(text, expected);
+        assert_eq!(annotated(&g, levels), expected);
     }
 
     #[test]
@@ -100,12 +94,6 @@ mod tests {
         g.output("out", sum);
         let g = insert_rescale(&g);
         let levels = assign_levels(&g, Span { bottom: 2, top: 7 });
-        let text: String = g
-            .to_string()
-            .lines()
-            .zip(&levels)
-            .map(|(line, level)| format!("{level}: {line}\n"))
-            .collect();
         let expected = "\
 3: %0 = input x
 3: %1 = square %0
@@ -118,6 +106,25 @@ mod tests {
 2: %8 = rescale %7
 2: %9 = add %8 %4
 ";
-        assert_eq!(text, expected);
+        assert_eq!(annotated(&g, levels), expected);
+    }
+    #[test]
+    fn a_linear_map_is_one_level_below_its_operands_and_all_inputs_enter_together() {
+        let mut g = Graph::new(8);
+        let (x, y) = (g.input("x"), g.input("y"));
+        let map = map_of_ones(2, &[&[1]]);
+        let once = g.linear_map(&[x], map.clone());
+        let twice = g.linear_map(&[once], map);
+        let sum = g.add(twice, y);
+        g.output("out", sum);
+        let levels = assign_levels(&g, Span { bottom: 1, top: 5 });
+        let expected = "\
+3: %0 = input x
+3: %1 = input y
+2: %2 = linear_map %0 1 diagonals, n 2
+1: %3 = linear_map %2 1 diagonals, n 2
+1: %4 = add %3 %1
+";
+        assert_eq!(annotated(&g, levels), expected);
     }
 }

@@ -138,3 +138,20 @@ fn settle_lazily(
 fn label_of(graph: &Graph, id: NodeId) -> usize {
     graph.nodes().get(id.index()).map_or(0, |node| node.label)
 }
+
+/// The text of a graph with a note before the line of each node, for the tests of the passes.
+#[cfg(test)]
+fn annotated<T: std::fmt::Display>(graph: &Graph, notes: impl IntoIterator<Item = T>) -> String {
+    let text = graph.to_string();
+    let lines = text.lines().zip(notes);
+    lines.map(|(line, note)| format!("{note}: {line}\n")).collect()
+}
+
+/// A map with diagonals of ones at these offsets, one list for each input.
+#[cfg(test)]
+fn map_of_ones(baby_steps: usize, offsets: &[&[i64]]) -> std::sync::Arc<crate::ckks::SlotMap> {
+    use crate::ckks::{Pattern, SlotMap};
+    let one = Pattern::constant(1.0).unwrap();
+    let part = |offsets: &&[i64]| offsets.iter().map(|k| (*k, one.clone())).collect();
+    std::sync::Arc::new(SlotMap::new(baby_steps, offsets.iter().map(part).collect()).unwrap())
+}

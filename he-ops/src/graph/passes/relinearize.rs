@@ -32,7 +32,9 @@ pub(in crate::graph) fn insert_relinearize(graph: &Graph) -> Graph {
 
 #[cfg(test)]
 mod tests {
+    use super::super::map_of_ones;
     use super::*;
+    use crate::ckks::Pattern;
 
     #[test]
     fn a_sum_of_products_is_relinearised_once() {
@@ -78,6 +80,38 @@ output out = %7
 %8 = relinearize %6
 output product = %8
 output sum = %7
+";
+        assert_eq!(insert_relinearize(&g).to_string(), text);
+    }
+    #[test]
+    fn three_parts_pass_through_sums_and_not_through_key_switches_or_weights() {
+        let mut g = Graph::new(8);
+        let (x, y) = (g.input("x"), g.input("y"));
+        let xy = g.mul(x, y);
+        let mixed = g.sub(xy, x);
+        let shifted = g.add_plain(mixed, Pattern::constant(1.0).unwrap());
+        let weighted = g.mul_plain(shifted, Pattern::constant(0.5).unwrap());
+        let yy = g.square(y);
+        let mapped = g.linear_map(&[yy], map_of_ones(2, &[&[1]]));
+        let conjugate = g.conjugate(yy);
+        let sum = g.add(weighted, mapped);
+        let sum = g.add(sum, conjugate);
+        g.output("out", sum);
+        let text = "\
+%0 = input x
+%1 = input y
+%2 = mul %0 %1
+%3 = sub %2 %0
+%4 = relinearize %3
+%5 = add_plain %4 period 1
+%6 = weighted_sum %5 period 1
+%7 = square %1
+%8 = relinearize %7
+%9 = linear_map %8 1 diagonals, n 2
+%10 = conjugate %8
+%11 = add %6 %9
+%12 = add %11 %10
+output out = %12
 ";
         assert_eq!(insert_relinearize(&g).to_string(), text);
     }

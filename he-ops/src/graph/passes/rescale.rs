@@ -94,7 +94,7 @@ pub(super) fn pending(graph: &Graph) -> Vec<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::insert_relinearize;
+    use super::super::{insert_relinearize, map_of_ones};
     use super::*;
     use crate::ckks::Pattern;
 
@@ -146,5 +146,39 @@ output out = %8
 output out = %7
 ";
         assert_eq!(insert_rescale(&g).to_string(), text);
+    }
+    #[test]
+    fn a_product_that_is_needed_rescaled_is_rescaled_once_for_all_users() {
+        let mut g = Graph::new(8);
+        let (x, y) = (g.input("x"), g.input("y"));
+        let xy = g.mul(x, y);
+        let turned = g.rotate(xy, 1);
+        let mapped = g.linear_map(&[xy], map_of_ones(2, &[&[1]]));
+        // Nothing is owed by a linear map or a bootstrap.
+        let sum = g.add(turned, mapped);
+        let fresh = g.bootstrap(sum);
+        let half = g.mul_plain(xy, Pattern::constant(0.5).unwrap());
+        let half = g.mul_i(half, 1);
+        g.output("fresh", fresh);
+        g.output("half", half);
+        let text = "\
+%0 = input x
+%1 = input y
+%2 = mul %0 %1
+%3 = rescale %2
+%4 = rotate %3 by 1
+%5 = linear_map %3 1 diagonals, n 2
+%6 = add %4 %5
+%7 = bootstrap %6
+%8 = weighted_sum %3 period 1
+%9 = rescale %8
+%10 = mul_i %9 power 1
+output fresh = %7
+output half = %10
+";
+        let out = insert_rescale(&g);
+        assert_eq!(out.to_string(), text);
+        let owes: Vec<usize> = (0..out.nodes().len()).filter(|i| pending(&out)[*i]).collect();
+        assert_eq!(owes, [2, 8]);
     }
 }

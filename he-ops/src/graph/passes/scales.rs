@@ -229,3 +229,181 @@ fn weighted_sum(
         reason: "a weighted sum of nothing".to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Span, annotated, assign_levels, insert_relinearize, insert_rescale, map_of_ones};
+    use super::*;
+    use crate::ckks::Pattern;
+    use crate::rlwe::ParamsLiteral;
+
+    fn params() -> Params {
+        Params::new_INSECURE(&ParamsLiteral {
+            log_n: 9,
+            log_q: vec![45, 35, 35, 35, 35],
+            log_p: vec![45, 45],
+            log_scale: 35,
+        })
+        .unwrap()
+    }
+
+    /// The scale of a value by name: S2 is the canonical one of level 2.
+    fn name(scale: f64, params: &Params) -> String {
+        let same = |other: f64| (scale / other - 1.0).abs() < 1e-12;
+        (0..=params.max_level())
+            .find_map(|l| {
+                let own = params.scale(l).unwrap();
+                (same(own).then(|| format!("S{l}  "))).or_else(|| same(own * own).then(|| format!("S{l}^2")))
+            })
+            .unwrap_or_else(|| format!("2^{:.3}", scale.log2()))
+    }
+
+    /// The pass on a graph as it comes from the passes before it, with the level and the scale of each value. What the
+    /// scale of the plaintexts does is checked as well.
+    fn scaled(g: &Graph, span: Span) -> (String, Scaled) {
+        let params = params();
+        let g = insert_relinearize(&insert_rescale(g));
+        let out = assign_scales(&g, &assign_levels(&g, span), span.bottom, &params).unwrap();
+        let nodes = out.graph.nodes().iter().zip(&out.scales).zip(&out.plain_scales);
+        for ((node, scale), plain_scale) in nodes {
+            let of = |id: &NodeId| (out.levels[id.index()], out.scales[id.index()]);
+            let prime = |level: usize| params.moduli().nth(level).unwrap().value() as f64;
+            for arg in node.op.args() {
+                let (level, own) = of(&arg);
+                let found = match &node.op {
+                    Op::WeightedSum(_) => own * plain_scale,
+                    Op::LinearMap(..) => own * plain_scale / prime(level),
+                    Op::Align(_, to) => own * plain_scale / prime(to + 1),
+                    _ => continue,
+                };
+                assert!((found / scale - 1.0).abs() < 1e-12, "{:?}", node.op);
+            }
+        }
+        let notes = out.levels.iter().zip(&out.scales);
+        let notes = notes.map(|(level, scale)| format!("{level} {}", name(*scale, &params)));
+        (annotated(&out.graph, notes), out)
+    }
+
+    #[test]
+    fn weights_take_a_foreign_scale_and_everything_else_is_aligned_once() {
+        let mut g = Graph::new(8);
+        let x = g.input("x");
+        let square = g.square(x);
+        let fourth = g.square(square);
+        let half = g.mul_plain(x, Pattern::constant(0.5).unwrap());
+        let sum = g.add(fourth, half);
+        let sum = g.add(sum, x);
+        let twice = g.sub(sum, x);
+        g.output("y", twice);
+        let (text, _) = scaled(&g, Span::default());
+        let expected = "\
+2 S2  : %0 = input x
+2 S2^2: %1 = square %0
+2 S2^2: %2 = relinearize %1
+1 S1  : %3 = rescale %2
+1 S1^2: %4 = square %3
+1 S2  : %5 = drop_level %0 to 1
+1 S1^2: %6 = weighted_sum %5 period 1
+1 S1^2: %7 = add %4 %6
+1 S1^2: %8 = relinearize %7
+0 S0  : %9 = rescale %8
+0 S0  : %10 = align %0 to 0
+0 S0  : %11 = add %9 %10
+0 S0  : %12 = sub %11 %10
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_weighted_sum_of_inputs_of_two_scales_is_two_sums() {
+        let weight = Pattern::constant(0.5).unwrap();
+        let mut g = Graph::new(8);
+        let (x, y) = (g.input("x"), g.input("y"));
+        let square = g.square(x);
+        let sum = g.weighted_sum([(x, weight.clone()), (square, weight.clone()), (y, weight)]);
+        g.output("sum", sum);
+        let (text, _) = scaled(&g, Span::default());
+        let expected = "\
+2 S2  : %0 = input x
+2 S2  : %1 = input y
+2 S2^2: %2 = square %0
+2 S2^2: %3 = relinearize %2
+1 S1  : %4 = rescale %3
+1 S2  : %5 = drop_level %0 to 1
+1 S2  : %6 = drop_level %1 to 1
+1 S1^2: %7 = weighted_sum %5 %6 period 1
+1 S1^2: %8 = weighted_sum %4 period 1
+1 S1^2: %9 = add %7 %8
+0 S0  : %10 = rescale %9
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn linear_maps_take_any_one_scale() {
+        let map = |count: usize| map_of_ones(2, &vec![[0, 1].as_slice(); count]);
+        let mut g = Graph::new(8);
+        let x = g.input("x");
+        let square = g.square(x);
+        let once = g.linear_map(&[square], map(1));
+        let low = g.linear_map(&[x], map(1));
+        let both = g.linear_map(&[x, once], map(2));
+        g.output("low", low);
+        g.output("both", both);
+        let (text, _) = scaled(&g, Span::default());
+        let expected = "\
+3 S3  : %0 = input x
+3 S3^2: %1 = square %0
+3 S3^2: %2 = relinearize %1
+2 S2  : %3 = rescale %2
+1 S1  : %4 = linear_map %3 2 diagonals, n 2
+1 S3  : %5 = drop_level %0 to 1
+0 S0  : %6 = linear_map %5 2 diagonals, n 2
+1 S1  : %7 = align %0 to 1
+0 S0  : %8 = linear_map %7 %4 4 diagonals, n 2
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn operands_of_bootstraps_and_outputs_are_canonical_at_the_bottom() {
+        let mut g = Graph::new(8);
+        let x = g.input("x");
+        let square = g.square(x);
+        let fresh = g.bootstrap(x);
+        let product = g.mul(fresh, square);
+        g.output("product", product);
+        g.output("x", x);
+        let (text, out) = scaled(&g, Span { bottom: 1, top: 3 });
+        let expected = "\
+3 S3  : %0 = input x
+3 S3^2: %1 = square %0
+1 S1  : %2 = align %0 to 1
+3 S3  : %3 = bootstrap %2
+3 S3^2: %4 = relinearize %1
+2 S2  : %5 = rescale %4
+2 S2  : %6 = align %3 to 2
+2 S2^2: %7 = mul %6 %5
+2 S2^2: %8 = relinearize %7
+1 S1  : %9 = rescale %8
+";
+        assert_eq!(text, expected);
+        // The operand of the bootstrap serves as the output as well.
+        let ends: Vec<String> = out
+            .graph
+            .outputs()
+            .iter()
+            .map(|(_, value)| value.to_string())
+            .collect();
+        assert_eq!(ends, ["%9", "%2"]);
+    }
+
+    #[test]
+    fn too_few_levels_are_named() {
+        let mut g = Graph::new(8);
+        let x = g.input("x");
+        g.output("x", x);
+        let error = assign_scales(&g, &[5], 0, &params()).unwrap_err().to_string();
+        assert!(error.contains("level 5 needed, level 4 found"), "{error}");
+    }
+}

@@ -81,8 +81,10 @@ pub(in crate::graph) fn validate(graph: &Graph) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::map_of_ones;
     use super::*;
     use crate::ckks::Pattern;
+    use crate::graph::NodeId;
 
     #[test]
     fn bad_graphs_are_named() {
@@ -101,5 +103,58 @@ mod tests {
         other.add(y, long);
         let text = validate(&other).unwrap_err().to_string();
         assert!(text.contains("another graph"), "{text}");
+    }
+    /// What is said of a graph with the input %0 and what `body` adds; %1, if it adds something, is an output.
+    fn refused(slots: usize, body: impl FnOnce(&mut Graph, NodeId)) -> String {
+        let mut g = Graph::new(slots);
+        let x = g.input("x");
+        body(&mut g, x);
+        g.output("y", NodeId::new(g.nodes().len() - 1));
+        validate(&g).map_or_else(|error| error.to_string(), |()| "accepted".to_owned())
+    }
+
+    #[test]
+    fn every_refusal_says_what_is_wrong() {
+        let weight = Pattern::constant(0.5).unwrap();
+        let long = Pattern::real(vec![1.0; 16]).unwrap();
+        assert_eq!(refused(8, |_, _| ()), "accepted");
+        assert_eq!(
+            refused(12, |_, _| ()),
+            "graph: a power of two of slots needed, 12 found"
+        );
+        assert_eq!(
+            refused(8, |g, _| {
+                g.weighted_sum([]);
+            }),
+            "graph: %1 is a weighted sum of nothing; give it at least one term"
+        );
+        assert_eq!(
+            refused(8, |g, x| {
+                g.weighted_sum([(x, weight.clone()), (x, weight.clone())]);
+            }),
+            "graph: %1 is a weighted sum with two weights for %0; add the weights"
+        );
+        assert_eq!(
+            refused(8, |g, x| {
+                g.add_plain(x, long.clone());
+            }),
+            "graph: %1 (add_plain) has a pattern of period 16, the graph has 8 slots"
+        );
+        assert_eq!(
+            refused(8, |g, x| {
+                g.linear_map(&[x], map_of_ones(2, &[&[0], &[1]]));
+            }),
+            "graph: %1 is a linear map of 2 inputs and period 1 over 1 values of 8 slots"
+        );
+        assert_eq!(
+            refused(8, |g, x| {
+                g.add(x, NodeId::new(7));
+            }),
+            "graph: %1 (add) uses %7, which belongs to another graph"
+        );
+        assert_eq!(
+            refused(8, |g, _| g.output("z", NodeId::new(7))),
+            "graph: output z is %7, which belongs to another graph"
+        );
     }
 }
