@@ -1,6 +1,9 @@
 //! What an operator can set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use he_ops::cost::Machine;
 use std::time::Duration;
 
 /// Settings of one service process.
@@ -63,4 +66,14 @@ pub fn parse_threads(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|&threads| threads <= MAX_THREADS)
         .ok_or_else(|| format!("a number up to {MAX_THREADS} needed"))
+}
+
+/// The coefficients of a machine, as `calibrate` of the benches writes them.
+///
+/// # Errors
+/// - the file cannot be read, or it is none of those
+pub fn read_machine(file: &Path) -> anyhow::Result<Machine> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is no machine file; calibrate writes one", file.display()))
 }

@@ -21,7 +21,7 @@ mod routes;
 mod service;
 mod worker;
 
-pub use config::{Config, parse_threads};
+pub use config::{Config, parse_threads, read_machine};
 
 use service::Service;
 use std::future::Future;

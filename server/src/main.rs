@@ -2,6 +2,8 @@
 
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
+use he_ops::cost::{Machine, PlanCosts, plan_costs};
+use he_ops::graph::PlanSummary;
 use models::transformer::compile::{self, Target};
 use server::Config;
 use std::net::SocketAddr;
@@ -24,7 +26,8 @@ use tracing_subscriber::EnvFilter;
 Examples:
   server serve                                 serve models/ on 127.0.0.1:8080
   server serve --listen 0.0.0.0:80 --data-dir /var/lib/he --log-format json
-  server plan --model sentiment                what the model costs, step by step
+  server plan --model sentiment                what the model will cost, layer by layer
+  server plan --model sentiment --steps        every step of it
   server plan --model sentiment --json         the same numbers for a program
   server plan --model minilm-l6                what a transformer of this shape would cost, layer by layer
 
@@ -99,12 +102,19 @@ struct PlanArgs {
     /// Folder of model folders.
     #[arg(long, env = "HE_MODELS", value_name = "DIR")]
     models: Option<PathBuf>,
-    /// Counts, sizes and parameters as one JSON document.
+    /// Counts, sizes, parameters and costs as one JSON document.
     #[arg(long)]
     json: bool,
-    /// Every step, for shapes and files too.
-    #[arg(long)]
+    /// Every step, and no costs.
+    #[arg(long, conflicts_with = "json")]
     steps: bool,
+    /// Coefficients of the machine that the plan would run on, as `calibrate` of the benches writes them; a machine with
+    /// AVX-512 IFMA if left out.
+    #[arg(long, value_name = "FILE")]
+    machine: Option<PathBuf>,
+    /// Threads of an evaluation.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    threads: u32,
 }
 
 fn main() -> ExitCode {
@@ -178,6 +188,14 @@ async fn signalled() {
     tokio::select! { () = interrupt => {}, () = terminate => {} }
 }
 
+/// The JSON document of `plan`.
+#[derive(serde::Serialize)]
+struct Document {
+    #[serde(flatten)]
+    summary: PlanSummary,
+    costs: PlanCosts,
+}
+
 fn plan(args: &PlanArgs) -> anyhow::Result<()> {
     use std::io::Write;
     let shape = match models::transformer::shapes::shape(&args.model) {
@@ -194,13 +212,24 @@ fn plan(args: &PlanArgs) -> anyhow::Result<()> {
             models::compile(&models::ModelDir::open(folder)?)?
         }
     };
+    let machine = match &args.machine {
+        Some(file) => server::read_machine(file)?,
+        None => Machine::default(),
+    };
     let mut out = std::io::stdout().lock();
-    let written = if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&plan.summary()?)?)
-    } else if shape.is_some() && !args.steps {
-        write!(out, "{}", plan.overview())
-    } else {
+    let written = if args.steps {
         write!(out, "{plan}")
+    } else {
+        let costs = plan_costs(&plan, &machine, args.threads as usize)?;
+        if args.json {
+            let document = Document {
+                summary: plan.summary()?,
+                costs,
+            };
+            writeln!(out, "{}", serde_json::to_string_pretty(&document)?)
+        } else {
+            write!(out, "{}\n{costs}", plan.head())
+        }
     };
     match written.and_then(|()| out.flush()) {
         // `server plan | head` is no failure.

@@ -1,6 +1,7 @@
 //! Where the time of one encrypted inference goes: per category, per layer, per primitive, cold and warm.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use benches::engine::{Engine, Evaluated, Setup};
@@ -34,6 +35,9 @@ struct Args {
     /// Only so many layers of a built-in shape.
     #[arg(long)]
     layers: Option<usize>,
+    /// Coefficients of this machine, as `calibrate` writes them, for the prediction beside a built-in shape.
+    #[arg(long, value_name = "FILE")]
+    machine: Option<PathBuf>,
     /// Threads of an evaluation; 0 takes all cores.
     #[arg(long, default_value_t = 0, value_parser = server::parse_threads)]
     threads: usize,
@@ -90,8 +94,13 @@ fn main() -> anyhow::Result<()> {
         .num_threads(args.threads)
         .build()?;
     if let Some(config) = models::transformer::shapes::shape(&args.model) {
-        let measured =
-            pool.install(|| benches::transformer::measure(&args.model, config, args.layers, args.runs))?;
+        let machine = match &args.machine {
+            Some(file) => server::read_machine(file)?,
+            None => he_ops::cost::Machine::default(),
+        };
+        let measured = pool.install(|| {
+            benches::transformer::measure(&args.model, config, args.layers, args.runs, &machine)
+        })?;
         if args.json {
             println!("{}", serde_json::to_string_pretty(&measured)?);
         } else {

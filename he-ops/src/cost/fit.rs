@@ -1,12 +1,14 @@
-//! Coefficients from measurements: least squares on relative errors, no coefficient below zero.
+//! Coefficients from measurements: least squares of relative errors, each weighted by its time; none below zero.
 
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::machine::{Correction, Kind, Machine, Rates, units};
 use super::work::Work;
 
 /// A measured operation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// What was measured, for people.
     pub name: String,
@@ -41,44 +43,37 @@ pub fn fit(name: &str, samples: &[Sample], known: &Machine) -> Machine {
     for kind in Kind::ALL {
         let own = |s: &&Sample| s.kind == kind && s.us > 0.0;
         let mut correction = machine.kinds.get(&kind).copied().unwrap_or_default();
-        let ratios = single.iter().copied().filter(own);
-        if let Some(factor) = geometric_mean(ratios.map(|s| s.us / machine.parts_us(&s.work))) {
-            correction.factor = factor;
+        let of_kind = single.iter().copied().filter(own);
+        let (measured, parts) = sums(of_kind.map(|s| (s.us, machine.parts_us(&s.work))));
+        if parts > 0.0 {
+            correction.factor = measured / parts;
         }
-        // The same operation on one thread and on more.
-        let serial: Vec<f64> = samples
-            .iter()
-            .filter(|s| own(s) && s.threads > 1)
-            .filter_map(|s| {
-                let alone = single.iter().find(|a| a.name == s.name && a.work == s.work)?;
-                let threads = s.threads as f64;
-                Some(((s.us / alone.us) * threads - 1.0) / (threads - 1.0))
-            })
-            .collect();
-        if !serial.is_empty() {
-            let mean = serial.iter().sum::<f64>() / serial.len() as f64;
-            correction.serial = mean.clamp(0.0, 1.0);
+        // The same operation on more threads and on one: t = t_1 (serial + (1 - serial) / threads).
+        let shared = samples.iter().filter(|s| own(s) && s.threads > 1);
+        let (waiting, all) = sums(shared.filter_map(|s| {
+            let alone = single.iter().find(|a| a.name == s.name && a.work == s.work)?;
+            let each = 1.0 / s.threads as f64;
+            Some((s.us - alone.us * each, alone.us * (1.0 - each)))
+        }));
+        if all > 0.0 {
+            correction.serial = (waiting / all).clamp(0.0, 1.0);
         }
         machine.kinds.insert(kind, correction);
     }
     machine
 }
 
-fn geometric_mean(ratios: impl Iterator<Item = f64>) -> Option<f64> {
-    let logs: Vec<f64> = ratios
-        .filter(|r| r.is_finite() && *r > 0.0)
-        .map(f64::ln)
-        .collect();
-    (!logs.is_empty()).then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp())
+fn sums(pairs: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
+    pairs.fold((0.0, 0.0), |(a, b), (x, y)| (a + x, b + y))
 }
 
-/// Coordinate descent on Σ (Σ_j rate_j n_ij / t_i - 1)^2. A unit of which nothing was measured keeps its rate.
+/// Coordinate descent on Σ t_i (Σ_j rate_j n_ij / t_i - 1)^2. A unit of which nothing was measured keeps its rate.
 fn rates(samples: &[&Sample], known: Rates) -> Rates {
-    let rows: Vec<[f64; 4]> = samples
+    let rows: Vec<([f64; 4], f64)> = samples
         .iter()
-        .map(|s| units(&s.work).map(|n| n / (s.us * 1e3)))
+        .map(|s| (units(&s.work).map(|n| n / (s.us.sqrt() * 1e3)), s.us.sqrt()))
         .collect();
-    let norms = [0, 1, 2, 3].map(|j| rows.iter().map(|row| at(row, j).powi(2)).sum::<f64>());
+    let norms = [0, 1, 2, 3].map(|j| rows.iter().map(|(row, _)| at(row, j).powi(2)).sum::<f64>());
     let mut rates = known.to_array();
     for _ in 0..SWEEPS {
         for j in 0..4 {
@@ -88,9 +83,9 @@ fn rates(samples: &[&Sample], known: Rates) -> Rates {
             }
             let gradient: f64 = rows
                 .iter()
-                .map(|row| {
+                .map(|(row, target)| {
                     let predicted: f64 = row.iter().zip(rates).map(|(n, rate)| n * rate).sum();
-                    at(row, j) * (1.0 - predicted)
+                    at(row, j) * (target - predicted)
                 })
                 .sum();
             if let Some(rate) = rates.get_mut(j) {

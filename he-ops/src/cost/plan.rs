@@ -9,13 +9,15 @@ use crate::Result;
 use crate::graph::{Plan, Step};
 use crate::rlwe::EvaluationKeys;
 
-/// One step: steps of one group share its time and its work equally, as the tracer has it; its counts are with the first.
+/// One step: steps of one group share its time equally, as the tracer has it; its work and its counts are with the first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepCost {
     /// Kind of the operation.
     pub kind: Kind,
     /// Microseconds.
     pub us: f64,
+    /// Work.
+    pub work: Work,
     /// What the step counts as.
     pub counts: Counts,
 }
@@ -29,6 +31,10 @@ pub struct LabelCost {
     pub op: String,
     /// Steps.
     pub steps: usize,
+    /// Highest level of an operand.
+    pub level_in: usize,
+    /// Lowest level of a result.
+    pub level_out: usize,
     /// What they count as.
     pub counts: Counts,
     /// Milliseconds.
@@ -38,8 +44,10 @@ pub struct LabelCost {
 }
 
 impl LabelCost {
-    fn absorb(&mut self, other: &LabelCost) {
+    pub(super) fn absorb(&mut self, other: &LabelCost) {
         self.steps += other.steps;
+        self.level_in = self.level_in.max(other.level_in);
+        self.level_out = self.level_out.min(other.level_out);
         self.counts += other.counts;
         self.ms += other.ms;
         self.share += other.share;
@@ -65,17 +73,31 @@ impl Memory {
     }
 }
 
+/// Steps of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct KindCost {
+    /// Kind of the operations.
+    pub kind: Kind,
+    /// Their work.
+    pub work: Work,
+    /// Milliseconds.
+    pub ms: f64,
+}
+
 /// What a plan will cost on a machine.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlanCosts {
+    /// Name of the machine.
+    pub machine: String,
     /// Threads that it may use.
     pub threads: usize,
     /// Every step of the plan.
+    #[serde(skip)]
     pub steps: Vec<StepCost>,
     /// Per layer and category, in order of first execution.
     pub rows: Vec<LabelCost>,
     /// Per kind of operation, in the order of [`Kind::ALL`]; kinds that do not occur are left out.
-    pub kinds: Vec<(Kind, Work, f64)>,
+    pub kinds: Vec<KindCost>,
     /// What all steps count as.
     pub counts: Counts,
     /// Work of all steps.
@@ -123,7 +145,11 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
     let size = |step: &Step, parts: usize| 8 * (parts * (step.level + 1) * plan.params.degree()) as u64;
     let mut steps = Vec::with_capacity(plan.steps.len());
     let mut rows: Vec<LabelCost> = Vec::new();
-    let mut kinds = Kind::ALL.map(|kind| (kind, Work::default(), 0.0));
+    let mut kinds = Kind::ALL.map(|kind| KindCost {
+        kind,
+        work: Work::default(),
+        ms: 0.0,
+    });
     let (mut live, mut peak) = (0_u64, 0_u64);
     for group in portions(&plan.steps) {
         let members: Vec<&Step> = group.iter().collect();
@@ -131,9 +157,9 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
         let operand = operand.and_then(|id| parts.get(id.index())).copied().unwrap_or(2);
         let cost = group_cost(&keys, &members, operand)?;
         let us = machine.predict_us(cost.kind, &cost.work, threads);
-        if let Some((_, work, total)) = kinds.iter_mut().find(|(kind, ..)| *kind == cost.kind) {
-            *work += cost.work;
-            *total += us / 1e3;
+        if let Some(own) = kinds.iter_mut().find(|own| own.kind == cost.kind) {
+            own.work += cost.work;
+            own.ms += us / 1e3;
         }
         let made: u64 = group
             .iter()
@@ -151,6 +177,7 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
             let own = StepCost {
                 kind: cost.kind,
                 us: us / group.len() as f64,
+                work: if i == 0 { cost.work } else { Work::default() },
                 counts: if i == 0 { cost.counts } else { Counts::default() },
             };
             note(&mut rows, step, &own);
@@ -169,11 +196,12 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
         None => 0,
     };
     Ok(PlanCosts {
+        machine: machine.name.clone(),
         threads,
         steps,
         counts,
-        work: kinds.iter().map(|(_, work, _)| *work).sum(),
-        kinds: kinds.into_iter().filter(|(_, _, ms)| *ms > 0.0).collect(),
+        work: kinds.iter().map(|own| own.work).sum(),
+        kinds: kinds.into_iter().filter(|own| own.ms > 0.0).collect(),
         rows,
         total_ms,
         memory: Memory {
@@ -196,6 +224,8 @@ fn note(rows: &mut Vec<LabelCost>, step: &Step, cost: &StepCost) {
             layer: label.layer.clone(),
             op: label.op.clone(),
             steps: 0,
+            level_in: 0,
+            level_out: usize::MAX,
             counts: Counts::default(),
             ms: 0.0,
             share: 0.0,
@@ -204,6 +234,8 @@ fn note(rows: &mut Vec<LabelCost>, step: &Step, cost: &StepCost) {
     });
     if let Some(row) = rows.get_mut(at) {
         row.steps += 1;
+        row.level_in = row.level_in.max(step.level_in);
+        row.level_out = row.level_out.min(step.level);
         row.counts += cost.counts;
         row.ms += cost.us / 1e3;
     }

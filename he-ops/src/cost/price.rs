@@ -1,7 +1,7 @@
 //! The price of one operation of a graph that has no plan yet: what the placement of bootstraps minimises.
 
 use super::machine::{Kind, Machine};
-use super::work::{Counter, MapShape, SumShape, Work};
+use super::work::{Counter, SumShape, Work};
 use crate::Result;
 use crate::ckks::BootstrapLiteral;
 use crate::graph::Op;
@@ -68,9 +68,8 @@ fn parts(
             ]
         }
         Op::LinearMap(_, map) => {
-            let gadget = gadget(highest, above)?;
-            let shape = MapShape::of(&[map.as_ref()]);
-            vec![(Kind::LinearMap, counter.linear_maps(&gadget, above, shape))]
+            let cost = counter.linear_maps(above, &[map.as_ref()], &|_| gadget(highest, above))?;
+            vec![(Kind::LinearMap, cost.work)]
         }
         Op::Mul(a, b) => {
             let product = if a == b {

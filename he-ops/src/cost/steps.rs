@@ -7,7 +7,7 @@ use std::ops::AddAssign;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Kind;
-use super::work::{Counter, MapShape, SumShape, Work};
+use super::work::{Counter, SumShape, Work};
 use crate::ckks::{BootstrapLiteral, SlotMap};
 use crate::graph::{NodeId, Op, Plan, Step};
 use crate::rlwe::key_switch_key::serving_gadget;
@@ -107,32 +107,6 @@ impl KeyLevels {
     }
 }
 
-impl MapShape {
-    /// Of maps over common inputs.
-    #[must_use]
-    pub fn of(maps: &[&SlotMap]) -> Self {
-        let mut shape = MapShape {
-            outputs: maps.len(),
-            ..MapShape::default()
-        };
-        let inputs = maps.iter().map(|map| map.parts().len()).max().unwrap_or(0);
-        for input in 0..inputs {
-            let babies: BTreeSet<usize> = maps.iter().flat_map(|map| map.babies(input)).collect();
-            let turned = babies.iter().filter(|b| **b > 0).count();
-            shape.babies += turned;
-            shape.inputs += usize::from(turned > 0);
-        }
-        for map in maps {
-            let giants = map.giants();
-            shape.giants += (giants.end() - giants.start()) as usize;
-            shape.sums += (giants.end() - giants.start()) as usize + 1;
-            shape.diagonals += map.diagonals();
-            shape.period = shape.period.max(map.period());
-        }
-        shape
-    }
-}
-
 /// Work and counts of one step, or of all steps of one group. `parts` are those of the first operand.
 ///
 /// # Errors
@@ -168,17 +142,12 @@ pub(crate) fn group_cost(keys: &KeyLevels, group: &[&Step], parts: usize) -> Res
                     _ => None,
                 })
                 .collect();
-            let shape = MapShape::of(&maps);
-            let rotation = maps.iter().flat_map(|map| map.rotations()).next();
-            let gadget = match rotation {
-                Some(k) => keys.rotation(k, level_in)?,
-                None => keys.params.gadget(level_in)?.clone(),
-            };
-            counts.rotations = shape.babies + shape.giants;
-            counts.key_switches = counts.rotations;
-            counts.plain_products = shape.diagonals;
-            scratch_bytes = counter.linear_maps_scratch(&gadget, level_in, shape);
-            (Kind::LinearMap, counter.linear_maps(&gadget, level_in, shape))
+            let cost = counter.linear_maps(level_in, &maps, &|k| keys.rotation(k, level_in))?;
+            counts.rotations = cost.rotations;
+            counts.key_switches = cost.rotations;
+            counts.plain_products = cost.diagonals;
+            scratch_bytes = cost.scratch_bytes;
+            (Kind::LinearMap, cost.work)
         }
         Op::Mul(a, b) => {
             counts.products = 1;

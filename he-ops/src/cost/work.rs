@@ -17,7 +17,7 @@ use crate::rlwe::{Gadget, KeyPurpose, Params};
 /// Runs of fewer words than this are written out in full where weights are prepared.
 const MIN_RUN: usize = 8;
 /// Scalar steps of an encoded word besides its butterflies: its reduction, its Montgomery form, its way to its place.
-const STEPS_PER_WORD: usize = 4;
+const STEPS_PER_WORD: u64 = 4;
 
 /// Work of an operation or of many, from the formulas of the operations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,25 +93,6 @@ pub struct SumShape {
     pub period: usize,
 }
 
-/// Shape of the linear maps of a group: of all of them together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MapShape {
-    /// Inputs that are rotated or read.
-    pub inputs: usize,
-    /// Rotations of the inputs, shared by the maps.
-    pub babies: usize,
-    /// Giant steps of all maps.
-    pub giants: usize,
-    /// Sums that giant steps add up, of all maps.
-    pub sums: usize,
-    /// Maps.
-    pub outputs: usize,
-    /// Diagonals of all maps.
-    pub diagonals: usize,
-    /// Largest period of a diagonal.
-    pub period: usize,
-}
-
 impl<'a> Counter<'a> {
     /// For these parameters.
     #[must_use]
@@ -119,8 +100,12 @@ impl<'a> Counter<'a> {
         Counter { params }
     }
 
+    pub(super) fn degree(&self) -> usize {
+        self.params.degree()
+    }
+
     /// Whole limbs: transforms, products of words, reads and writes.
-    fn limbs(&self, transforms: usize, products: usize, moved: usize) -> Work {
+    pub(super) fn limbs(&self, transforms: usize, products: usize, moved: usize) -> Work {
         let n = self.params.degree() as u64;
         Work {
             transforms: transforms as u64,
@@ -131,15 +116,26 @@ impl<'a> Counter<'a> {
         }
     }
 
-    /// Encoding `count` weights of a period modulo `primes` primes, in the subring of the period.
-    fn encode(&self, count: usize, period: usize, primes: usize) -> Work {
-        let log = |words: usize| words.max(2).ilog2() as usize;
-        let values = 2 * period;
-        let steps = period * log(period) * 4 + primes * values * (log(values) / 2 + STEPS_PER_WORD);
+    /// What is the same for all primes of the encoding of `count` weights: a complex transform of the period.
+    pub(super) fn coefficients(&self, count: usize, period: usize) -> Work {
         Work {
-            scalars: (count * steps) as u64,
+            scalars: (count * period * (period.max(2).ilog2() as usize) * 4) as u64,
             ..Work::default()
         }
+    }
+
+    /// Weights modulo `primes` primes, in the subring of their period: a transform of twice the period for each.
+    pub(super) fn values(&self, count: usize, period: usize, primes: usize) -> Work {
+        let words = (count * primes * 2 * period) as u64;
+        Work {
+            butterflies: words / 2 * u64::from((2 * period).ilog2()),
+            scalars: words * STEPS_PER_WORD,
+            ..Work::default()
+        }
+    }
+
+    fn encode(&self, count: usize, period: usize, primes: usize) -> Work {
+        self.coefficients(count, period) + self.values(count, period, primes)
     }
 
     /// One part into digits over QP: l + 1 inverse transforms, d w - (l + 1) transforms.
@@ -153,12 +149,12 @@ impl<'a> Counter<'a> {
     }
 
     /// Digits times both halves of a key of `digits` digits: 2 d w products.
-    fn inner_product(&self, digits: usize, wide: usize) -> Work {
+    pub(super) fn inner_product(&self, digits: usize, wide: usize) -> Work {
         self.limbs(0, 2 * digits * wide, 2 * digits * wide)
     }
 
     /// Division of `parts` parts by `drop` primes, `keep` are left: a transform for each of them.
-    fn divide(&self, drop: usize, keep: usize, parts: usize) -> Work {
+    pub(super) fn divide(&self, drop: usize, keep: usize, parts: usize) -> Work {
         let products = drop * keep + drop + 2 * keep;
         self.limbs(drop + keep, products, drop + 2 * keep) * parts
     }
@@ -247,46 +243,6 @@ impl<'a> Counter<'a> {
         // Run by run, each with its lists of inputs and of outputs.
         work.scalars += (2 * limbs * 2 * shape.period * (inputs + 2 * rows)) as u64;
         work
-    }
-
-    /// Linear maps over common inputs with double hoisting, with keys of one gadget, rescaled: a decomposition for each
-    /// input, an inner product for each baby step, 2 w products for each diagonal, its encoding, a division, a
-    /// decomposition and an inner product for each giant step, one division of each result.
-    #[must_use]
-    pub fn linear_maps(&self, gadget: &Gadget, level: usize, shape: MapShape) -> Work {
-        let (limbs, specials) = (level + 1, gadget.specials);
-        let (wide, digits) = (limbs + specials, gadget.digits_at(level));
-        let decompositions = self.decompose(gadget, level) * shape.inputs;
-        // The body is added times P; both halves are permuted.
-        let baby = self.inner_product(digits, wide) + self.limbs(0, 2 * limbs + 2 * wide, 2 * wide);
-        // Every sum is written once; the baby steps are in the cache.
-        let weights = self.limbs(0, 2 * wide * shape.diagonals, 2 * wide * shape.sums);
-        decompositions
-            + baby * shape.babies
-            + weights
-            + self.encode(shape.diagonals, shape.period, wide)
-            + self.giant_step(gadget, level) * shape.giants
-            + self.divide(specials + 1, level, 2) * shape.outputs
-    }
-
-    /// Bytes that linear maps need besides operands and results: the digits of the inputs, and for every giant step the
-    /// sum of both halves modulo QP.
-    #[must_use]
-    pub fn linear_maps_scratch(&self, gadget: &Gadget, level: usize, shape: MapShape) -> u64 {
-        let wide = level + 1 + gadget.specials;
-        let limbs = shape.inputs * gadget.digits_at(level) * wide + 2 * shape.sums * wide;
-        8 * (limbs * self.params.degree()) as u64
-    }
-
-    /// Division of one part, decomposition, inner product, sums and permutations.
-    fn giant_step(&self, gadget: &Gadget, level: usize) -> Work {
-        let (limbs, wide) = (level + 1, level + 1 + gadget.specials);
-        let digits = gadget.digits_at(level);
-        self.divide(gadget.specials, limbs, 1)
-            + self.decompose(gadget, level)
-            + self.inner_product(digits, wide)
-            // The extended digits go through memory.
-            + self.limbs(0, 4 * wide, (6 + 2 * digits) * wide)
     }
 
     /// A map of a bootstrap, its weights prepared.

@@ -44,10 +44,25 @@ struct Row {
     bottom: Option<usize>,
 }
 
+/// What is known of a plan as a whole.
+pub struct Head<'a>(&'a Plan);
+
+impl fmt::Display for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write_head(f)
+    }
+}
+
 /// A plan without its steps: one line for each layer and category.
 pub struct Overview<'a>(&'a Plan);
 
 impl Plan {
+    /// Parameters, security, keys, counts and sizes as text.
+    #[must_use]
+    pub fn head(&self) -> Head<'_> {
+        Head(self)
+    }
+
     /// The plan as text without its steps: parameters, keys, and one line for each layer and category of work.
     #[must_use]
     pub fn overview(&self) -> Overview<'_> {

@@ -217,6 +217,7 @@ impl Poly<Eval> {
     }
 
     /// self += a * b, limb by limb.
+    #[cfg(feature = "secret")]
     pub(crate) fn mul_accumulate<'a>(
         &mut self,
         a: &Self,

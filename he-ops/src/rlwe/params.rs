@@ -408,6 +408,7 @@ impl Params {
     }
 
     /// The inverse of a Galois element: the group of odd residues modulo 2N has exponent N/2.
+    #[cfg(feature = "secret")]
     pub(crate) fn inverse_element(&self, element: u64) -> u64 {
         self.power(element, self.slots() as u64 - 1)
     }

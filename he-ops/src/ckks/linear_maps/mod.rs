@@ -39,7 +39,7 @@ const BLOCK_WORDS: usize = 64 << 10;
 /// Words between the blocks of columns, besides their own: lines of a power-of-two distance share few places in a cache.
 const PAD: usize = 8;
 /// Sums that share the loads of their columns.
-const TILE: usize = 4;
+pub(crate) const TILE: usize = 4;
 
 const OP: &str = "linear maps";
 
@@ -101,10 +101,8 @@ impl Evaluator {
             period: codes.period(),
         };
         let wide = 2 * 8 * run.limbs() * self.params().degree();
-        let capacity = (SUM_BYTES / wide).max(1);
         let reach = sums.iter().map(|s| s.giant.unsigned_abs()).max().unwrap_or(0);
-        let batch = if reach == 0 { capacity } else { capacity / 8 }.max(1);
-        let steps = (capacity / (2 * batch.min(maps.len()))).max(1) as u64;
+        let (batch, steps) = at_a_time(wide, maps.len(), reach);
         // The highest giant steps first, as they are needed.
         sums.sort_by_key(|s| {
             (
@@ -143,6 +141,15 @@ impl Evaluator {
         }
         Ok(out)
     }
+}
+
+/// Maps, and giant steps of each, whose sums of `wide` bytes are made in one pass over the baby steps; `reach` is the
+/// largest giant step.
+pub(crate) fn at_a_time(wide: usize, maps: usize, reach: u64) -> (usize, u64) {
+    let capacity = (SUM_BYTES / wide.max(1)).max(1);
+    let batch = if reach == 0 { capacity } else { capacity / 8 }.max(1);
+    let steps = (capacity / (2 * batch.min(maps.max(1)))).max(1) as u64;
+    (batch, steps)
 }
 
 /// The two Horner chains of a map.
