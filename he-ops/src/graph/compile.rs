@@ -10,6 +10,8 @@ use super::passes::{
 };
 use super::plan::{Plan, PlannedBootstrap, Port, Step};
 use crate::ckks::BootstrapLiteral;
+use crate::rlwe::params::MAX_CIPHERTEXT_PRIMES;
+use crate::rlwe::security::max_log_qp;
 use crate::rlwe::{Params, ParamsLiteral};
 use crate::{Error, Result};
 
@@ -39,9 +41,28 @@ pub fn compile(graph: &Graph, name: &str, log_scale: u32) -> Result<Plan> {
 pub fn compile_leveled(graph: &Graph, name: &str, log_n: u32, log_scale: u32) -> Result<Plan> {
     let graph = lower(&remove_cuts(graph))?;
     refuse_bootstraps(&graph)?;
-    let params = Params::new(&ParamsLiteral::leveled(log_n, depth(&graph), log_scale))?;
+    let depth = depth(&graph);
+    let literal = ParamsLiteral::leveled(log_n, depth, log_scale);
+    let params = Params::new(&literal).map_err(|error| too_deep(depth, log_n, log_scale).unwrap_or(error))?;
     check_slots(&graph, &params)?;
     finish(&graph, Span::default(), name, &params, None)
+}
+
+/// Says how many levels there can be, if that is what is wrong.
+fn too_deep(depth: usize, log_n: u32, log_scale: u32) -> Option<Error> {
+    let bound = max_log_qp(log_n)?;
+    let fits = |depth: &usize| {
+        let literal = ParamsLiteral::leveled(log_n, *depth, log_scale);
+        let bits: u32 = literal.log_q.iter().chain(&literal.log_p).sum();
+        f64::from(bits) < bound && literal.log_q.len() <= MAX_CIPHERTEXT_PRIMES
+    };
+    if fits(&depth) {
+        return None;
+    }
+    let most = (0..depth).rev().find(fits)?;
+    Some(Error::Params {
+        reason: format!("{depth} levels of {log_scale} bits needed, {most} are secure with N = 2^{log_n}"),
+    })
 }
 
 fn check_slots(graph: &Graph, params: &Params) -> Result<()> {

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Standard deviation of the encryption and key noise, per coefficient.
 pub const ERROR_STD_DEV: f64 = 3.2;
+/// No parameters have more.
+pub(crate) const MAX_CIPHERTEXT_PRIMES: usize = 64;
 
 /// The only form of a parameter set that is written to disk or sent. Primes follow from it deterministically.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -449,9 +451,9 @@ fn check_literal(l: &ParamsLiteral) -> Result<()> {
     if !(5..=17).contains(&l.log_n) {
         return refuse(format!("ring degree 2^5 to 2^17 needed, 2^{} found", l.log_n));
     }
-    if l.log_q.is_empty() || l.log_q.len() > 64 {
+    if l.log_q.is_empty() || l.log_q.len() > MAX_CIPHERTEXT_PRIMES {
         return refuse(format!(
-            "1 to 64 ciphertext primes needed, {} found",
+            "1 to {MAX_CIPHERTEXT_PRIMES} ciphertext primes needed, {} found",
             l.log_q.len()
         ));
     }

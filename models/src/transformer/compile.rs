@@ -18,7 +18,7 @@ use he_ops::trace::Tracer;
 use super::config::TransformerConfig;
 use super::fit::Fit;
 use super::lower::lower;
-use super::packing::{Answer, BlockPacking};
+use super::packing::{Answer, BlockPacking, padded_len};
 use super::weights::TransformerWeights;
 use crate::error::{Error, Result};
 
@@ -204,7 +204,7 @@ pub fn compile(
 
 /// log2 of the slots to try: those of the largest ring, and fewer as long as a token's features fit one ciphertext.
 fn slot_counts(config: &TransformerConfig, sequences: usize, largest: u32) -> Vec<u32> {
-    let needed = config.seq_len * sequences * config.dim.div_ceil(2).max(config.head_dim());
+    let needed = padded_len(config.seq_len) * sequences * config.dim.div_ceil(2).max(config.head_dim());
     let least = needed.next_power_of_two().trailing_zeros();
     (least.min(largest)..=largest).rev().collect()
 }

@@ -15,7 +15,7 @@ use he_ops::graph::{Graph, NodeId};
 use super::config::{Activation, Head, Mask, NormKind, Pool, Position, TransformerConfig};
 use super::fit::{Fit, LayerFit, NormFit};
 use super::fold::{Fold, Folded, Place, bias_pattern};
-use super::packing::{Answer, BlockPacking, input, output};
+use super::packing::{Answer, BlockPacking, input, output, padded_len};
 use super::weights::{Linear, NormWeights, TransformerLayer, TransformerWeights, Weight};
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
@@ -39,7 +39,7 @@ impl Stream {
 /// Lowers a model with a fit to a graph over `slots` slots that takes `sequences` inputs at once; both powers of two.
 ///
 /// # Errors
-/// - no fit, a length that is not a power of two, or heads that do not fit a block
+/// - no fit, or heads that do not fit a block
 pub fn lower(
     config: &TransformerConfig,
     weights: &TransformerWeights,
@@ -60,11 +60,7 @@ pub fn lower(
             "none".to_owned(),
         );
     };
-    if !config.seq_len.is_power_of_two() || config.seq_len < 2 {
-        let needed = "a power of two from 2: pad the inputs to one";
-        return refuse("max_position_embeddings", needed, config.seq_len.to_string());
-    }
-    let layout = BlockLayout::new(slots, config.seq_len, sequences)?;
+    let layout = BlockLayout::new(slots, padded_len(config.seq_len), sequences)?;
     let padded = config.head_dim().next_power_of_two();
     if padded > layout.dim {
         let needed = format!(
@@ -211,6 +207,11 @@ impl Lowering<'_> {
         layers
             .map(|layer| layer.residual1_max.max(layer.residual2_max))
             .fold(self.fit.embedding_max, f64::max)
+    }
+
+    /// Whether there are tokens that only fill the length up.
+    fn pads(&self) -> bool {
+        self.layout.tokens > self.config.seq_len
     }
 
     /// Whether what enters a norm is centred by the weights before it.
@@ -461,9 +462,14 @@ impl Lowering<'_> {
         blocks: usize,
     ) -> Vec<BlockAttention> {
         let config = self.config;
-        let tokens = config.seq_len;
-        let mask = (config.attention.mask != Mask::None).then(|| {
-            let at = |i: usize| config.attention.mask_at(i / tokens, i % tokens, tokens) as f32;
+        let (tokens, seq_len) = (self.layout.tokens, config.seq_len);
+        let masked = config.attention.mask != Mask::None || self.pads();
+        let mask = masked.then(|| {
+            let at = |i: usize| match (i / tokens, i % tokens) {
+                (_, key) if key >= seq_len => 0.0,
+                // Padding repeats the last token.
+                (token, key) => config.attention.mask_at(token.min(seq_len - 1), key, seq_len) as f32,
+            };
             Arc::new((0..tokens * tokens).map(at).collect::<Vec<f32>>())
         });
         let per_block = self.layout.dim / self.padded;
@@ -475,7 +481,7 @@ impl Lowering<'_> {
             },
             // Nobody reads these heads, but their denominators must not run away: t = 0 for rows that see all tokens.
             None => BlockHead {
-                shift: (reciprocal.input_shift(0) / tokens as f64).powf(1.0 / power),
+                shift: (reciprocal.input_shift(0) / seq_len as f64).powf(1.0 / power),
                 start: reciprocal.input_shift(0),
             },
         };
@@ -632,12 +638,21 @@ impl Lowering<'_> {
         let operands = packed_operands(&x.stored, layout.blocks(dim));
         let mut answer = self.packed(scope, "head", &folded, &operands)?;
         let slots = layout.slots();
+        let (pads, seq_len) = (self.pads(), config.seq_len);
         for value in &mut answer {
             *value = self.g.scope(scope, "head", |g| {
                 if mean {
+                    let own = if pads {
+                        // Padding does not count.
+                        let seen = |slot: usize| slot < seq_len * layout.stride();
+                        let tokens = (0..slots).map(|slot| f32::from(u8::from(seen(slot))));
+                        g.mul_plain(*value, Pattern::real(tokens.collect())?)
+                    } else {
+                        *value
+                    };
                     return Ok::<_, Error>(he_ops::circuits::inner_sum(
                         g,
-                        *value,
+                        own,
                         layout.stride() as i64,
                         layout.tokens,
                     )?);

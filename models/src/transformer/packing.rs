@@ -19,7 +19,7 @@ pub type Slots = BTreeMap<String, Vec<Complex64>>;
 pub struct BlockPacking {
     /// Complex slots of a value: tokens * sequences * dim. A ring with more of them repeats them.
     pub slots: usize,
-    /// Tokens of a sequence.
+    /// Tokens of a sequence. Its last one fills the length up to a power of two; nobody looks at that.
     pub tokens: usize,
     /// Sequences that one run takes.
     pub sequences: usize,
@@ -64,6 +64,11 @@ impl Answer {
     }
 }
 
+/// Tokens of a layout for sequences of this length: a power of two, two at least.
+pub(super) fn padded_len(seq_len: usize) -> usize {
+    seq_len.max(2).next_power_of_two()
+}
+
 /// Name of input i.
 pub(super) fn input(i: usize) -> String {
     format!("x{i}")
@@ -80,10 +85,17 @@ impl BlockPacking {
     /// # Errors
     /// - sizes that are not powers of two or too large, or a scale that is not a number above 0
     pub fn layout(&self) -> Result<BlockLayout> {
-        let sizes = self.slots <= 1 << 16 && self.features > 0 && self.features <= 1 << 16;
+        let sizes = self.slots <= 1 << 16
+            && (1..=1 << 16).contains(&self.tokens)
+            && self.features > 0
+            && self.features <= 1 << 16;
         let answer = (1..=1 << 16).contains(&self.answer.features());
         if sizes && answer && self.input_scale.is_finite() && self.input_scale > 0.0 {
-            return Ok(BlockLayout::new(self.slots, self.tokens, self.sequences)?);
+            return Ok(BlockLayout::new(
+                self.slots,
+                padded_len(self.tokens),
+                self.sequences,
+            )?);
         }
         Err(Error::Config {
             field: "packing",
@@ -119,7 +131,13 @@ impl BlockPacking {
             if x.len() != needed {
                 return length("embedded input", needed, x.len());
             }
-            for (token, features) in x.chunks(self.features).enumerate() {
+            let last = x.rchunks(self.features).take(1).cycle();
+            for (token, features) in x
+                .chunks(self.features)
+                .chain(last)
+                .take(layout.tokens)
+                .enumerate()
+            {
                 let mean = if self.centred {
                     features.iter().sum::<f64>() / self.features as f64
                 } else {
@@ -183,7 +201,7 @@ impl BlockPacking {
                 Answer::First { .. } => (0..features).map(|f| at(0, f)).collect(),
                 // All tokens hold the same number: their mean has the least noise.
                 Answer::Same { .. } => (0..features)
-                    .map(|f| (0..self.tokens).map(|t| at(t, f)).sum::<f64>() / self.tokens as f64)
+                    .map(|f| (0..layout.tokens).map(|t| at(t, f)).sum::<f64>() / layout.tokens as f64)
                     .collect(),
                 Answer::Each { .. } => (0..self.tokens)
                     .flat_map(|t| (0..features).map(move |f| (t, f)))
