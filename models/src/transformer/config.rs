@@ -49,8 +49,8 @@ pub struct TransformerConfig {
     pub activation: Activation,
     /// What the model answers.
     pub head: Head,
-    /// Bits that every approximation should have. More than 10 are not asked for: depth is dear (see
-    /// [`Fit::calibrate`](super::fit::Fit::calibrate)).
+    /// Bits that every approximation should have, of which not more than 10 are asked for, as depth is dear (see
+    /// [`Fit::calibrate`](super::fit::Fit::calibrate)); and bits that encryption must leave of the outputs.
     #[serde(default = "default_precision_bits")]
     pub precision_bits: u32,
     /// Factor by which calibrated ranges are widened.
