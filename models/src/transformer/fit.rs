@@ -2,7 +2,8 @@
 //!
 //! The lowering and the f64 reference take their polynomials from here, so both evaluate the same numbers.
 //!
-//! Newton steps for 1/sqrt are not among the choices: at equal depth a polynomial of higher degree is always closer. The reciprocal is the optimal relaxed Goldschmidt iteration already (note 009 of `he-ops`).
+//! Newton steps for 1/sqrt are not among the choices: at equal depth a polynomial of higher degree is always
+//! closer. The reciprocal is the optimal relaxed Goldschmidt iteration already (note 009 of `he-ops`).
 
 use he_ops::circuits::{ChebyshevSeries, Reciprocal};
 use serde::{Deserialize, Serialize};
