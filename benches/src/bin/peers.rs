@@ -37,6 +37,9 @@ struct Args {
     /// Prints one JSON document on stdout, and nothing else there.
     #[arg(long)]
     json: bool,
+    /// Measures our rows of a set and prints them as JSON: how this program calls itself.
+    #[arg(long, hide = true)]
+    ours: Option<Set>,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -155,6 +158,12 @@ fn main() -> Result<()> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads)
         .build()?;
+    let wanted = |op: &&Op| args.ops.is_empty() || args.ops.contains(op);
+    if let Some(set) = args.ours {
+        let rows = pool.install(|| ours(set, &wanted))?;
+        println!("{}", serde_json::to_string(&rows)?);
+        return Ok(());
+    }
     let mut document = Document {
         machine: Machine::this(),
         sets: Vec::new(),
@@ -173,8 +182,7 @@ fn main() -> Result<()> {
         }
     }
     for &set in &args.sets {
-        let wanted = |op: &&Op| args.ops.is_empty() || args.ops.contains(op);
-        let mut rows = pool.install(|| ours(set, &wanted))?;
+        let mut rows = ours_apart(set, &args.ops, args.threads)?;
         for (peer, program) in &programs {
             let ops: Vec<Op> = peer.ops(set).iter().filter(wanted).copied().collect();
             if ops.is_empty() {
@@ -228,6 +236,22 @@ fn notes(rows: &[Row]) {
         }
     }
     println!();
+}
+
+/// [`ours`] in a process of its own, as the peers are: none holds its memory while another is measured.
+fn ours_apart(set: Set, ops: &[Op], threads: usize) -> Result<Vec<Row>> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--ours", &set.to_string(), "--threads", &threads.to_string()]);
+    for op in ops {
+        command.args(["--ops", op.name()]);
+    }
+    let output = command.stderr(Stdio::inherit()).output()?;
+    ensure!(
+        output.status.success(),
+        "our rows of set {set} failed: {}",
+        output.status
+    );
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn ours(set: Set, wanted: &impl Fn(&&Op) -> bool) -> Result<Vec<Row>> {
