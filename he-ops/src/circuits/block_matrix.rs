@@ -150,16 +150,21 @@ impl BlockMatrix {
                 (re, im)
             };
             let plus = self.map(layout, operands, |operand, k| weights(operand, k, 1.0))?;
-            let plus = emit(g, &inputs, plus)?;
-            outputs.push(if real {
-                plus
-            } else {
-                let minus = self.map(layout, operands, |operand, k| weights(operand, k, -1.0))?;
-                let minus = emit(g, &inputs, minus)?;
-                g.category("repack", |g| {
-                    let conjugate = g.conjugate(minus);
-                    g.add(plus, conjugate)
-                })
+            let minus = match real {
+                true => None,
+                false => Some(self.map(layout, operands, |operand, k| weights(operand, k, -1.0))?),
+            };
+            // A multiple of the identity takes packed values to packed values as they are; its like, to conjugates.
+            outputs.push(match minus.filter(|minus| !is_zero(minus)) {
+                None => emit(g, &inputs, plus)?,
+                Some(minus) => {
+                    let plus = (!is_zero(&plus)).then(|| emit(g, &inputs, plus)).transpose()?;
+                    let minus = emit(g, &inputs, minus)?;
+                    g.category("repack", |g| {
+                        let conjugate = g.conjugate(minus);
+                        plus.map_or(conjugate, |plus| g.add(plus, conjugate))
+                    })
+                }
             });
         }
         Ok(outputs)
@@ -199,6 +204,11 @@ impl BlockMatrix {
         }
         Ok((n, parts))
     }
+}
+
+/// Whether no diagonal has an entry that is not zero.
+fn is_zero((_, parts): &(usize, Vec<MapPart>)) -> bool {
+    parts.iter().flat_map(BTreeMap::values).all(Pattern::is_zero)
 }
 
 /// The map over those inputs that have a diagonal that is not zero.
