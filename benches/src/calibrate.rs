@@ -149,6 +149,7 @@ impl Ring {
             Some(preset) => {
                 let options = CompileOptions {
                     bootstrap: Some(preset.bootstrap(params.log_n() - 1)),
+                    ..CompileOptions::default()
                 };
                 compile_with(&graph, self.name, params, &options)?
             }

@@ -31,6 +31,7 @@ fn small_INSECURE(log_n: u32) -> Params {
 fn options(log_n: u32) -> CompileOptions {
     CompileOptions {
         bootstrap: Some(BootstrapPreset::N16.bootstrap(log_n - 1)),
+        ..CompileOptions::default()
     }
 }
 
@@ -175,6 +176,7 @@ fn one_bootstrap(params: &Params, literal: &BootstrapLiteral) -> (f64, f64) {
     g.output("y", fresh);
     let options = CompileOptions {
         bootstrap: Some(literal.clone()),
+        ..CompileOptions::default()
     };
     let plan = compile_with(&g, "one", params, &options).unwrap();
     let z = Numbers(8).complex(slots, 1.0);
@@ -263,6 +265,7 @@ fn what_is_missing_is_named() {
 
     let sparse = CompileOptions {
         bootstrap: Some(BootstrapPreset::N16.bootstrap(4)),
+        ..CompileOptions::default()
     };
     let text = compile_with(&g, "deep", &params, &sparse)
         .unwrap_err()

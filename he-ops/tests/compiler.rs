@@ -125,6 +125,7 @@ fn check(g: &Graph, inputs: &BTreeMap<String, Vec<Complex64>>) -> (Plan, BTreeMa
     let plan = if profile.bootstraps > 0 {
         let options = CompileOptions {
             bootstrap: Some(BootstrapPreset::N16.bootstrap(8)),
+            ..CompileOptions::default()
         };
         compile_with(g, "random", &bootstrap_params_INSECURE(), &options).unwrap()
     } else {

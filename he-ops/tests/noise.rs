@@ -222,6 +222,7 @@ fn bootstraps_of_all_slots_and_of_few() {
         let params = Params::new_INSECURE(&literal).unwrap();
         let options = CompileOptions {
             bootstrap: Some(BootstrapPreset::N16.bootstrap(log_slots)),
+            ..CompileOptions::default()
         };
         let plan = compile_with(&with_bootstraps(1 << log_slots), "noise", &params, &options).unwrap();
         assert_eq!(plan.bootstrap.as_ref().unwrap().count, 2);

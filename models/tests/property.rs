@@ -140,6 +140,7 @@ impl Compiled {
         let (graph, packing) = lower(&config, &weights, 1 << model.log_slots, model.sequences).unwrap();
         let options = CompileOptions {
             bootstrap: Some(BootstrapPreset::N16.bootstrap(model.log_slots)),
+            ..CompileOptions::default()
         };
         let plan = compile_with(&graph, "random", &params, &options).unwrap();
         Compiled {

@@ -70,6 +70,7 @@ fn compile_INSECURE(
     let (graph, packing) = lower(&config, &weights, 1 << log_slots, sequences).unwrap();
     let options = CompileOptions {
         bootstrap: Some(BootstrapPreset::N16.bootstrap(log_slots)),
+        ..CompileOptions::default()
     };
     let plan = compile_with(&graph, "test", &params, &options).unwrap();
     (config, weights, plan, packing)

@@ -102,7 +102,7 @@ impl BlockMatrix {
         let inputs = copies(g, layout, operands);
         let mut outputs = Vec::with_capacity(self.out_blocks);
         for out in 0..self.out_blocks {
-            let map = self.map(layout, operands, |operand, k| {
+            let map = self.map(layout, operands, 2 * out, real, |operand, k| {
                 if real {
                     return (self.diagonal(out, Some(operand.re), k), vec![]);
                 }
@@ -112,7 +112,7 @@ impl BlockMatrix {
                     half(self.diagonal(out, operand.im, k), -1.0),
                 )
             })?;
-            let product = emit(g, &inputs, map)?;
+            let product = self.emit(g, &inputs, map)?;
             outputs.push(if real {
                 product
             } else {
@@ -149,17 +149,23 @@ impl BlockMatrix {
                 let im = b.iter().zip(&c).map(|(b, c)| 0.5 * (sign * b - c)).collect();
                 (re, im)
             };
-            let plus = self.map(layout, operands, |operand, k| weights(operand, k, 1.0))?;
+            let plus = self.map(layout, operands, 2 * out, false, |operand, k| {
+                weights(operand, k, 1.0)
+            })?;
             let minus = match real {
                 true => None,
-                false => Some(self.map(layout, operands, |operand, k| weights(operand, k, -1.0))?),
+                false => Some(self.map(layout, operands, 2 * out + 1, false, |operand, k| {
+                    weights(operand, k, -1.0)
+                })?),
             };
             // A multiple of the identity takes packed values to packed values as they are; its like, to conjugates.
             outputs.push(match minus.filter(|minus| !is_zero(minus)) {
-                None => emit(g, &inputs, plus)?,
+                None => self.emit(g, &inputs, plus)?,
                 Some(minus) => {
-                    let plus = (!is_zero(&plus)).then(|| emit(g, &inputs, plus)).transpose()?;
-                    let minus = emit(g, &inputs, minus)?;
+                    let plus = (!is_zero(&plus))
+                        .then(|| self.emit(g, &inputs, plus))
+                        .transpose()?;
+                    let minus = self.emit(g, &inputs, minus)?;
                     g.category("repack", |g| {
                         let conjugate = g.conjugate(minus);
                         plus.map_or(conjugate, |plus| g.add(plus, conjugate))
@@ -170,11 +176,14 @@ impl BlockMatrix {
         Ok(outputs)
     }
 
-    /// Baby steps and diagonals of one output, over the copies of all operands.
+    /// Baby steps and diagonals of one output, over the copies of all operands. Where the numbers are not known, `which`
+    /// tells the maps of one matrix from each other, and `real` whether their weights are.
     fn map(
         &self,
         layout: BlockLayout,
         operands: &[Operand],
+        which: usize,
+        real: bool,
         weights: impl Fn(&Operand, i64) -> (Vec<f32>, Vec<f32>),
     ) -> Result<(usize, Vec<MapPart>)> {
         let n = baby_steps(layout.dim);
@@ -182,8 +191,16 @@ impl BlockMatrix {
         let dim = layout.dim as i64;
         let mut parts: Vec<MapPart> = vec![BTreeMap::new(); operands.len() * (n / copy)];
         let unknown = match self.entries {
-            // Complex, as weights between packed blocks are.
-            Entries::Unknown(w) => Some(Pattern::complex(vec![w; layout.dim], vec![w; layout.dim])?),
+            Entries::Unknown(w) => {
+                let mut values = vec![w; layout.dim];
+                if let Some(first) = values.first_mut() {
+                    *first = 1.0 + which as f32;
+                }
+                Some(match real {
+                    true => Pattern::real(values)?,
+                    false => Pattern::complex(values.clone(), values)?,
+                })
+            }
             Entries::Known(_) => None,
         };
         for (i, operand) in operands.iter().enumerate() {
@@ -204,19 +221,23 @@ impl BlockMatrix {
         }
         Ok((n, parts))
     }
+
+    /// The map over those inputs that have a diagonal that is not zero.
+    fn emit(&self, g: &mut Graph, inputs: &[NodeId], (n, parts): (usize, Vec<MapPart>)) -> Result<NodeId> {
+        let used = |part: &MapPart| part.values().any(|pattern| !pattern.is_zero());
+        let kept = inputs.iter().zip(parts).filter(|(_, part)| used(part));
+        let (inputs, parts): (Vec<NodeId>, Vec<MapPart>) = kept.map(|(input, part)| (*input, part)).unzip();
+        let map = match self.entries {
+            Entries::Known(_) => SlotMap::new(n, parts)?,
+            Entries::Unknown(_) => SlotMap::unknown(n, parts)?,
+        };
+        Ok(g.linear_map(&inputs, Arc::new(map)))
+    }
 }
 
 /// Whether no diagonal has an entry that is not zero.
 fn is_zero((_, parts): &(usize, Vec<MapPart>)) -> bool {
     parts.iter().flat_map(BTreeMap::values).all(Pattern::is_zero)
-}
-
-/// The map over those inputs that have a diagonal that is not zero.
-fn emit(g: &mut Graph, inputs: &[NodeId], (n, parts): (usize, Vec<MapPart>)) -> Result<NodeId> {
-    let used = |part: &MapPart| part.values().any(|pattern| !pattern.is_zero());
-    let kept = inputs.iter().zip(parts).filter(|(_, part)| used(part));
-    let (inputs, parts): (Vec<NodeId>, Vec<MapPart>) = kept.map(|(input, part)| (*input, part)).unzip();
-    Ok(g.linear_map(&inputs, Arc::new(SlotMap::new(n, parts)?)))
 }
 
 /// Baby steps for a dense block: the power of two next above sqrt(2 dim).

@@ -73,6 +73,11 @@ impl Pattern {
         self.re.as_ptr()
     }
 
+    /// Bytes of the entries.
+    pub(crate) fn bytes(&self) -> u64 {
+        4 * self.period() as u64 * (1 + u64::from(self.im.is_some()))
+    }
+
     /// The period D.
     #[must_use]
     pub fn period(&self) -> usize {

@@ -22,6 +22,7 @@ pub struct SlotMap {
     baby_steps: usize,
     parts: Vec<MapPart>,
     digest: [u8; 32],
+    bytes: u64,
 }
 
 impl SlotMap {
@@ -44,11 +45,33 @@ impl SlotMap {
             });
         }
         let digest = digest(baby_steps, &parts);
+        let patterns = || parts.iter().flat_map(BTreeMap::values);
+        let distinct: HashMap<_, _> = patterns().map(|p| (p.address(), p.bytes())).collect();
+        let bytes = distinct.values().sum();
         Ok(SlotMap {
             baby_steps,
             parts,
             digest,
+            bytes,
         })
+    }
+
+    /// A map of weights that nobody knows, with the cost of one that has them: its diagonals may all be the same pattern,
+    /// and yet every one counts in [`bytes`](Self::bytes).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn unknown(baby_steps: usize, parts: Vec<MapPart>) -> Result<Self> {
+        let map = Self::new(baby_steps, parts)?;
+        let patterns = map.parts.iter().flat_map(BTreeMap::values);
+        let bytes = patterns.map(Pattern::bytes).sum();
+        Ok(SlotMap { bytes, ..map })
+    }
+
+    /// Bytes of the weights in memory; a pattern that repeats counts once.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// n: a power of two.

@@ -1,12 +1,14 @@
 //! Time, memory and keys of a whole plan.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::machine::{Kind, Machine};
 use super::steps::{Counts, KeyLevels, group_cost};
 use super::work::{Counter, Work};
 use crate::Result;
-use crate::graph::{Plan, Step};
+use crate::graph::{Op, Plan, Step};
 use crate::rlwe::EvaluationKeys;
 
 /// One step: steps of one group share its time equally, as the tracer has it; its work and its counts are with the first.
@@ -63,13 +65,15 @@ pub struct Memory {
     pub keys: u64,
     /// Prepared matrices of the bootstrap.
     pub matrices: u64,
+    /// Weights of the linear maps, which are nearly all there are.
+    pub weights: u64,
 }
 
 impl Memory {
-    /// All of it. The program itself, the plan and its weights come on top.
+    /// All of it. The program itself and the steps of the plan come on top.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.ciphertexts + self.keys + self.matrices
+        self.ciphertexts + self.keys + self.matrices + self.weights
     }
 }
 
@@ -208,9 +212,18 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
             ciphertexts: peak,
             keys: EvaluationKeys::expected_memory_bytes(&plan.params, &config, &plan.key_uses())? as u64,
             matrices,
+            weights: weights(plan),
         },
         key_bytes: plan.key_bytes()?,
     })
+}
+
+fn weights(plan: &Plan) -> u64 {
+    let maps = plan.steps.iter().filter_map(|step| match &step.op {
+        Op::LinearMap(_, map) => Some((*map.digest(), map.bytes())),
+        _ => None,
+    });
+    maps.collect::<HashMap<_, _>>().values().sum()
 }
 
 fn note(rows: &mut Vec<LabelCost>, step: &Step, cost: &StepCost) {

@@ -55,12 +55,13 @@ impl fmt::Display for PlanCosts {
         let gb = |bytes: u64| bytes as f64 / 1e9;
         writeln!(
             f,
-            "memory at the peak {:.2} GB: ciphertexts {:.2}, expanded keys {:.2}, matrices of the bootstrap {:.2}; keys \
-             {:.2} GB on the wire",
+            "memory at the peak {:.2} GB: ciphertexts {:.2}, expanded keys {:.2}, matrices of the bootstrap {:.2}, \
+             weights {:.2}; keys {:.2} GB on the wire",
             gb(self.memory.total()),
             gb(self.memory.ciphertexts),
             gb(self.memory.keys),
             gb(self.memory.matrices),
+            gb(self.memory.weights),
             gb(self.key_bytes)
         )?;
         writeln!(

@@ -9,18 +9,35 @@ use super::passes::{
     validate,
 };
 use super::plan::{Plan, PlannedBootstrap, Port, Step};
+use super::prices::Prices;
 use crate::ckks::BootstrapLiteral;
+use crate::cost::Machine;
 use crate::rlwe::params::MAX_CIPHERTEXT_PRIMES;
 use crate::rlwe::security::max_log_qp;
 use crate::rlwe::{Params, ParamsLiteral};
 use crate::{Error, Result};
 
-/// What the compiler may use besides the parameters.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What the compiler may use besides the parameters, and what it compiles for.
+#[derive(Debug, Clone, PartialEq)]
 pub struct CompileOptions {
     /// How [`Op::Bootstrap`] is done; none for a leveled plan. With it the plan lives between the level of the operand
     /// of a bootstrap and that of its result, and outputs end at the former. It bootstraps as many slots as the graph has.
     pub bootstrap: Option<BootstrapLiteral>,
+    /// Where the plan will run: bootstraps are put where they make the time there least.
+    pub machine: Machine,
+    /// Threads that it may use there.
+    pub threads: usize,
+}
+
+impl Default for CompileOptions {
+    /// A leveled plan; two threads of the built-in machine.
+    fn default() -> Self {
+        CompileOptions {
+            bootstrap: None,
+            machine: Machine::default(),
+            threads: 2,
+        }
+    }
 }
 
 /// Compiles a graph for the smallest leveled parameters of its slot count that are deep enough, with a scale of
@@ -114,28 +131,13 @@ pub fn compile_with(graph: &Graph, name: &str, params: &Params, options: &Compil
         top: literal.output_level(params)?,
     };
     let available = span.top - span.bottom;
-    let price = |op: &Op, left: usize| price(op, span.bottom + left);
+    let prices = Prices::new(params, literal, options);
+    let price = |op: &Op, left: usize| prices.us(op, span.bottom + left);
     let graph = &place_bootstraps(&remove_dead_code(graph), available, &price)?;
     // In the words of the graph as it was given.
     check_depth(graph, available)?;
     let lowered = lower(graph)?;
     finish(&lowered, span, name, params, Some(literal))
-}
-
-/// Work of an operation whose result has this level, in units of about 0.4 ms on two cores: the ratios were measured on
-/// a transformer of two layers at N = 2^16.
-fn price(op: &Op, level: usize) -> f64 {
-    let limbs = (level + 1) as f64;
-    let count = match op {
-        Op::Bootstrap(_) => return 6_000.0,
-        Op::Rotate(..) | Op::Conjugate(_) | Op::Mul(..) => 1.0,
-        Op::LinearMap(inputs, map) => {
-            let babies: usize = (0..inputs.len()).map(|i| map.babies(i).len()).sum();
-            babies as f64 * 0.5 + map.giants().count() as f64 - 1.0 + map.diagonals() as f64 * 0.01
-        }
-        _ => 0.05,
-    };
-    count * limbs.powf(1.5)
 }
 
 /// Refuses bootstraps where nothing says how to do them.

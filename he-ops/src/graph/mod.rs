@@ -15,6 +15,7 @@ mod compile;
 mod passes;
 mod plan;
 mod plan_text;
+mod prices;
 mod summary;
 mod text;
 

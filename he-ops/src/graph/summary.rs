@@ -140,7 +140,7 @@ impl PlanSummary {
         Ok(PlanSummary {
             name: plan.name.clone(),
             degree: params.degree(),
-            slots: params.slots(),
+            slots: plan.slots,
             depth: plan.depth(),
             log_scale: params.literal().log_scale,
             log_q: security.log_q,

@@ -146,7 +146,7 @@ pub fn compile(
             Err(error) if log_slots == largest => return Err(error),
             Err(_) => continue,
         };
-        for (candidate, plan) in plans(id, &graph, log_slots) {
+        for (candidate, plan) in plans(id, &graph, log_slots, target) {
             match plan {
                 Ok(plan) => {
                     let costs = plan_costs(&plan, &target.machine, target.threads)?;
@@ -210,7 +210,7 @@ fn slot_counts(config: &TransformerConfig, sequences: usize, largest: u32) -> Ve
 }
 
 /// The graph on every set of parameters that has as many slots.
-fn plans(id: &str, graph: &Graph, log_slots: u32) -> Vec<(Candidate, he_ops::Result<Plan>)> {
+fn plans(id: &str, graph: &Graph, log_slots: u32, target: &Target) -> Vec<(Candidate, he_ops::Result<Plan>)> {
     let candidate = |log_n, log_scale| Candidate {
         log_n,
         log_slots,
@@ -231,6 +231,8 @@ fn plans(id: &str, graph: &Graph, log_slots: u32) -> Vec<(Candidate, he_ops::Res
         if log_n > log_slots {
             let options = CompileOptions {
                 bootstrap: Some(preset.bootstrap(log_slots)),
+                machine: target.machine.clone(),
+                threads: target.threads,
             };
             let plan = Params::new(&literal).and_then(|params| compile_with(graph, id, &params, &options));
             plans.push((candidate(log_n, None), plan));
