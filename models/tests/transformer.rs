@@ -272,7 +272,10 @@ fn visible_means_change_nothing_but_the_denominators() {
     let sums = forward(&config, &weights, &x, Mode::Exact).unwrap();
     close(&means.output, &sums.output, 1e-12);
     let condition = |[lo, hi]: [f64; 2]| hi / lo;
-    let (of_means, of_sums) = (means.layers[0].denominator[0], sums.layers[0].denominator[0]);
+    let (of_means, of_sums) = (
+        means.ranges.layers[0].denominator[0],
+        sums.ranges.layers[0].denominator[0],
+    );
     assert!(
         2.0 * condition(of_means) < condition(of_sums),
         "{of_means:?} {of_sums:?}"

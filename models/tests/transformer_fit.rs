@@ -21,7 +21,7 @@ fn largest_error(config: &TransformerConfig, seed: u64, inputs: usize) -> f64 {
     for x in synthetic::inputs(&config, inputs, seed + 1000) {
         let exact = forward(&config, &weights, &x, Mode::Exact).unwrap();
         let found = forward(&config, &weights, &x, Mode::Polynomial).unwrap();
-        for (seen, fit) in exact.layers.iter().zip(&fit.layers) {
+        for (seen, fit) in exact.ranges.layers.iter().zip(&fit.layers) {
             assert!(seen.up_max < fit.up_max && seen.residual2_max < fit.residual2_max);
             for ([lo, hi], [fit_lo, fit_hi]) in seen.denominator.iter().zip(&fit.denominator) {
                 assert!(fit_lo < lo && hi < fit_hi, "{seen:?}, {fit:?}");

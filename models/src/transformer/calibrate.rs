@@ -9,7 +9,7 @@ use super::margin::Margin;
 use super::reference::{Mode, forward};
 use super::report::{Approximation, Report};
 use super::special::gelu;
-use super::trace::Trace;
+use super::trace::Ranges;
 use super::weights::TransformerWeights;
 use crate::error::{Error, Result};
 
@@ -202,15 +202,15 @@ pub(super) fn assumed(config: &TransformerConfig) -> Result<Fit> {
 }
 
 /// Ranges of the exact forward pass over all inputs.
-fn observe(config: &TransformerConfig, weights: &TransformerWeights, inputs: &[Vec<f64>]) -> Result<Trace> {
+fn observe(config: &TransformerConfig, weights: &TransformerWeights, inputs: &[Vec<f64>]) -> Result<Ranges> {
     let (first, rest) = inputs.split_first().ok_or(Error::Length {
         what: "inputs of the calibration",
         needed: 1,
         found: 0,
     })?;
-    let mut seen = forward(config, weights, first, Mode::Exact)?;
+    let mut seen = forward(config, weights, first, Mode::Exact)?.ranges;
     for x in rest {
-        seen.merge(&forward(config, weights, x, Mode::Exact)?);
+        seen.merge(&forward(config, weights, x, Mode::Exact)?.ranges);
     }
     Ok(seen)
 }
@@ -221,7 +221,18 @@ pub(super) fn calibrate(
     weights: &TransformerWeights,
     inputs: &[Vec<f64>],
 ) -> Result<(Fit, Report)> {
-    let seen = observe(config, weights, inputs)?;
+    from_ranges(config, &observe(config, weights, inputs)?)
+}
+
+/// See [`Fit::from_ranges`].
+pub(super) fn from_ranges(config: &TransformerConfig, seen: &Ranges) -> Result<(Fit, Report)> {
+    let needed = config.n_layers;
+    super::check::need(
+        seen.layers.len() == needed,
+        "ranges.layers",
+        &format!("{needed}, one for each layer,"),
+        seen.layers.len(),
+    )?;
     let margin = Margin(config.margin);
     let (mut layers, mut rows) = (Vec::new(), Vec::new());
     for (n, seen) in seen.layers.iter().enumerate() {
@@ -255,7 +266,7 @@ pub(super) fn calibrate(
     fit.check(config)?;
     let report = Report {
         target: target(config),
-        inputs: inputs.len(),
+        inputs: seen.inputs,
         rows,
     };
     Ok((fit, report))

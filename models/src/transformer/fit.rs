@@ -12,6 +12,7 @@ use super::check::need;
 use super::config::{Activation, Position, TransformerConfig};
 use super::report::Report;
 use super::special::gelu;
+use super::trace::Ranges;
 use super::weights::TransformerWeights;
 use crate::error::Result;
 
@@ -190,6 +191,14 @@ impl Fit {
         inputs: &[Vec<f64>],
     ) -> Result<(Self, Report)> {
         super::calibrate::calibrate(config, weights, inputs)
+    }
+
+    /// The same from ranges that somebody else saw: a training that ran the model on far more inputs.
+    ///
+    /// # Errors
+    /// - ranges of another number of layers or heads; otherwise as [`calibrate`](Self::calibrate)
+    pub fn from_ranges(config: &TransformerConfig, ranges: &Ranges) -> Result<(Self, Report)> {
+        super::calibrate::from_ranges(config, ranges)
     }
 
     /// Refuses a fit that does not belong to the configuration.

@@ -35,5 +35,5 @@ pub use reference::{Mode, forward};
 pub use report::{Approximation, Report};
 pub use shapes::shape;
 pub use special::gelu;
-pub use trace::{LayerTrace, NormTrace, Trace};
+pub use trace::{LayerTrace, NormTrace, Ranges, Trace};
 pub use weights::{Linear, NormWeights, TransformerLayer, TransformerWeights, Weight};

@@ -8,7 +8,7 @@
 use super::config::{Activation, Head, NormKind, Pool, Position, TransformerConfig};
 use super::functions::{Functions, InverseSqrt};
 use super::special::{chebyshev, gelu, polynomial};
-use super::trace::{LayerTrace, NormTrace, Trace, max_abs, widen};
+use super::trace::{LayerTrace, NormTrace, Ranges, Trace, max_abs, widen};
 use super::weights::{Linear, NormWeights, TransformerLayer, TransformerWeights};
 use crate::error::{Error, Result};
 use crate::matrix::dot;
@@ -70,10 +70,13 @@ pub fn forward(
     }
     Ok(Trace {
         output: answer(config, weights.head.as_ref(), &last)?,
-        layers,
         hidden,
-        embedding_max: max_abs(x),
-        final_norm,
+        ranges: Ranges {
+            inputs: 1,
+            layers,
+            embedding_max: max_abs(x),
+            final_norm,
+        },
     })
 }
 

@@ -1,22 +1,34 @@
-//! What the f64 forward pass saw on its way.
+//! What a forward pass saw on its way.
+
+use serde::{Deserialize, Serialize};
 
 /// Output and ranges of one forward pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trace {
     /// Logits (num_labels), the pooled embedding (dim), or logits of every position (seq_len, vocab).
     pub output: Vec<f64>,
-    /// Ranges of every layer.
-    pub layers: Vec<LayerTrace>,
     /// Output of every layer, (seq_len, dim) row-major.
     pub hidden: Vec<Vec<f64>>,
+    /// Where the values were.
+    pub ranges: Ranges,
+}
+
+/// Where the values of one or many forward passes were, before any margin: `ranges.json` of a training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ranges {
+    /// Forward passes.
+    pub inputs: usize,
+    /// Of every layer.
+    pub layers: Vec<LayerTrace>,
     /// Largest |x| of the input.
     pub embedding_max: f64,
     /// What the norm at the end saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_norm: Option<NormTrace>,
 }
 
 /// Ranges of one layer. Largest values are of the magnitude.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerTrace {
     /// Largest score, scale and shift included, of each head; masked ones count.
     pub score_max: Vec<f64>,
@@ -39,7 +51,7 @@ pub struct LayerTrace {
 }
 
 /// What a norm saw.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct NormTrace {
     /// Smallest and largest variance + epsilon; `[inf, 0]` where nothing is inverted.
     pub variance: [f64; 2],
@@ -109,9 +121,10 @@ impl LayerTrace {
     }
 }
 
-impl Trace {
-    /// Widens the ranges by those of another forward pass of the same model; output and hidden values stay.
+impl Ranges {
+    /// Widens the ranges by those of other forward passes of the same model.
     pub fn merge(&mut self, other: &Self) {
+        self.inputs += other.inputs;
         for (layer, other) in self.layers.iter_mut().zip(&other.layers) {
             layer.merge(other);
         }

@@ -1,0 +1,157 @@
+"""all-MiniLM-L6-v2 as teacher (softmax, GELU) and as polynomial student, in plain PyTorch.
+
+Every text takes LENGTH positions under encryption. A shorter one is repeated: position t holds token t mod n, with the
+embedding of that token, so that nothing tells its length and no mask is needed. Repeated tokens compute the same, so the
+student here runs on the n tokens once, each with its share of the positions as weight.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+LENGTH = 128
+DIM, HEADS, HIDDEN, LAYERS = 384, 12, 1536, 6
+HEAD_DIM = DIM // HEADS
+POWER = 4
+EPSILON = 1e-3  # of the denominators
+NORM_EPSILON = 1e-9
+# Hidden units that answer to [CLS] alone, with one value whatever the text, and make feature 99 of its residual 80 to 180:
+# (layer, unit). Without them the variance of [CLS] would be 100 times that of words.
+OUTLIERS = [(0, 856), (1, 607), (2, 1004), (2, 218), (3, 358)]
+TEACHER_NAMES = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "o": "attention.output.dense",
+    "n1": "attention.output.LayerNorm",
+    "f1": "intermediate.dense",
+    "f2": "output.dense",
+    "n2": "output.LayerNorm",
+}
+
+
+def weights(ids, real):
+    """Share of the LENGTH positions that each token has, (batch, tokens); nothing for padding of the batch."""
+    n = real.sum(1, keepdim=True)
+    t = torch.arange(ids.shape[1])[None]
+    return (LENGTH // n + (t < LENGTH % n)) * real / LENGTH
+
+
+class Embedding(nn.Module):
+    """What the client does in clear: word + position + type, layer norm."""
+
+    def __init__(self, teacher):
+        super().__init__()
+        get = lambda name: teacher["embeddings." + name].float()
+        self.words = get("word_embeddings.weight")
+        self.positions = get("position_embeddings.weight")[:LENGTH] + get("token_type_embeddings.weight")[0]
+        self.gamma, self.beta = get("LayerNorm.weight"), get("LayerNorm.bias")
+
+    def forward(self, ids):
+        x = self.words[ids] + self.positions[: ids.shape[1]]
+        return F.layer_norm(x, (DIM,), self.gamma, self.beta, 1e-12)
+
+
+class Layer(nn.Module):
+    """One layer of both; `shift`, `gain` and `quadratic` are the student's."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(DIM, DIM) for _ in range(4))
+        self.f1, self.f2 = nn.Linear(DIM, HIDDEN), nn.Linear(HIDDEN, DIM)
+        self.n1, self.n2 = (nn.LayerNorm(DIM, eps=NORM_EPSILON) for _ in range(2))
+        self.shift = nn.Parameter(torch.ones(HEADS, 1, 1))
+        self.gain = nn.Parameter(torch.ones(HEADS, 1, 1))
+        self.quadratic = nn.Parameter(torch.tensor([0.1, 0.5, 0.2])[:, None].repeat(1, HIDDEN))
+        self.register_buffer("centre", torch.zeros(HEADS))  # log of the denominators' middle
+
+
+class MiniLM(nn.Module):
+    """Teacher with `polynomial=False`. `functions`, if given, replaces 1/D and 1/sqrt(v): (kind, layer, values) -> values."""
+
+    def __init__(self, folder, polynomial):
+        super().__init__()
+        teacher = load_file(Path(folder) / "model.safetensors")
+        self.polynomial = polynomial
+        self.embedding = Embedding(teacher)
+        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.functions = None
+        self.watch = None
+        for i, layer in enumerate(self.layers):
+            for own, name in TEACHER_NAMES.items():
+                module = getattr(layer, own)
+                module.weight.data = teacher[f"encoder.layer.{i}.{name}.weight"].float()
+                module.bias.data = teacher[f"encoder.layer.{i}.{name}.bias"].float()
+
+    def see(self, name, values, real):
+        if self.watch is not None:
+            self.watch(name, values, real)
+
+    def attention(self, i, layer, x, real, share):
+        b, t, _ = x.shape
+        heads = lambda y: y.view(b, t, HEADS, HEAD_DIM).transpose(1, 2)
+        q, k, v = heads(layer.q(x)), heads(layer.k(x)), heads(layer.v(x))
+        scores = q @ k.transpose(-1, -2) / math.sqrt(HEAD_DIM)
+        if not self.polynomial:
+            scores = scores.masked_fill(~real[:, None, None], -1e9)
+            out = scores.softmax(-1) @ v
+        else:
+            w = (layer.shift + scores * layer.gain / POWER) ** POWER * share[:, None, None]
+            d = w.sum(-1, keepdim=True) + EPSILON
+            self.see(f"denominator{i}", d[..., 0].transpose(1, 2), real)
+            inverse = 1 / d if self.functions is None else self.functions("denominator", i, d)
+            out = (w @ v) * inverse
+        return layer.o(out.transpose(1, 2).reshape(b, t, DIM))
+
+    def norm(self, name, norm, z, real):
+        if not self.polynomial:
+            return norm(z)
+        z = z - z.mean(-1, keepdim=True)
+        v = (z * z).mean(-1, keepdim=True) + NORM_EPSILON
+        self.see(name, v, real)
+        inverse = v.rsqrt() if self.functions is None else self.functions(name[:-1], int(name[-1]), v)
+        return z * inverse * norm.weight + norm.bias
+
+    def forward(self, ids, real):
+        """Embeddings of unit length (batch, DIM), and the output of every layer."""
+        share = weights(ids, real) if self.polynomial else real / real.sum(1, keepdim=True)
+        x = self.embedding(ids)
+        hidden = []
+        for i, layer in enumerate(self.layers):
+            x = self.norm(f"norm1_{i}", layer.n1, x + self.attention(i, layer, x, real, share), real)
+            h = layer.f1(x)
+            self.see(f"up{i}", h, real)
+            a, b, c = layer.quadratic
+            h = (a * h + b) * h + c if self.polynomial else F.gelu(h)
+            x = self.norm(f"norm2_{i}", layer.n2, x + layer.f2(h), real)
+            hidden.append(x)
+        return F.normalize((x * share[..., None]).sum(1), dim=-1), hidden
+
+
+@torch.no_grad()
+def calm_outliers(student, variance=1.2):
+    """Scales the columns of OUTLIERS down, so that [CLS] has the variance of words. Its layer norm gives nearly the same."""
+    student.watch = None
+    ids = torch.tensor([[101, 1996, 2240, 1997, 1996, 2143, 1012, 102]])
+    real = torch.ones_like(ids, dtype=torch.bool)
+    for i in sorted({layer for layer, _ in OUTLIERS}):
+        units = [unit for layer, unit in OUTLIERS if layer == i]
+        seen = {}
+        student.watch = lambda name, values, _: seen.update({name: values})
+        student(ids, real)
+        found = seen[f"norm2_{i}"][0, 0, 0].item()
+        student.layers[i].f2.weight.data[:, units] *= math.sqrt(variance / found)
+    student.watch = None
+
+
+def batch(ids):
+    """Padded ids, and where they are real."""
+    width = max(map(len, ids))
+    out = torch.zeros(len(ids), width, dtype=torch.long)
+    for row, own in zip(out, ids):
+        row[: len(own)] = torch.tensor(own)
+    return out, out > 0

