@@ -92,7 +92,7 @@ pub fn encrypt(args: &Encrypt, progress: &Progress) -> Result<()> {
             "note: the text is longer than the {most} tokens that the model takes; its end was cut"
         ));
     }
-    files::write(&args.output.out, &request.frame)
+    files::write(&args.output.out, &request.frames)
 }
 
 pub async fn infer(args: &Infer, progress: Progress) -> Result<()> {
@@ -100,28 +100,20 @@ pub async fn infer(args: &Infer, progress: Progress) -> Result<()> {
     if let Some(report) = &args.report {
         files::check_output(report, args.output.force)?;
     }
-    let frame = files::read(&args.file)?;
+    let frames = files::read(&args.file)?;
     let name = args.file.display().to_string();
     let api = Api::new(&args.server.server)?;
     let keys = folder(&args.keys);
     let manifest = keys.manifest()?;
-    Session::check_request(&manifest, &name, &frame)?;
+    Session::check_request(&manifest, &name, &frames)?;
     let params = manifest.checked_params()?;
     let progress = Arc::new(progress);
     let key_id = ensure_uploaded(&api, &keys, &args.keys.model, &progress).await?.0;
     progress.start("evaluate", manifest.plan.steps as u64, false);
-    let limit =
-        he_ops::wire::ciphertext_frame_limit(&params, manifest.output.level, 2).map_err(|source| {
-            Error::Mismatch {
-                what: "manifest".into(),
-                source,
-            }
-        })?;
+    let limit = Session::reply_limit_of(&manifest, &params)?;
     let clock = Instant::now();
     let on = |s: &client::api::Standing| progress.at(s.done as u64);
-    let reply = api
-        .infer(&args.keys.model, &key_id, frame, limit + (1 << 20), on)
-        .await?;
+    let reply = api.infer(&args.keys.model, &key_id, frames, limit, on).await?;
     let report = report_of(&reply)?;
     let (trip, evaluate) = (time(clock.elapsed()), report.evaluate_us / 1e3);
     progress.done(
@@ -149,27 +141,20 @@ pub fn decrypt(args: &Decrypt) -> Result<()> {
     let reply = files::read(&args.file)?;
     let session = folder(&args.keys).open()?;
     let (mut answer, report) = session.decrypt(&reply)?;
-    let unit = f64::from(args.round).exp2();
-    let round = |v: f64| (v * unit).round() / unit;
-    answer.probability = round(answer.probability);
-    answer.logits.iter_mut().for_each(|v| *v = round(*v));
+    answer.round(args.round);
     let report = report.filter(|_| args.report);
     if args.json {
-        let mut document = json!({
-            "label": answer.label, "probability": answer.probability, "logits": answer.logits,
-            "rounded_to_bits": args.round,
-        });
-        if let (Some(report), Some(fields)) = (report, document.as_object_mut()) {
-            fields.insert("report".into(), json!(report));
+        let mut document = json!(answer);
+        if let Some(fields) = document.as_object_mut() {
+            fields.insert("rounded_to_bits".into(), json!(args.round));
+            if let Some(report) = report {
+                fields.insert("report".into(), json!(report));
+            }
         }
         return files::print_json(&document);
     }
     let report = report.map(|r| format!("\n{r}")).unwrap_or_default();
-    files::print(&format!(
-        "{} {:.1} %\n{report}",
-        answer.label,
-        answer.probability * 100.0
-    ))
+    files::print(&format!("{answer}\n{report}"))
 }
 
 pub async fn models(args: &Models) -> Result<()> {

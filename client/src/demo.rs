@@ -1,6 +1,7 @@
 //! The whole way of one text: keys, upload, encryption, evaluation by the real server, decryption; beside it the same
 //! model in clear.
 
+use crate::answer::{Answer, TOLERANCE};
 use crate::api::Api;
 use crate::error::{Error, Result};
 use crate::folder::download_bundle;
@@ -8,16 +9,13 @@ use crate::local::LocalServer;
 use crate::session::Session;
 use he_ops::trace::LatencyReport;
 use models::ModelDir;
-use models::reference::{Mode, forward};
+use models::reference::Mode;
 use serde::Serialize;
 use server::Config;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Largest difference of a logit from the clear polynomial model that counts as agreement.
-pub const LOGIT_TOLERANCE: f64 = 1.0 / 128.0;
 
 /// Hears how far a long step is.
 pub trait Ui: Send + Sync {
@@ -49,16 +47,13 @@ pub struct Demo {
     pub model: String,
     /// The text was cut to the length of the model.
     pub truncated: bool,
-    /// Label of the encrypted evaluation.
-    pub label: String,
-    /// Its probability.
-    pub probability: f64,
-    /// Label of the same polynomial model in clear.
-    pub clear_label: String,
-    /// Its probability.
-    pub clear_probability: f64,
-    /// Largest difference between an encrypted and a clear logit.
-    pub max_logit_error: f64,
+    /// Answer of the encrypted evaluation.
+    #[serde(flatten)]
+    pub answer: Answer,
+    /// Answer of the same polynomial model in clear.
+    pub clear: Answer,
+    /// Largest difference between their numbers.
+    pub max_error: f64,
     /// Starting the server: compiling the plan.
     pub start_ms: f64,
     /// Secret key and evaluation keys.
@@ -142,7 +137,7 @@ pub async fn run(options: &Options, text: &str, ui: Arc<dyn Ui>) -> Result<Demo>
     let clock = Instant::now();
     let request = session.encrypt(text)?;
     let encrypt = clock.elapsed();
-    let request_bytes = request.frame.len();
+    let request_bytes = request.frames.len();
     ui.done(
         "encrypt",
         &format!(
@@ -154,7 +149,7 @@ pub async fn run(options: &Options, text: &str, ui: Arc<dyn Ui>) -> Result<Demo>
 
     ui.start("evaluate", session.manifest().plan.steps as u64, false);
     let limit = session.reply_limit()?;
-    let infer = api.infer(&options.model, &key_id, request.frame, limit, |s| {
+    let infer = api.infer(&options.model, &key_id, request.frames, limit, |s| {
         ui.at(s.done as u64)
     });
     let (reply, round_trip) = timed(infer).await;
@@ -176,20 +171,16 @@ pub async fn run(options: &Options, text: &str, ui: Arc<dyn Ui>) -> Result<Demo>
         ),
     );
 
-    let clear = forward(dir.config(), &dir.weights()?, &request.x, Mode::Polynomial)?;
-    let differences = answer.logits.iter().zip(&clear).map(|(a, b)| (a - b).abs());
-    let max_logit_error = differences.fold(0.0, f64::max);
-    let clear = session.answer(clear);
+    let clear = dir.load()?.forward(&request.x, Mode::Polynomial)?;
+    let clear = session.answer(clear)?;
     server.stop().await?;
     Ok(Demo {
-        text: text.to_owned(),
+        text: text.trim().to_owned(),
         model: options.model.clone(),
         truncated: request.truncated,
-        label: answer.label,
-        probability: answer.probability,
-        clear_label: clear.label,
-        clear_probability: clear.probability,
-        max_logit_error,
+        max_error: answer.difference(&clear),
+        answer,
+        clear,
         start_ms: ms(start),
         keygen_ms: ms(keygen),
         upload_ms: ms(upload),
@@ -207,18 +198,18 @@ pub async fn run(options: &Options, text: &str, ui: Arc<dyn Ui>) -> Result<Demo>
 }
 
 impl Demo {
-    /// Whether the encrypted answer is the clear one, up to [`LOGIT_TOLERANCE`].
+    /// Whether the encrypted answer is the clear one, up to [`TOLERANCE`].
     ///
     /// # Errors
     /// [`Error::Precision`].
     pub fn check(&self) -> Result<()> {
         // Written so that a NaN is refused.
-        if self.max_logit_error <= LOGIT_TOLERANCE {
+        if self.max_error <= TOLERANCE {
             return Ok(());
         }
         Err(Error::Precision {
-            needed: LOGIT_TOLERANCE,
-            found: self.max_logit_error,
+            needed: TOLERANCE,
+            found: self.max_error,
         })
     }
 }
@@ -229,39 +220,19 @@ impl fmt::Display for Demo {
         if self.truncated {
             writeln!(f, "  (longer than the model takes; its end was cut)")?;
         }
-        let row = |f: &mut fmt::Formatter<'_>, label: &str, p: f64, how: &str| {
-            let filled = (p.clamp(0.0, 1.0) * 30.0).round() as usize;
-            writeln!(
-                f,
-                "    {label:<10} {:>5.1} %  {}{}  {how}",
-                p * 100.0,
-                "█".repeat(filled),
-                "░".repeat(30 - filled)
-            )
-        };
         writeln!(f)?;
-        row(
-            f,
-            &self.label,
-            self.probability,
-            "on encrypted data, by the server",
-        )?;
-        row(
-            f,
-            &self.clear_label,
-            self.clear_probability,
-            "in clear, by the same model",
-        )?;
-        let bits = -self.max_logit_error.max(f64::MIN_POSITIVE).log2();
-        let agree = if self.label == self.clear_label {
-            "same label"
-        } else {
-            "DIFFERENT labels"
+        self.answer.row(f, "on encrypted data, by the server")?;
+        self.clear.row(f, "in clear, by the same model")?;
+        let bits = -self.max_error.max(f64::MIN_POSITIVE).log2();
+        let agree = match (self.answer.label(), self.clear.label()) {
+            (Some(found), Some(clear)) if found == clear => "same label; ",
+            (Some(_), Some(_)) => "DIFFERENT labels; ",
+            _ => "",
         };
         writeln!(
             f,
-            "\n  {agree}; largest logit difference {:.1e} ({bits:.1} bits)",
-            self.max_logit_error
+            "\n  {agree}largest difference {:.1e} ({bits:.1} bits)",
+            self.max_error
         )?;
         writeln!(f, "  {}", self.security)?;
 

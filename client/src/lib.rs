@@ -13,12 +13,13 @@
 //!
 //! let request = session.encrypt("an utterly charming film")?;
 //! let limit = session.reply_limit()?;
-//! let reply = api.infer("sentiment", &key_id, request.frame, limit, |_| {}).await?;
+//! let reply = api.infer("sentiment", &key_id, request.frames, limit, |_| {}).await?;
 //! let (answer, report) = session.decrypt(&reply)?;
-//! println!("{} ({:.1} %)", answer.label, answer.probability * 100.0);
+//! println!("{answer}");
 //! # Ok(()) }
 //! ```
 
+pub mod answer;
 pub mod api;
 pub mod demo;
 pub mod error;
@@ -27,8 +28,9 @@ pub mod inspect;
 pub mod local;
 pub mod session;
 
+pub use answer::Answer;
 pub use api::Api;
 pub use error::{Error, Result};
 pub use folder::{KeyFolder, download_bundle};
 pub use local::LocalServer;
-pub use session::{Answer, Request, Session};
+pub use session::{Request, Session};

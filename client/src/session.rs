@@ -1,18 +1,17 @@
 //! One model on the client's side: its manifest, its public bundle, and the secret key.
 
-use crate::demo::LOGIT_TOLERANCE;
+use crate::answer::{Answer, TOLERANCE};
 use crate::error::{Error, Result};
 use he_ops::ckks::{Decryptor, Encoder, Encryptor};
 use he_ops::rlwe::{KeyGenerator, Params, SecretKey};
 use he_ops::trace::LatencyReport;
 use he_ops::wire::{
-    Frame, Header, Kind, ciphertext_frame_limit, decode_ciphertext, decode_report, decode_seeded_ciphertext,
-    encode_key, encode_seeded_ciphertext,
+    Frame, Header, Kind, WireError, ciphertext_frame_limit, decode_ciphertext, decode_report,
+    decode_seeded_ciphertext, encode_key, encode_seeded_ciphertext,
 };
-use models::reference::{label, probabilities};
+use models::manifest::PortEntry;
+use models::transformer::packing::Slots;
 use models::{Bundle, Manifest};
-use num_complex::Complex64;
-use serde::Serialize;
 
 /// Room for the report in a reply.
 const REPORT_LIMIT: u64 = 1 << 20;
@@ -29,41 +28,14 @@ pub struct Session {
 /// A text, ready to be sent.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The frame to send.
-    pub frame: Vec<u8>,
+    /// The frames to send, one for each ciphertext.
+    pub frames: Vec<u8>,
     /// The embedded text in clear, for a comparison on this side.
     pub x: Vec<f64>,
-    /// Tokens that are not padding.
+    /// Tokens of the text itself.
     pub tokens: usize,
     /// The text was longer than the model takes; its end was cut.
     pub truncated: bool,
-}
-
-/// A decrypted answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Answer {
-    /// The label with the largest logit.
-    pub label: String,
-    /// Its probability.
-    pub probability: f64,
-    /// One per label. Not for third parties in full precision: see SECURITY.md on approximate decryption.
-    pub logits: Vec<f64>,
-}
-
-/// Every slot of an answer holds the same logits. Under another key, or after another computation, the slots are noise
-/// instead, and noise must not be read as an answer.
-fn check_agreement(slots: &[Complex64], logits: &[f64]) -> Result<()> {
-    let [re, im] = logits else { return Ok(()) };
-    let mean = Complex64::new(*re, *im);
-    let found = slots.iter().map(|z| (z - mean).norm()).fold(0.0, f64::max);
-    // A NaN is no agreement either.
-    if found <= LOGIT_TOLERANCE && mean.norm().is_finite() {
-        return Ok(());
-    }
-    Err(Error::OtherKeys {
-        needed: LOGIT_TOLERANCE,
-        found,
-    })
 }
 
 impl Session {
@@ -138,14 +110,21 @@ impl Session {
             return Err(Error::EmptyText);
         }
         let embedded = self.bundle.embed(text)?;
-        let slots = self.manifest.packing.pack(&embedded.x)?;
-        let level = self.manifest.input.level;
-        let plaintext = self.encoder.encode(&slots, level, self.params.scale(level)?)?;
-        let ciphertext = Encryptor::new(&self.params, &self.secret)?.encrypt(&plaintext)?;
-        let frame = encode_seeded_ciphertext(&self.params, &ciphertext).map_err(Error::wire("request"))?;
+        let slots = self.manifest.layout.pack(&embedded.x)?;
+        let encryptor = Encryptor::new(&self.params, &self.secret)?;
+        let mut frames = Vec::new();
+        for port in &self.manifest.inputs {
+            let values = slots.get(&port.name).map(Vec::as_slice).unwrap_or_default();
+            let scale = self.params.scale(port.level)?;
+            let plaintext = self.encoder.encode_repeated(values, port.level, scale)?;
+            let ciphertext = encryptor.encrypt(&plaintext)?;
+            let frame =
+                encode_seeded_ciphertext(&self.params, &ciphertext).map_err(Error::wire("request"))?;
+            frames.extend(frame);
+        }
         let (tokens, truncated) = (embedded.tokens, embedded.truncated);
         Ok(Request {
-            frame,
+            frames,
             x: embedded.x,
             tokens,
             truncated,
@@ -157,68 +136,106 @@ impl Session {
     /// # Errors
     /// [`Error::Mismatch`] for a manifest whose output level does not exist, which its check rules out.
     pub fn reply_limit(&self) -> Result<u64> {
-        let reply = ciphertext_frame_limit(&self.params, self.manifest.output.level, 2);
-        Ok(reply.map_err(Error::wire("manifest"))? + REPORT_LIMIT)
+        Self::reply_limit_of(&self.manifest, &self.params)
     }
 
-    /// Decrypts a reply: a ciphertext frame, with or without the report frame before it.
+    /// The same from a manifest and its parameters, without a secret key.
+    ///
+    /// # Errors
+    /// As [`reply_limit`](Self::reply_limit).
+    pub fn reply_limit_of(manifest: &Manifest, params: &Params) -> Result<u64> {
+        let limit = |port: &PortEntry| ciphertext_frame_limit(params, port.level, 2);
+        let limits = manifest.outputs.iter().map(limit);
+        let sum = limits.sum::<std::result::Result<u64, _>>();
+        Ok(sum.map_err(Error::wire("manifest"))? + REPORT_LIMIT)
+    }
+
+    /// Decrypts a reply: the ciphertext frames of the outputs, with or without the report frame before them.
     ///
     /// # Errors
     /// [`Error::Mismatch`] for damaged bytes or another model's reply, [`Error::OtherKeys`] for another key's.
     pub fn decrypt(&self, reply: &[u8]) -> Result<(Answer, Option<LatencyReport>)> {
         let limit = self.reply_limit()?;
         let wire = || Error::wire("reply");
-        let (report, frame) = if Header::parse(reply).map_err(wire())?.kind == Kind::Report {
+        let (report, mut rest) = if Header::parse(reply).map_err(wire())?.kind == Kind::Report {
             let (frame, rest) = Frame::split(reply, limit).map_err(wire())?;
             (Some(decode_report(&frame).map_err(wire())?), rest)
         } else {
             (None, reply)
         };
-        let ciphertext = decode_ciphertext(&self.params, frame, limit).map_err(wire())?;
-        let plaintext = Decryptor::new(&self.params, &self.secret)?.decrypt(&ciphertext)?;
-        let slots = self.encoder.decode(&plaintext)?;
-        let logits = self.manifest.packing.unpack(&slots)?;
-        check_agreement(&slots, &logits)?;
-        Ok((self.answer(logits), report))
+        let decryptor = Decryptor::new(&self.params, &self.secret)?;
+        let mut slots = Slots::new();
+        for port in &self.manifest.outputs {
+            let head = Header::parse(rest).map_err(wire())?;
+            head.expect_kind(Kind::Ciphertext).map_err(wire())?;
+            let frame = first_frame(&mut rest, limit).map_err(wire())?;
+            let ciphertext = decode_ciphertext(&self.params, frame, limit).map_err(wire())?;
+            let plaintext = decryptor.decrypt(&ciphertext)?;
+            slots.insert(port.name.clone(), self.encoder.decode(&plaintext)?);
+        }
+        nothing_left("reply", rest).map_err(wire())?;
+        // Under another key, or after another computation, the slots are noise, and noise must not be read as an answer.
+        let found = self.manifest.layout.disagreement(&slots)?;
+        if found > TOLERANCE {
+            return Err(Error::OtherKeys {
+                needed: TOLERANCE,
+                found,
+            });
+        }
+        let values = self.manifest.layout.unpack(&slots)?;
+        Ok((self.answer(values)?, report))
     }
 
-    /// Checks that a file holds exactly one request: a whole, undamaged ciphertext under the model's parameters.
+    /// Checks that a file holds exactly one request: whole, undamaged ciphertexts under the model's parameters.
     ///
     /// # Errors
     /// [`Error::Unsafe`] for a secret key, [`Error::Mismatch`] for anything else.
     pub fn check_request(manifest: &Manifest, what: &str, bytes: &[u8]) -> Result<()> {
         let wire = || Error::wire(what);
-        let kind = Header::parse(bytes).map_err(wire())?.kind;
-        if !kind.is_safe_to_send() {
-            return Err(Error::Unsafe {
-                what: format!("{what} holds a {kind}, which"),
-            });
-        }
         let params = manifest.checked_params()?;
-        let limit = ciphertext_frame_limit(&params, manifest.input.level, 2).map_err(wire())?;
-        if kind == Kind::Ciphertext {
-            decode_ciphertext(&params, bytes, limit).map(drop)
-        } else {
-            decode_seeded_ciphertext(&params, bytes, limit).map(drop)
+        let mut rest = bytes;
+        for port in &manifest.inputs {
+            let kind = Header::parse(rest).map_err(wire())?.kind;
+            if !kind.is_safe_to_send() {
+                return Err(Error::Unsafe {
+                    what: format!("{what} holds a {kind}, which"),
+                });
+            }
+            let limit = ciphertext_frame_limit(&params, port.level, 2).map_err(wire())?;
+            let frame = first_frame(&mut rest, limit).map_err(wire())?;
+            if kind == Kind::Ciphertext {
+                decode_ciphertext(&params, frame, limit).map(drop)
+            } else {
+                decode_seeded_ciphertext(&params, frame, limit).map(drop)
+            }
+            .map_err(wire())?;
         }
-        .map_err(wire())
+        nothing_left("request", rest).map_err(wire())
     }
 
-    /// Label and probability of logits.
-    #[must_use]
-    pub fn answer(&self, logits: Vec<f64>) -> Answer {
-        let index = label(&logits);
-        let name = self
-            .manifest
-            .labels
-            .get(index)
-            .cloned()
-            .unwrap_or_else(|| index.to_string());
-        let probability = probabilities(&logits).get(index).copied().unwrap_or(f64::NAN);
-        Answer {
-            label: name,
-            probability,
-            logits,
-        }
+    /// What the numbers of an answer mean.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a next token that the tokenizer does not know.
+    pub fn answer(&self, values: Vec<f64>) -> Result<Answer> {
+        Answer::new(&self.manifest, &self.bundle, values)
     }
+}
+
+/// Takes the first frame off `rest`.
+fn first_frame<'a>(rest: &mut &'a [u8], limit: u64) -> std::result::Result<&'a [u8], WireError> {
+    let (_, after) = Frame::split(rest, limit)?;
+    let frame = rest.get(..rest.len() - after.len()).unwrap_or_default();
+    *rest = after;
+    Ok(frame)
+}
+
+fn nothing_left(what: &'static str, rest: &[u8]) -> std::result::Result<(), WireError> {
+    if rest.is_empty() {
+        return Ok(());
+    }
+    Err(WireError::Trailing {
+        what,
+        extra: rest.len() as u64,
+    })
 }

@@ -4,7 +4,7 @@ use half::f16;
 use safetensors::Dtype;
 use tokenizers::{PaddingParams, PostProcessor, Tokenizer, TruncationParams, pad_encodings};
 
-use crate::config::PublicConfig;
+use crate::config::{Padding, PublicConfig};
 use crate::dir::ModelDir;
 use crate::error::{Error, Result};
 use crate::weights::Tensors;
@@ -35,9 +35,9 @@ pub struct Bundle {
 pub struct Embedded {
     /// Row-major `x[t * dim + f]`, (seq_len, dim).
     pub x: Vec<f64>,
-    /// Token ids, padded to seq_len.
+    /// Token ids, filled up to seq_len.
     pub ids: Vec<u32>,
-    /// Tokens that are not padding.
+    /// Tokens of the text itself.
     pub tokens: usize,
     /// Whether the text was longer than the model takes, so that its end was cut.
     pub truncated: bool,
@@ -142,9 +142,9 @@ impl Bundle {
         self.config.labels()
     }
 
-    /// `LayerNorm(word[id] + position[t])` of every token of `text`, cut or padded to the model's length.
+    /// `LayerNorm(word[id] + position[t])` of every token of `text`, cut or filled up to the model's length.
     ///
-    /// Padding is an ordinary token: the length of the text does not show in the shape of the input.
+    /// What fills it ([`Padding`]) is as good as any token: the length of the text does not show in the shape of the input.
     ///
     /// # Errors
     /// - the tokenizer fails, gives another number of tokens, or one outside the table
@@ -161,6 +161,10 @@ impl Bundle {
             .tokenizer
             .post_process(encoding, None, true)
             .map_err(refused)?];
+        if self.config.padding == Padding::Repeat {
+            let [encoding] = encoding;
+            return self.repeated(encoding.get_ids(), truncated);
+        }
         pad_encodings(&mut encoding, &self.padding).map_err(refused)?;
         let [encoding] = encoding;
         let ids = encoding.get_ids().to_vec();
@@ -182,6 +186,42 @@ impl Bundle {
             ids,
             tokens,
             truncated,
+        })
+    }
+
+    /// The tokens as they stand, again and again until the length is full; of no tokens, the padding token.
+    fn repeated(&self, ids: &[u32], truncated: bool) -> Result<Embedded> {
+        let (tokens, needed) = (ids.len(), self.config.seq_len);
+        if tokens > needed {
+            return Err(Error::Length {
+                what: "tokens of a text (at most)",
+                needed,
+                found: tokens,
+            });
+        }
+        let padding = [self.config.pad_token_id];
+        let ids = if ids.is_empty() { &padding } else { ids };
+        let once = self.embed_ids(ids)?;
+        Ok(Embedded {
+            x: once
+                .iter()
+                .copied()
+                .cycle()
+                .take(needed * self.config.dim)
+                .collect(),
+            ids: ids.iter().copied().cycle().take(needed).collect(),
+            tokens,
+            truncated,
+        })
+    }
+
+    /// A token as the tokenizer writes it.
+    ///
+    /// # Errors
+    /// - it does not know the token
+    pub fn token(&self, id: u32) -> Result<String> {
+        self.tokenizer.id_to_token(id).ok_or_else(|| Error::Tokenizer {
+            reason: format!("no token has the number {id}"),
         })
     }
 

@@ -67,11 +67,23 @@ pub struct ReciprocalConfig {
     pub ranges: Vec<Vec<[f64; 2]>>,
 }
 
+/// What fills the positions that a short text leaves. Either way the length of a text does not show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Padding {
+    /// The padding token, which the model has learned as an ordinary one.
+    #[default]
+    Token,
+    /// The text again and again: position t holds token t mod n as it stands at its first place. Means over all positions
+    /// are then those over the text, nearly, so a model that was trained with a padding mask needs none.
+    Repeat,
+}
+
 /// The part of `config.json` that a client gets: enough to embed a text and to name the labels,
 /// nothing about the inside of the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PublicConfig {
-    /// Always `power_softmax_classifier`.
+    /// `power_softmax_classifier` or `polynomial_transformer`.
     pub model_type: String,
     /// Features of a token.
     #[serde(rename = "hidden_size")]
@@ -81,15 +93,20 @@ pub struct PublicConfig {
     pub seq_len: usize,
     /// Rows of the embedding table.
     pub vocab_size: usize,
-    /// Labels.
+    /// Labels; 0 for a model that does not classify.
+    #[serde(default)]
     pub num_labels: usize,
     /// Label number to name.
+    #[serde(default)]
     pub id2label: BTreeMap<String, String>,
     /// Epsilon of the embedding's layer norm.
     pub layer_norm_eps: f64,
     /// Token that fills short inputs.
     #[serde(default)]
     pub pad_token_id: u32,
+    /// What fills short inputs.
+    #[serde(default)]
+    pub padding: Padding,
 }
 
 const FILE: &str = "config.json";
@@ -135,6 +152,7 @@ impl ModelConfig {
             id2label: self.id2label.clone(),
             layer_norm_eps: self.layer_norm_eps,
             pad_token_id: self.pad_token_id,
+            padding: Padding::Token,
         }
     }
 
@@ -260,12 +278,27 @@ impl PublicConfig {
     /// Reads the public part from `config.json`, the whole file or the public one.
     ///
     /// # Errors
-    /// - not JSON, or a field is missing
+    /// - not JSON, a field is missing, or a size that no model has
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        serde_json::from_slice(bytes).map_err(|error| Error::Format {
+        let config: Self = serde_json::from_slice(bytes).map_err(|error| Error::Format {
             file: FILE,
             reason: error.to_string(),
-        })
+        })?;
+        for (field, least, found) in [
+            ("hidden_size", 1, config.dim),
+            ("max_position_embeddings", 1, config.seq_len),
+            ("vocab_size", 1, config.vocab_size),
+            ("num_labels", 0, config.num_labels),
+        ] {
+            if !(least..=1 << 20).contains(&found) {
+                return Err(Error::Config {
+                    field,
+                    needed: format!("{least} to 2^20"),
+                    found: found.to_string(),
+                });
+            }
+        }
+        Ok(config)
     }
 
     /// The bytes that a client downloads as `config.json`; always the same for the same model.

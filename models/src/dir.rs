@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::weights::Weights;
+use crate::model::{Architecture, Model};
 
 /// The files of the public bundle. `config.json` among them is the public part only; the weights are never there.
 pub const PUBLIC_FILES: [&str; 3] = ["tokenizer.json", "embeddings.safetensors", "config.json"];
@@ -14,7 +13,7 @@ pub const PUBLIC_FILES: [&str; 3] = ["tokenizer.json", "embeddings.safetensors",
 pub struct ModelDir {
     path: PathBuf,
     id: String,
-    config: ModelConfig,
+    architecture: Architecture,
 }
 
 impl ModelDir {
@@ -25,7 +24,7 @@ impl ModelDir {
     /// - the folder's name is not made of `a-z 0-9 - _ .`, so it could not stand in a URL
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        let config = ModelConfig::from_json(&read(&path.join("config.json"))?)?;
+        let architecture = Architecture::from_json(&read(&path.join("config.json"))?)?;
         let whole = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
         let id = whole
             .file_name()
@@ -40,7 +39,11 @@ impl ModelDir {
                 found: id,
             });
         }
-        Ok(Self { path, id, config })
+        Ok(Self {
+            path,
+            id,
+            architecture,
+        })
     }
 
     /// All model folders inside `path`, by id.
@@ -75,16 +78,16 @@ impl ModelDir {
     }
 
     /// The whole configuration.
-    pub fn config(&self) -> &ModelConfig {
-        &self.config
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
     }
 
     /// Reads the weights.
     ///
     /// # Errors
     /// - `model.safetensors` cannot be read, or is not what the configuration says
-    pub fn weights(&self) -> Result<Weights> {
-        Weights::load(&self.config, &self.read("model.safetensors")?)
+    pub fn load(&self) -> Result<Model> {
+        self.architecture.load(&self.read("model.safetensors")?)
     }
 
     /// The bytes of a file of the public bundle. Everything else is refused by name, whatever the folder holds.
@@ -93,7 +96,7 @@ impl ModelDir {
     /// - [`Error::NotPublic`] for any other name, or the file cannot be read
     pub fn public_file(&self, name: &str) -> Result<Vec<u8>> {
         match name {
-            "config.json" => self.config.public().to_json(),
+            "config.json" => self.architecture.public().to_json(),
             "tokenizer.json" | "embeddings.safetensors" => self.read(name),
             _ => Err(Error::NotPublic {
                 name: name.to_owned(),
@@ -157,7 +160,8 @@ mod tests {
         let dirs = ModelDir::list(&folder).unwrap();
         assert_eq!(dirs.iter().map(ModelDir::id).collect::<Vec<_>>(), ["tiny-1"]);
         let dir = &dirs[0];
-        assert_eq!(dir.weights().unwrap(), synthetic.weights);
+        let loaded = Model::OneLayer(Box::new(synthetic.config), Box::new(synthetic.weights));
+        assert_eq!(dir.load().unwrap(), loaded);
         for name in PUBLIC_FILES {
             assert!(
                 !dir.public_file(name)

@@ -3,6 +3,7 @@
 //! | Module | What it is |
 //! |---|---|
 //! | [`dir`] | a model folder, and the one door to what a client may see of it |
+//! | [`model`], [`layout`] | a model of either kind with its weights: forward pass, plan, and how its numbers lie in the slots |
 //! | [`config`], [`weights`] | `config.json` and `model.safetensors`, checked |
 //! | [`bundle`] | text to embeddings, on the side of the client (feature `bundle`) |
 //! | [`fold`] | the weights folded into their neighbours, in f64 |
@@ -20,9 +21,11 @@ pub mod config;
 pub mod dir;
 pub mod error;
 pub mod fold;
+pub mod layout;
 pub mod lower;
 pub mod manifest;
 pub mod matrix;
+pub mod model;
 pub mod packing;
 pub mod reference;
 pub mod split;
@@ -32,10 +35,11 @@ pub mod weights;
 
 #[cfg(feature = "bundle")]
 pub use bundle::{Bundle, Embedded};
-pub use config::{ModelConfig, PublicConfig};
+pub use config::{ModelConfig, Padding, PublicConfig};
 pub use dir::{ModelDir, PUBLIC_FILES};
 pub use error::{Error, Result};
-pub use lower::compile;
+pub use layout::Layout;
 pub use manifest::Manifest;
+pub use model::{Architecture, Compiled, Model, Task, compile};
 pub use packing::Packing;
 pub use weights::Weights;

@@ -9,7 +9,6 @@ use he_ops::ckks::Pattern;
 use he_ops::graph::{Graph, NodeId, Plan};
 
 use crate::config::ModelConfig;
-use crate::dir::ModelDir;
 use crate::error::{Error, Result};
 use crate::fold::Folded;
 use crate::matrix::Matrix;
@@ -25,15 +24,7 @@ pub const INPUT: &str = "x";
 /// Name of the plan's output.
 pub const OUTPUT: &str = "logits";
 
-/// Compiles the model of a folder to the plan that the server runs.
-///
-/// # Errors
-/// - the weights cannot be read, or as for [`compile_weights`]
-pub fn compile(model: &ModelDir) -> Result<Plan> {
-    compile_weights(model.id(), model.config(), &model.weights()?)
-}
-
-/// [`compile`] for weights in memory.
+/// Compiles the classifier to the plan that the server runs.
 ///
 /// # Errors
 /// - the model does not fit the ring, or is too deep for 128 bits of security

@@ -1,6 +1,6 @@
 //! The manifest: everything a client needs to know of a model, read off its compiled plan.
 
-use he_ops::graph::{Plan, PlanSummary, Port};
+use he_ops::graph::{PlanSummary, Port};
 use he_ops::rlwe::security::SecurityReport;
 use he_ops::rlwe::{EvaluationKeyConfig, KeyPurpose, Params, ParamsLiteral};
 use he_ops::wire::hex;
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::dir::{ModelDir, PUBLIC_FILES};
 use crate::error::{Error, Result};
-use crate::packing::Packing;
+use crate::layout::Layout;
+use crate::model::{Compiled, Task};
 
 /// What the server tells about a model before anything is sent. Nothing in it is written by hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,13 +30,15 @@ pub struct Manifest {
     pub security: SecurityReport,
     /// The evaluation keys to generate, and nothing else.
     pub keys: Vec<KeyEntry>,
-    /// The ciphertext to send.
-    pub input: PortEntry,
-    /// The ciphertext that comes back.
-    pub output: PortEntry,
-    /// Which slot holds what, in the input and in the output.
-    pub packing: Packing,
-    /// Names of the labels in the order of the logits.
+    /// The ciphertexts to send, in this order.
+    pub inputs: Vec<PortEntry>,
+    /// The ciphertexts that come back, in this order.
+    pub outputs: Vec<PortEntry>,
+    /// Which slot holds what, in the inputs and in the outputs.
+    pub layout: Layout,
+    /// What the answer is.
+    pub task: Task,
+    /// Names of the labels in the order of the logits; none unless the task is classification.
     pub labels: Vec<String>,
     /// Tokens that the model takes; longer texts are cut.
     pub max_tokens: usize,
@@ -81,21 +84,22 @@ pub struct FileEntry {
 }
 
 const FILE: &str = "manifest";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 impl Manifest {
     /// The manifest of a model folder and the plan compiled from it.
     ///
     /// # Errors
     /// - a public file cannot be read
-    /// - the plan has other than one input and one output, or scales that are not the parameters' own
-    pub fn new(model: &ModelDir, plan: &Plan) -> Result<Self> {
+    /// - the plan has other inputs and outputs than the layout, or scales that are not the parameters' own
+    pub fn new(model: &ModelDir, compiled: &Compiled) -> Result<Self> {
+        let Compiled { plan, layout } = compiled;
         let params = &plan.params;
-        let ([input], [output]) = (plan.inputs.as_slice(), plan.outputs.as_slice()) else {
-            let found = format!("{} inputs and {} outputs", plan.inputs.len(), plan.outputs.len());
-            return Err(format(format!("one input and one output needed, {found} found")));
-        };
-        let config = model.config();
+        let public = model.architecture().public();
+        let inputs = ports(params, &plan.inputs)?;
+        let outputs = ports(params, &plan.outputs)?;
+        check_names("inputs", &inputs, &layout.inputs()?)?;
+        check_names("outputs", &outputs, &layout.outputs()?)?;
         let keys = plan
             .keys()
             .iter()
@@ -129,11 +133,12 @@ impl Manifest {
             params_digest: hex(&params.digest()),
             security: params.security().clone(),
             keys,
-            input: port(params, input)?,
-            output: port(params, output)?,
-            packing: Packing::new(config.seq_len, config.dim, params.slots())?,
-            labels: config.public().labels(),
-            max_tokens: config.seq_len,
+            inputs,
+            outputs,
+            layout: layout.clone(),
+            task: model.architecture().task(),
+            labels: public.labels(),
+            max_tokens: public.seq_len,
             plan: plan.summary()?,
             files,
         })
@@ -159,7 +164,8 @@ impl Manifest {
             .keys
             .iter()
             .map(|key| key.level)
-            .chain([manifest.input.level, manifest.output.level]);
+            .chain(manifest.inputs.iter().map(|port| port.level))
+            .chain(manifest.outputs.iter().map(|port| port.level));
         if let Some(high) = levels.into_iter().find(|level| *level > top) {
             return Err(format(format!(
                 "level {high} is above the parameters' highest, {top}"
@@ -169,15 +175,9 @@ impl Manifest {
         if let Some(key) = manifest.keys.iter().find(unknown) {
             return Err(format(format!("{} is the code of no key", key.code)));
         }
-        manifest.packing.check()?;
-        if manifest.packing.slots != params.slots() {
-            let (needed, found) = (params.slots(), manifest.packing.slots);
-            return Err(Error::Length {
-                what: "slots of the packing",
-                needed,
-                found,
-            });
-        }
+        manifest.layout.check(params.slots())?;
+        check_names("inputs", &manifest.inputs, &manifest.layout.inputs()?)?;
+        check_names("outputs", &manifest.outputs, &manifest.layout.outputs()?)?;
         Ok(manifest)
     }
 
@@ -230,20 +230,33 @@ impl Manifest {
 }
 
 /// A client encodes at the canonical scale of the level, so a port must have exactly that.
-fn port(params: &Params, port: &Port) -> Result<PortEntry> {
-    let canonical = params.scale(port.level)?;
-    if (port.scale / canonical - 1.0).abs() > 1e-9 {
-        let (name, found) = (&port.name, port.scale.log2());
-        return Err(format(format!(
-            "{name} has scale 2^{found}, 2^{} needed at its level",
-            canonical.log2()
-        )));
+fn ports(params: &Params, ports: &[Port]) -> Result<Vec<PortEntry>> {
+    let entry = |port: &Port| {
+        let canonical = params.scale(port.level)?;
+        if (port.scale / canonical - 1.0).abs() > 1e-9 {
+            let (name, found) = (&port.name, port.scale.log2());
+            return Err(format(format!(
+                "{name} has scale 2^{found}, 2^{} needed at its level",
+                canonical.log2()
+            )));
+        }
+        Ok(PortEntry {
+            name: port.name.clone(),
+            level: port.level,
+            log_scale: port.scale.log2(),
+        })
+    };
+    ports.iter().map(entry).collect()
+}
+
+fn check_names(what: &str, ports: &[PortEntry], needed: &[String]) -> Result<()> {
+    let found: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+    if found.iter().eq(needed) {
+        return Ok(());
     }
-    Ok(PortEntry {
-        name: port.name.clone(),
-        level: port.level,
-        log_scale: port.scale.log2(),
-    })
+    Err(format(format!(
+        "the layout needs the {what} {needed:?}, {found:?} found"
+    )))
 }
 
 fn format(reason: String) -> Error {

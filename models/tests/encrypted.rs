@@ -15,15 +15,17 @@ use he_ops::exec::{Ckks, run};
 use he_ops::rlwe::{EvaluationKeys, KeyGenerator, SecretKey};
 use he_ops::trace::Tracer;
 use models::lower::{INPUT, OUTPUT};
-use models::reference::{Mode, forward, label};
+use models::reference::{Mode, label};
+use models::transformer::compile::Target;
 use models::{Bundle, Manifest, ModelDir};
 
 #[test]
 fn encrypted_logits_are_those_of_the_reference() {
     let dir = ModelDir::open(concat!(env!("CARGO_MANIFEST_DIR"), "/sentiment")).unwrap();
-    let (bundle, weights) = (Bundle::open(&dir).unwrap(), dir.weights().unwrap());
-    let plan = models::compile(&dir).unwrap();
-    let manifest = Manifest::new(&dir, &plan).unwrap();
+    let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.load().unwrap());
+    let compiled = models::compile(&dir, &Target::default()).unwrap();
+    let manifest = Manifest::new(&dir, &compiled).unwrap();
+    let plan = compiled.plan;
 
     // the client has the manifest and nothing else
     let params = manifest.checked_params().unwrap();
@@ -45,9 +47,9 @@ fn encrypted_logits_are_those_of_the_reference() {
     );
     for text in ["an utterly charming film", "Not bad at all, actually quite good!"] {
         let x = bundle.embed(text).unwrap().x;
-        let (level, slots) = (manifest.input.level, manifest.packing.pack(&x).unwrap());
+        let (level, slots) = (manifest.inputs[0].level, manifest.layout.pack(&x).unwrap());
         let plaintext = encoder
-            .encode(&slots, level, params.scale(level).unwrap())
+            .encode(&slots[INPUT], level, params.scale(level).unwrap())
             .unwrap();
         let request = encryptor.encrypt(&plaintext).unwrap().expand(&params).unwrap();
 
@@ -65,8 +67,10 @@ fn encrypted_logits_are_those_of_the_reference() {
         let answer = encoder
             .decode(&decryptor.decrypt(&reply[OUTPUT]).unwrap())
             .unwrap();
-        let found = manifest.packing.unpack(&answer).unwrap();
-        let expected = forward(dir.config(), &weights, &x, Mode::Polynomial).unwrap();
+        let answer = BTreeMap::from([(OUTPUT.to_owned(), answer)]);
+        let found = manifest.layout.unpack(&answer).unwrap();
+        assert!(manifest.layout.disagreement(&answer).unwrap() < 2f64.powi(-7));
+        let expected = model.forward(&x, Mode::Polynomial).unwrap();
         let error = found
             .iter()
             .zip(&expected)

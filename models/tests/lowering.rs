@@ -15,7 +15,8 @@ use he_ops::trace::Tracer;
 use models::lower::{self, INPUT, OUTPUT};
 use models::reference::{Mode, forward};
 use models::synthetic::Shape;
-use models::{Bundle, ModelConfig, ModelDir, Packing};
+use models::transformer::compile::Target;
+use models::{Bundle, Model, ModelConfig, ModelDir, Packing};
 
 /// Logits of `x` by the plan on the plain backend; also checks that every slot holds them.
 fn logits(plan: &Plan, config: &ModelConfig, x: &[f64]) -> Vec<f64> {
@@ -99,16 +100,20 @@ fn other_packings_of_a_small_model() {
 #[test]
 fn the_sentiment_model() {
     let dir = ModelDir::open(concat!(env!("CARGO_MANIFEST_DIR"), "/sentiment")).unwrap();
-    let (bundle, weights) = (Bundle::open(&dir).unwrap(), dir.weights().unwrap());
-    let plan = models::compile(&dir).unwrap();
+    let bundle = Bundle::open(&dir).unwrap();
+    let Model::OneLayer(config, weights) = dir.load().unwrap() else {
+        unreachable!("a model of one layer");
+    };
+    let compile = || models::compile(&dir, &Target::default()).unwrap().plan;
+    let plan = compile();
     let summary = plan.summary().unwrap();
     assert!(summary.secure && summary.log_qp <= 868.0);
     for text in ["an utterly charming film", "The battery died after two days.", ""] {
         let x = bundle.embed(text).unwrap().x;
         close(
-            &logits(&plan, dir.config(), &x),
-            &forward(dir.config(), &weights, &x, Mode::Polynomial).unwrap(),
+            &logits(&plan, &config, &x),
+            &forward(&config, &weights, &x, Mode::Polynomial).unwrap(),
         );
     }
-    assert_eq!(plan.digest(), models::compile(&dir).unwrap().digest());
+    assert_eq!(plan.digest(), compile().digest());
 }

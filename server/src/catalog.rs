@@ -3,9 +3,10 @@
 use crate::keys::KeyNeeds;
 use anyhow::{Context, bail};
 use he_ops::ckks::{Bootstrapper, Encoder};
-use he_ops::graph::{Plan, Port};
+use he_ops::graph::Plan;
 use he_ops::wire::{ciphertext_frame_limit, hex};
-use models::{Manifest, ModelDir};
+use models::transformer::compile::Target;
+use models::{Compiled, Manifest, ModelDir};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,13 +22,9 @@ pub(crate) struct Served {
     pub encoder: Encoder,
     /// The matrices of its bootstrap, if the plan has one: shared by all requests as well.
     pub bootstrapper: Option<Arc<Bootstrapper>>,
-    /// The one input of the plan.
-    pub input: Port,
-    /// The one output of the plan.
-    pub output: String,
     /// Evaluation keys of the plan, and their sizes.
     pub needs: KeyNeeds,
-    /// Most bytes of a request frame: the exact size of a full ciphertext at the input level.
+    /// Most bytes of a request: the exact size of full ciphertexts at the input levels.
     pub request_limit: u64,
     /// The manifest as sent.
     pub manifest: Vec<u8>,
@@ -66,7 +63,7 @@ impl Catalog {
     ///
     /// # Errors
     /// A folder that is not a model, a plan that cannot be compiled, or parameters below 128-bit security.
-    pub(crate) fn load(folder: &Path, only: Option<&str>) -> anyhow::Result<Self> {
+    pub(crate) fn load(folder: &Path, only: Option<&str>, target: &Target) -> anyhow::Result<Self> {
         let dirs = match only {
             Some(id) => vec![ModelDir::open(folder.join(id))?],
             None => ModelDir::list(folder)?,
@@ -79,7 +76,7 @@ impl Catalog {
         }
         let mut models = BTreeMap::new();
         for dir in dirs {
-            let served = Served::load(&dir).with_context(|| format!("model {}", dir.id()))?;
+            let served = Served::load(&dir, target).with_context(|| format!("model {}", dir.id()))?;
             tracing::info!(
                 model = served.id,
                 depth = served.entry.depth,
@@ -105,26 +102,22 @@ impl Catalog {
 }
 
 impl Served {
-    fn load(dir: &ModelDir) -> anyhow::Result<Self> {
-        let plan = models::compile(dir)?;
+    fn load(dir: &ModelDir, target: &Target) -> anyhow::Result<Self> {
+        let compiled = models::compile(dir, target)?;
+        let manifest = serde_json::to_vec_pretty(&Manifest::new(dir, &compiled)?)?;
+        let Compiled { plan, .. } = compiled;
         if !plan.params.is_secure() {
             bail!(
                 "refused: {}; the service runs only parameters of 128-bit security",
                 plan.params.security()
             );
         }
-        let ([input], [output]) = (plan.inputs.as_slice(), plan.outputs.as_slice()) else {
-            bail!(
-                "one input and one output needed, {} and {} found",
-                plan.inputs.len(),
-                plan.outputs.len()
-            );
-        };
-        let (input, output) = (input.clone(), output.name.clone());
         let needs = KeyNeeds::of(&plan)?;
         let encoder = Encoder::new(&plan.params);
-        let request_limit = ciphertext_frame_limit(&plan.params, input.level, 2)?;
-        let manifest = serde_json::to_vec_pretty(&Manifest::new(dir, &plan)?)?;
+        let mut request_limit = 0;
+        for port in &plan.inputs {
+            request_limit += ciphertext_frame_limit(&plan.params, port.level, 2)?;
+        }
         let files = models::PUBLIC_FILES
             .into_iter()
             .map(|name| Ok((name.to_owned(), dir.public_file(name)?)))
@@ -144,8 +137,6 @@ impl Served {
             bootstrapper: plan.bootstrapper(&encoder)?,
             encoder,
             plan,
-            input,
-            output,
             needs,
             request_limit,
             manifest,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use he_ops::cost::Machine;
+use models::transformer::compile::Target;
 use std::time::Duration;
 
 /// Settings of one service process.
@@ -50,6 +51,17 @@ impl Config {
             key_cache_bytes: 2 << 30,
             key_store_bytes: 20 << 30,
             idle_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Config {
+    /// What plans are compiled for.
+    pub(crate) fn target(&self) -> Target {
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        Target {
+            threads: if self.threads == 0 { all() } else { self.threads },
+            ..Target::default()
         }
     }
 }

@@ -205,22 +205,34 @@ fn plan(args: &PlanArgs) -> anyhow::Result<()> {
         }
         shape => shape,
     };
+    let target = Target {
+        machine: match &args.machine {
+            Some(file) => server::read_machine(file)?,
+            None => Machine::default(),
+        },
+        threads: args.threads as usize,
+        ..Target::default()
+    };
     let plan = match &shape {
-        Some(config) => compile::plan_shape(&args.model, config, &Target::default())?.plan,
+        Some(config) => compile::plan_shape(&args.model, config, &target)?.plan,
         None => {
             let folder = server::models_folder(args.models.clone()).join(&args.model);
-            models::compile(&models::ModelDir::open(folder)?)?
+            if !folder.is_dir() {
+                anyhow::bail!(
+                    "no model {} in {}; known shapes are {}, and a configuration ends in .json",
+                    args.model,
+                    folder.parent().unwrap_or(&folder).display(),
+                    models::transformer::shapes::NAMES.join(", ")
+                );
+            }
+            models::compile(&models::ModelDir::open(folder)?, &target)?.plan
         }
-    };
-    let machine = match &args.machine {
-        Some(file) => server::read_machine(file)?,
-        None => Machine::default(),
     };
     let mut out = std::io::stdout().lock();
     let written = if args.steps {
         write!(out, "{plan}")
     } else {
-        let costs = plan_costs(&plan, &machine, args.threads as usize)?;
+        let costs = plan_costs(&plan, &target.machine, target.threads)?;
         if args.json {
             let document = Document {
                 summary: plan.summary()?,

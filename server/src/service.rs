@@ -36,7 +36,7 @@ pub(crate) struct Service {
 impl Service {
     /// Compiles the models, opens the key store, starts the workers. Takes a second or so: call it off the runtime.
     pub(crate) fn start(config: Config) -> anyhow::Result<Self> {
-        let catalog = Catalog::load(&config.models, config.only.as_deref())?;
+        let catalog = Catalog::load(&config.models, config.only.as_deref(), &config.target())?;
         let store = Arc::new(KeyStore::open(&config.data_dir, config.key_store_bytes)?);
         let cache = Arc::new(KeyCache::new(config.key_cache_bytes));
         let registry = Arc::new(Registry::default());

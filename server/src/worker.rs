@@ -7,11 +7,12 @@ use crate::progress::{Progress, Registry};
 use bytes::Bytes;
 use he_ops::ckks::{Ciphertext, Evaluator};
 use he_ops::exec::{Ckks, run};
+use he_ops::graph::Port;
 use he_ops::rlwe::EvaluationKeys;
 use he_ops::trace::{LatencyReport, Tracer};
 use he_ops::wire::{
-    Header, Kind, WireError, decode_ciphertext, decode_seeded_ciphertext, encode_ciphertext, encode_report,
-    expect_level_and_scale,
+    Frame, Header, Kind, WireError, decode_ciphertext, decode_seeded_ciphertext, encode_ciphertext,
+    encode_report, expect_level_and_scale,
 };
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -28,8 +29,8 @@ pub(crate) struct Job {
     pub model: Arc<Served>,
     /// The stored keys to run it with.
     pub key_id: KeyId,
-    /// The ciphertext frame, as received.
-    pub frame: Bytes,
+    /// The ciphertext frames, as received.
+    pub frames: Bytes,
     /// Time spent reading it.
     pub receive: Duration,
     /// Step counters for the client.
@@ -39,7 +40,7 @@ pub(crate) struct Job {
 /// A finished evaluation.
 #[derive(Debug)]
 pub(crate) struct Done {
-    /// Report frame, then ciphertext frame.
+    /// Report frame, then the ciphertext frames.
     pub body: Vec<u8>,
     /// The report, for the header.
     pub report: LatencyReport,
@@ -195,7 +196,7 @@ impl Shared {
         let model = &job.model;
         let params = &model.plan.params;
         let start = Instant::now();
-        let ciphertext = decode_request(model, &job.frame).map_err(|e| Problem::wire("request", &e))?;
+        let inputs = decode_request(model, &job.frames).map_err(|e| Problem::wire("request", &e))?;
         let decode = start.elapsed();
 
         let start = Instant::now();
@@ -216,7 +217,6 @@ impl Shared {
         let outcome = self.pool.install(|| {
             let evaluator = Evaluator::new(&model.encoder, keys);
             let mut backend = Ckks::with_bootstrapper(&evaluator, model.bootstrapper.clone());
-            let inputs = BTreeMap::from([(model.input.name.clone(), ciphertext)]);
             run(
                 &model.plan,
                 &mut backend,
@@ -232,7 +232,7 @@ impl Shared {
                 },
             )
         });
-        let mut outputs = match outcome {
+        let outputs = match outcome {
             Ok(outputs) => outputs,
             Err(error @ he_ops::Error::Cancelled { .. }) => {
                 tracing::info!(model = model.id, %error, "client left during the evaluation");
@@ -240,15 +240,18 @@ impl Shared {
             }
             Err(error) => return Err(Problem::internal(&error)),
         };
-        let output = outputs
-            .remove(&model.output)
-            .ok_or_else(|| Problem::internal(&"the plan gave no output"))?;
         let evaluate = tracer.wall();
         self.last_ms
             .store((evaluate + decode + load).as_millis().max(1) as u64, Relaxed);
 
         let start = Instant::now();
-        let reply = encode_ciphertext(params, &output).map_err(|e| Problem::internal(&e))?;
+        let mut reply = Vec::new();
+        for port in &model.plan.outputs {
+            let output = outputs
+                .get(&port.name)
+                .ok_or_else(|| Problem::internal(&"the plan gave no output"))?;
+            reply.extend(encode_ciphertext(params, output).map_err(|e| Problem::internal(&e))?);
+        }
         let mut report = tracer.report(&model.plan, self.pool.current_num_threads());
         report.push_phase("receive", job.receive);
         report.push_phase("queue", waited);
@@ -265,10 +268,30 @@ impl Shared {
     }
 }
 
-/// The ciphertext of a request, seeded or full, at the level and scale of the plan.
-fn decode_request(model: &Served, frame: &[u8]) -> Result<Ciphertext, WireError> {
+/// The ciphertexts of a request, seeded or full, one for each input of the plan in its order, each at the level and
+/// scale of the plan.
+fn decode_request(model: &Served, frames: &[u8]) -> Result<BTreeMap<String, Ciphertext>, WireError> {
+    let mut inputs = BTreeMap::new();
+    let mut rest = frames;
+    for port in &model.plan.inputs {
+        // A frame that is not there has no header.
+        let (_, after) = Frame::split(rest, model.request_limit)?;
+        let frame = rest.get(..rest.len() - after.len()).unwrap_or_default();
+        inputs.insert(port.name.clone(), decode_input(model, port, frame)?);
+        rest = after;
+    }
+    if rest.is_empty() {
+        return Ok(inputs);
+    }
+    Err(WireError::Trailing {
+        what: "request",
+        extra: rest.len() as u64,
+    })
+}
+
+fn decode_input(model: &Served, port: &Port, frame: &[u8]) -> Result<Ciphertext, WireError> {
     let params = &model.plan.params;
-    let needed = (model.input.level, model.input.scale);
+    let needed = (port.level, port.scale);
     let mut ciphertext = if Header::parse(frame)?.kind == Kind::Ciphertext {
         let full = decode_ciphertext(params, frame, model.request_limit)?;
         if full.parts.len() != 2 {
@@ -286,6 +309,6 @@ fn decode_request(model: &Served, frame: &[u8]) -> Result<Ciphertext, WireError>
         seeded.expand(params)?
     };
     // Within the tolerance of the wire; the executor then asks for the exact number.
-    ciphertext.scale = model.input.scale;
+    ciphertext.scale = port.scale;
     Ok(ciphertext)
 }

@@ -1,4 +1,4 @@
-//! Evaluation of one ciphertext.
+//! Evaluation of one request.
 
 use super::keys::stored;
 use crate::body::Limited;
@@ -16,7 +16,8 @@ use he_ops::wire::Header;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// `POST /v1/models/{id}/infer`: one seeded or full ciphertext frame in, a report frame and a ciphertext frame out.
+/// `POST /v1/models/{id}/infer`: a seeded or full ciphertext frame for each input in, a report frame and a
+/// ciphertext frame for each output out.
 ///
 /// `x-key-id` names the uploaded keys. With `x-request-id`, `GET /v1/requests/{id}` tells where the request stands.
 pub(super) async fn infer(
@@ -47,7 +48,7 @@ pub(super) async fn infer(
     };
     let limit = model.request_limit;
     let body = Limited::new("request", &headers, body, limit, service.config.idle_timeout).await?;
-    let frame = body.collect().await?;
+    let frames = body.collect().await?;
     drop(reading);
 
     let key_id = text(&headers, "x-key-id").ok_or_else(|| {
@@ -65,7 +66,7 @@ pub(super) async fn infer(
     }
     // The cheap checks come before the queue; the worker checks the rest.
     let wire = |e| Problem::wire("request", &e);
-    let head = Header::parse(&frame).map_err(wire)?;
+    let head = Header::parse(&frames).map_err(wire)?;
     head.expect_params(&model.plan.params.digest()).map_err(wire)?;
 
     let progress = request
@@ -77,7 +78,7 @@ pub(super) async fn infer(
         .evaluate(Job {
             model,
             key_id,
-            frame,
+            frames,
             receive,
             progress,
         })
