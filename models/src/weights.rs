@@ -1,5 +1,6 @@
 //! `model.safetensors`: the weights that only the server has.
 
+use half::f16;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::config::ModelConfig;
@@ -227,12 +228,22 @@ impl<'a> Tensors<'a> {
         Ok(view.data())
     }
 
-    fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f64>> {
-        let (quads, _) = self.bytes(name, Dtype::F32, shape)?.as_chunks::<4>();
-        let values: Vec<f64> = quads
-            .iter()
-            .map(|quad| f64::from(f32::from_le_bytes(*quad)))
-            .collect();
+    /// Numbers of a tensor of F32 or, half the size, F16.
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f64>> {
+        let half = (self.tensors.tensor(name)).is_ok_and(|view| view.dtype() == Dtype::F16);
+        let values: Vec<f64> = if half {
+            let (pairs, _) = self.bytes(name, Dtype::F16, shape)?.as_chunks::<2>();
+            pairs
+                .iter()
+                .map(|pair| f16::from_le_bytes(*pair).to_f64())
+                .collect()
+        } else {
+            let (quads, _) = self.bytes(name, Dtype::F32, shape)?.as_chunks::<4>();
+            quads
+                .iter()
+                .map(|quad| f64::from(f32::from_le_bytes(*quad)))
+                .collect()
+        };
         if values.iter().all(|value| value.is_finite()) {
             Ok(values)
         } else {
@@ -243,20 +254,20 @@ impl<'a> Tensors<'a> {
         }
     }
 
-    /// A matrix of F32.
+    /// A matrix.
     pub(crate) fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix> {
-        Matrix::new(rows, cols, self.f32(name, &[rows, cols])?)
+        Matrix::new(rows, cols, self.numbers(name, &[rows, cols])?)
     }
 
-    /// All values of a tensor of F32 of this shape, row by row.
+    /// All values of a tensor of this shape, row by row.
     #[cfg(feature = "bundle")]
     pub(crate) fn vector_of(&self, name: &str, shape: &[usize]) -> Result<Vec<f64>> {
-        self.f32(name, shape)
+        self.numbers(name, shape)
     }
 
-    /// A vector of F32.
+    /// A vector.
     pub(crate) fn vector(&self, name: &str, length: usize) -> Result<Vec<f64>> {
-        self.f32(name, &[length])
+        self.numbers(name, &[length])
     }
 }
 

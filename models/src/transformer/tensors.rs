@@ -117,7 +117,7 @@ fn head_name(head: &Head) -> Option<&'static str> {
 }
 
 impl TransformerWeights {
-    /// Reads the bytes of `model.safetensors` (F32), names as in the module's table.
+    /// Reads the bytes of `model.safetensors` (F32 or F16), names as in the module's table.
     ///
     /// # Errors
     /// - not a safetensors file, or a tensor is missing, of another type or shape than `config` says

@@ -78,11 +78,12 @@ class Penalty:
         own = values[real]
         if name.startswith("denominator"):
             off = (own.log() - self.student.layers[int(name[11:])].centre).abs() - BAND
-        elif name.startswith("norm"):
+        elif name.startswith("norm1_") or name.startswith("norm2_"):
             log = own.log()
             off = torch.maximum(log - math.log(VARIANCE[1]), math.log(VARIANCE[0]) - log)
         else:
-            self.total = self.total + 0.05 * (F.relu(own.abs() - 6) ** 2).mean()
+            if name.startswith("up"):
+                self.total = self.total + 0.05 * (F.relu(own.abs() - 6) ** 2).mean()
             return
         off = F.relu(off) ** 2
         self.total = self.total + off.mean() + 0.02 * off.amax(0).mean()
@@ -106,6 +107,8 @@ def spread(student, ids):
     ranges = {}
 
     def watch(name, values, real):
+        if not name.startswith(("denominator", "norm1_", "norm2_")):
+            return
         own = values[real]
         lo, hi = ranges.get(name, (math.inf, 0.0))
         ranges[name] = (torch.minimum(own.amin(0), torch.as_tensor(lo)), torch.maximum(own.amax(0), torch.as_tensor(hi)))
@@ -197,7 +200,7 @@ def main():
         step += 1
         mean = distance.item() if mean is None else 0.97 * mean + 0.03 * distance.item()
         if step % 100 == 0:
-            print(f"{step} {time.time() - begin:.0f} s: 1 - cosine {mean:.4f}, layers {layers.item():.3f}, penalty {float(penalty.total):.3f}, gradient {norm:.2f}", flush=True)
+            print(f"{step} {time.time() - begin:.0f} s: 1 - cosine {mean:.4f}, layers {layers.item():.3f}, penalty {penalty.total.item():.3f}, gradient {norm:.2f}", flush=True)
         if step % 500 == 0:
             report(f"step {step}")
             torch.save(student.state_dict(), args.out)

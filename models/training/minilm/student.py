@@ -47,9 +47,11 @@ class Embedding(nn.Module):
     def __init__(self, teacher):
         super().__init__()
         get = lambda name: teacher["embeddings." + name].float()
-        self.words = get("word_embeddings.weight")
-        self.positions = get("position_embeddings.weight")[:LENGTH] + get("token_type_embeddings.weight")[0]
-        self.gamma, self.beta = get("LayerNorm.weight"), get("LayerNorm.bias")
+        positions = get("position_embeddings.weight")[:LENGTH] + get("token_type_embeddings.weight")[0]
+        parts = {"words": get("word_embeddings.weight"), "positions": positions}
+        parts |= {"gamma": get("LayerNorm.weight"), "beta": get("LayerNorm.bias")}
+        for name, value in parts.items():
+            self.register_buffer(name, value, persistent=False)
 
     def forward(self, ids):
         x = self.words[ids] + self.positions[: ids.shape[1]]
@@ -100,26 +102,35 @@ class MiniLM(nn.Module):
             scores = scores.masked_fill(~real[:, None, None], -1e9)
             out = scores.softmax(-1) @ v
         else:
-            w = (layer.shift + scores * layer.gain / POWER) ** POWER * share[:, None, None]
+            scores = layer.shift + scores * layer.gain / POWER
+            self.see(f"score{i}", scores.abs().amax(-1).transpose(1, 2), real)
+            self.see(f"value{i}", layer.v(x), real)
+            w = scores**POWER * share[:, None, None]
             d = w.sum(-1, keepdim=True) + EPSILON
             self.see(f"denominator{i}", d[..., 0].transpose(1, 2), real)
             inverse = 1 / d if self.functions is None else self.functions("denominator", i, d)
             out = (w @ v) * inverse
-        return layer.o(out.transpose(1, 2).reshape(b, t, DIM))
+        out = out.transpose(1, 2).reshape(b, t, DIM)
+        self.see(f"attention{i}", out, real)
+        return layer.o(out)
 
     def norm(self, name, norm, z, real):
         if not self.polynomial:
             return norm(z)
+        self.see(f"residual{name[4:]}", z, real)
         z = z - z.mean(-1, keepdim=True)
         v = (z * z).mean(-1, keepdim=True) + NORM_EPSILON
         self.see(name, v, real)
         inverse = v.rsqrt() if self.functions is None else self.functions(name[:-1], int(name[-1]), v)
-        return z * inverse * norm.weight + norm.bias
+        z = z * inverse
+        self.see(f"normed{name[4:]}", z, real)
+        return z * norm.weight + norm.bias
 
     def forward(self, ids, real):
         """Embeddings of unit length (batch, DIM), and the output of every layer."""
         share = weights(ids, real) if self.polynomial else real / real.sum(1, keepdim=True)
         x = self.embedding(ids)
+        self.see("embedding", x, real)
         hidden = []
         for i, layer in enumerate(self.layers):
             x = self.norm(f"norm1_{i}", layer.n1, x + self.attention(i, layer, x, real, share), real)
