@@ -86,7 +86,7 @@ class Penalty:
                 self.total = self.total + 0.05 * (F.relu(own.abs() - 6) ** 2).mean()
             return
         off = F.relu(off) ** 2
-        self.total = self.total + off.mean() + 0.02 * off.amax(0).mean()
+        self.total = self.total + off.mean() + 0.1 * off.amax(0).mean()
 
 
 @torch.no_grad()
@@ -143,6 +143,8 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--rate", type=float, default=1e-4)
+    parser.add_argument("--penalty", type=float, default=1, help="weight of what leaves the bands")
+    parser.add_argument("--odd", type=int, default=1, help="how often odd texts are seen for once of the others")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -178,7 +180,7 @@ def main():
     queue = []
     while (part := (time.time() - begin) / (60 * args.minutes)) < 1:
         if not queue:
-            queue = batches(train + odd, rng)
+            queue = batches(train + args.odd * odd, rng)
         for group in optimizer.param_groups:
             group["lr"] = args.rate * min(1, (step + 1) / 50) * max(0.02, 0.5 * (1 + math.cos(math.pi * part)))
         ids, real = batch(queue.pop())
@@ -191,7 +193,7 @@ def main():
         words = real.clone()
         words[:, 0] = False
         layers = sum(((x - y)[words] ** 2).sum() / (y[words] ** 2).sum() for x, y in zip(hidden, wanted))
-        loss = 10 * distance + layers + penalty.total
+        loss = 10 * distance + layers + args.penalty * penalty.total
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)

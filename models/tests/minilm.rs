@@ -1,0 +1,70 @@
+//! The shipped sentence encoder against PyTorch, in f64: tokenizer, repetition, embeddings, and what its polynomials cost.
+//!
+//! `golden.json` is written by `models/training/minilm/export.py` together with the weights.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use models::reference::Mode;
+use models::{Architecture, Bundle, ModelDir, Task};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Golden {
+    exact: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    tokens: usize,
+    embedding: Vec<f64>,
+}
+
+fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+#[test]
+fn embeddings_are_those_of_pytorch() {
+    let dir = ModelDir::open(concat!(env!("CARGO_MANIFEST_DIR"), "/minilm")).unwrap();
+    assert_eq!(dir.architecture().task(), Task::Embedding);
+    let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.load().unwrap());
+    let golden: Golden =
+        serde_json::from_slice(&std::fs::read(dir.path().join("golden.json")).unwrap()).unwrap();
+    assert!(golden.exact.len() >= 5);
+    // Odd texts among them: nothing, code, and more than the model takes.
+    for case in &golden.exact {
+        let embedded = bundle.embed(&case.text).unwrap();
+        assert_eq!(embedded.tokens, case.tokens, "{:?}", case.text);
+        assert_eq!(embedded.ids.len(), 128);
+        let exact = model.forward(&embedded.x, Mode::Exact).unwrap();
+        let off = 1.0 - cosine(&exact, &case.embedding);
+        assert!(off < 1e-8, "{:?}: 1 - cosine {off}", case.text);
+        let polynomial = model.forward(&embedded.x, Mode::Polynomial).unwrap();
+        let close = cosine(&polynomial, &exact);
+        assert!(close > 0.995, "{:?}: cosine {close}", case.text);
+    }
+}
+
+#[test]
+fn every_reciprocal_is_well_conditioned() {
+    let dir = ModelDir::open(concat!(env!("CARGO_MANIFEST_DIR"), "/minilm")).unwrap();
+    let Architecture::Transformer(config) = dir.architecture() else {
+        panic!("a transformer")
+    };
+    for layer in &config.fit.as_ref().unwrap().layers {
+        let margin = config.margin * config.margin;
+        for [lo, hi] in layer
+            .denominator
+            .iter()
+            .chain([&layer.norm1.variance, &layer.norm2.variance])
+        {
+            assert!(hi / lo / margin < 100.0, "{lo} {hi}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+"""Teacher, student with exact division and roots, and student with the polynomials of `config.json`, in clear.
+
+    python evaluate.py --model ../../minilm [--sts FOLDER]
+
+Held-out sentences: cosine to the teacher. With a folder of STS files (`YEAR_NAME.test.tsv`: score, sentence, sentence):
+Spearman correlations of cosines with the human scores, the mean over the files.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import distill
+import numpy as np
+import texts
+import torch
+from safetensors.torch import load_file
+from scipy.stats import spearmanr
+from student import DIM, HEADS, TEACHER_NAMES, MiniLM, batch
+
+
+class Polynomials:
+    """1/D and 1/sqrt(v) as the server evaluates them, also where a value leaves the range of the fit."""
+
+    def __init__(self, fit):
+        self.layers = fit["layers"]
+        self.roots = {}
+        for i, layer in enumerate(self.layers):
+            for name in ("norm1", "norm2"):
+                degree, (lo, hi) = layer[name]["degree"], layer[name]["variance"]
+                series = np.polynomial.chebyshev.Chebyshev.interpolate(lambda v: 1 / np.sqrt(v), degree, [lo, hi])
+                self.roots[name, i] = series.coef.tolist(), lo, hi
+
+    def __call__(self, kind, i, values):
+        values = values.double()
+        return (self.reciprocal(i, values) if kind == "denominator" else self.root(kind, i, values)).float()
+
+    def reciprocal(self, i, x):
+        """(1 - T_m(t) / T_m(t0)) / x, t = (hi + lo - 2x) / (hi - lo), t0 = t at 0: a polynomial of degree m - 1."""
+        lo, hi = (torch.tensor(v).double().view(HEADS, 1, 1) for v in zip(*self.layers[i]["denominator"]))
+        t, t0 = (hi + lo - 2 * x) / (hi - lo), (hi + lo) / (hi - lo)
+        for _ in range(self.layers[i]["reciprocal_doublings"]):
+            t, t0 = 2 * t * t - 1, 2 * t0 * t0 - 1
+        return (1 - t / t0) / x
+
+    def root(self, kind, i, v):
+        coefficients, lo, hi = self.roots[kind, i]
+        t = (2 * v - lo - hi) / (hi - lo)
+        b1, b2 = torch.zeros_like(t), torch.zeros_like(t)
+        for c in coefficients[:0:-1]:
+            b1, b2 = c + 2 * t * b1 - b2, b1
+        return coefficients[0] + t * b1 - b2
+
+
+def load(student, folder):
+    """The weights of a model folder; its embeddings are those of the teacher in half precision."""
+    file = {name: value.float() for name, value in load_file(Path(folder) / "model.safetensors").items()}
+    for i, layer in enumerate(student.layers):
+        prefix = f"encoder.layer.{i}."
+        for own, name in TEACHER_NAMES.items():
+            getattr(layer, own).weight.data = file[f"{prefix}{name}.weight"]
+            getattr(layer, own).bias.data = file[f"{prefix}{name}.bias"]
+        layer.shift.data = file[prefix + "attention.self.shift"].view(HEADS, 1, 1)
+        layer.quadratic.data = torch.stack([file[f"{prefix}activation.{name}"] for name in "abc"])
+    student.embedding.words = student.embedding.words.half().float()
+
+
+@torch.no_grad()
+def embed(model, ids):
+    out = torch.zeros(len(ids), DIM)
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    for at in range(0, len(order), 32):
+        rows = order[at : at + 32]
+        out[rows] = model(*batch([ids[i] for i in rows]))[0]
+    return out
+
+
+def summary(found, wanted):
+    cosines = (found * wanted).sum(1)
+    finite = torch.isfinite(found).all(1)
+    good = cosines[finite]
+    return {
+        "texts": len(found),
+        "cosine_mean": round(good.mean().item(), 4),
+        "cosine_5_percent": round(good.quantile(0.05).item(), 4),
+        "cosine_least": round(good.min().item(), 4),
+        "below_0.9": int((good < 0.9).sum()),
+        "not_finite": int((~finite).sum()),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", default=".cache")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--sts")
+    args = parser.parse_args()
+    folder = next(texts.fetch("minilm", args.cache).rglob("tokenizer.json")).parent
+    own = distill.tokenizer(folder)
+    teacher = MiniLM(folder, polynomial=False)
+    student = MiniLM(folder, polynomial=True)
+    load(student, args.model)
+    polynomials = Polynomials(json.loads((Path(args.model) / "config.json").read_text())["fit"])
+
+    def embeddings(sentences):
+        ids = [e.ids for e in own.encode_batch(sentences)]
+        student.functions = None
+        exact = embed(student, ids)
+        student.functions = polynomials
+        return embed(teacher, ids), exact, embed(student, ids)
+
+    _, held, _, odd = texts.corpus(args.cache)
+    results = {}
+    for name, sentences in (("held_out", held), ("odd", odd)):
+        wanted, exact, found = embeddings(sentences)
+        results[name] = {"exact": summary(exact, wanted), "polynomial": summary(found, wanted)}
+        print(name, json.dumps(results[name]), flush=True)
+    if args.sts:
+        rows = {}
+        for file in sorted(Path(args.sts).glob("*.test.tsv")):
+            lines = [line.split("\t") for line in file.read_text().splitlines()]
+            lines = [line for line in lines if len(line) >= 3 and line[0].replace(".", "", 1).isdigit()]
+            scores = [float(line[0]) for line in lines]
+            left, right = embeddings([line[1] for line in lines]), embeddings([line[2] for line in lines])
+            rho = [float(spearmanr(scores, (a * b).sum(1).nan_to_num(0)).statistic) for a, b in zip(left, right)]
+            rows[file.name] = {"pairs": len(lines), "teacher": rho[0], "exact": rho[1], "polynomial": rho[2]}
+            print(file.name, json.dumps(rows[file.name]), flush=True)
+        mean = {k: round(float(np.mean([row[k] for row in rows.values()])), 4) for k in ("teacher", "exact", "polynomial")}
+        results["sts_spearman"] = mean | {"files": len(rows), "pairs": sum(row["pairs"] for row in rows.values())}
+        print("sts", json.dumps(results["sts_spearman"]))
+    (Path(args.model) / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
