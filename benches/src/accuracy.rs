@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use client::{Api, LocalServer, Session, download_bundle};
-use models::reference::{Mode, forward, label};
+use models::reference::{Mode, label};
 use models::split::Row;
-use models::{Bundle, ModelDir, Weights};
+use models::{Bundle, Model, ModelDir};
 use serde::Serialize;
 
 use crate::engine::millis;
@@ -61,11 +61,11 @@ pub struct Encrypted {
 ///
 /// # Errors
 /// - the tokenizer refuses a sentence
-pub fn clear(model: &ModelDir, bundle: &Bundle, weights: &Weights, rows: &[Row]) -> anyhow::Result<Clear> {
+pub fn clear(model: &Model, bundle: &Bundle, rows: &[Row]) -> anyhow::Result<Clear> {
     let (mut exact, mut polynomial, mut positive, mut agree) = (0, 0, 0, 0);
     for row in rows {
         let x = bundle.embed(&row.text)?.x;
-        let labelled = |mode| forward(model.config(), weights, &x, mode).map(|logits| label(&logits));
+        let labelled = |mode| model.forward(&x, mode).map(|logits| label(&logits));
         let (by_division, by_polynomial) = (labelled(Mode::Exact)?, labelled(Mode::Polynomial)?);
         exact += usize::from(by_division == row.label);
         polynomial += usize::from(by_polynomial == row.label);
@@ -94,30 +94,31 @@ pub fn spread(rows: &[Row], count: usize) -> Vec<&Row> {
 /// # Errors
 /// - the server cannot start or refuses a request
 pub async fn encrypted(
-    model: &ModelDir,
-    weights: &Weights,
+    dir: &ModelDir,
+    model: &Model,
     rows: &[&Row],
     threads: usize,
     mut progress: impl FnMut(usize, usize),
 ) -> anyhow::Result<Encrypted> {
     let data = tempfile::tempdir()?;
-    let folder = model.path().parent().unwrap_or(model.path());
+    let folder = dir.path().parent().unwrap_or(dir.path());
     let config = server::Config {
-        only: Some(model.id().to_owned()),
+        only: Some(dir.id().to_owned()),
         threads,
         ..server::Config::new(folder, data.path())
     };
     let server = LocalServer::start(config).await?;
 
     let api = Api::new(server.url())?;
-    let manifest = api.manifest(model.id()).await?;
+    let manifest = api.manifest(dir.id()).await?;
     let (bundle, _) = download_bundle(&api, &manifest).await?;
     let start = Instant::now();
     let session = Session::generate(manifest, bundle)?;
-    let keys = session.evaluation_keys(|_, _| ())?;
+    let mut keys = Vec::new();
+    session.evaluation_keys(&mut keys, |_, _| ())?;
     let keygen_ms = millis(start);
     let upload_bytes = keys.len();
-    let key_id = api.upload_keys(model.id(), keys, |_| ()).await?.key_id;
+    let key_id = api.upload_keys(dir.id(), keys, |_| ()).await?.key_id;
 
     let (mut right, mut clear_right, mut largest) = (0, 0, 0.0_f64);
     let (mut request_bytes, mut reply_bytes) = (0, 0);
@@ -125,20 +126,21 @@ pub async fn encrypted(
     for (done, row) in rows.iter().enumerate() {
         progress(done, rows.len());
         let request = session.encrypt(&row.text)?;
-        request_bytes = request.frame.len();
+        request_bytes = request.frames.len();
         let start = Instant::now();
         let reply = api
-            .infer(model.id(), &key_id, request.frame, session.reply_limit()?, |_| ())
+            .infer(dir.id(), &key_id, request.frames, session.reply_limit()?, |_| ())
             .await?;
         round_trip.push(millis(start));
         reply_bytes = reply.len();
-        let (answer, report) = session.decrypt(&reply)?;
-        evaluate.extend(report.map(|report| report.evaluate_us / 1e3));
+        let decrypted = session.decrypt(&reply)?;
+        let logits = decrypted.outputs;
+        evaluate.extend(decrypted.report.map(|report| report.evaluate_us / 1e3));
 
-        let expected = forward(model.config(), weights, &request.x, Mode::Polynomial)?;
-        let differences = answer.logits.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        let expected = model.forward(&request.x, Mode::Polynomial)?;
+        let differences = logits.iter().zip(&expected).map(|(a, b)| (a - b).abs());
         largest = differences.fold(largest, f64::max);
-        let (found, expected) = (label(&answer.logits), label(&expected));
+        let (found, expected) = (label(&logits), label(&expected));
         right += usize::from(found == row.label);
         clear_right += usize::from(expected == row.label);
         if found != expected {

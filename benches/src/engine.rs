@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use he_ops::ckks::{Ciphertext, Decryptor, Encoder, Encryptor, Evaluator};
+use he_ops::ckks::{Bootstrapper, Decryptor, Encoder, Encryptor, Evaluator};
 use he_ops::exec::{Ckks, run};
 use he_ops::graph::Plan;
 use he_ops::rlwe::{EvaluationKeys, KeyGenerator, SecretKey};
 use he_ops::trace::{LatencyReport, Tracer};
-use models::{Manifest, ModelDir, Packing};
+use models::transformer::compile::Target;
+use models::transformer::packing::Slots;
+use models::{ModelDir, Packing};
 
 /// A compiled model with a fresh set of keys.
 pub struct Engine {
@@ -20,6 +22,7 @@ pub struct Engine {
     secret: SecretKey,
     encoder: Encoder,
     evaluator: Evaluator,
+    bootstrapper: Option<Arc<Bootstrapper>>,
     setup: Setup,
 }
 
@@ -58,14 +61,15 @@ impl Engine {
     /// - the model cannot be compiled, or the system gives no randomness
     pub fn new(model: &ModelDir, progress: impl FnMut(usize, usize)) -> anyhow::Result<Self> {
         let start = Instant::now();
-        let plan = models::compile(model).with_context(|| format!("model {}", model.id()))?;
+        let compiled =
+            models::compile(model, &Target::default()).with_context(|| format!("model {}", model.id()))?;
         let compile_ms = millis(start);
-        let manifest = Manifest::new(model, &plan)?;
+        let (plan, packing) = (compiled.plan, compiled.packing);
         let params = plan.params.clone();
 
         let start = Instant::now();
         let secret = SecretKey::generate(&params)?;
-        let keys = KeyGenerator::new(&params, &secret)?.evaluation_keys(&manifest.key_config(), progress)?;
+        let keys = KeyGenerator::new(&params, &secret)?.evaluation_keys(&plan.keys(), progress)?;
         let keygen_ms = millis(start);
 
         let start = Instant::now();
@@ -73,9 +77,10 @@ impl Engine {
         let expand_keys_ms = millis(start);
         let encoder = Encoder::new(&params);
         Ok(Self {
-            packing: manifest.packing,
+            packing,
             secret,
             evaluator: Evaluator::new(&encoder, Arc::new(keys)),
+            bootstrapper: plan.bootstrapper(&encoder)?,
             encoder,
             setup: Setup {
                 compile_ms,
@@ -102,37 +107,39 @@ impl Engine {
     /// - an operation is refused, which would be a defect of the plan
     pub fn evaluate(&self, x: &[f64], mut progress: impl FnMut(usize, usize)) -> anyhow::Result<Evaluated> {
         let params = &self.plan.params;
-        let ([input], [output]) = (self.plan.inputs.as_slice(), self.plan.outputs.as_slice()) else {
-            anyhow::bail!("a plan with one input and one output needed");
-        };
         let start = Instant::now();
-        let plaintext =
-            self.encoder
-                .encode(&self.packing.pack(x)?, input.level, params.scale(input.level)?)?;
-        let request: Ciphertext = Encryptor::new(params, &self.secret)?
-            .encrypt(&plaintext)?
-            .expand(params)?;
+        let (slots, encryptor) = (self.packing.pack(x)?, Encryptor::new(params, &self.secret)?);
+        let mut inputs = BTreeMap::new();
+        for port in &self.plan.inputs {
+            let values = slots.get(&port.name).context("an input of the packing")?;
+            let plaintext = self
+                .encoder
+                .encode_repeated(values, port.level, params.scale(port.level)?)?;
+            inputs.insert(port.name.clone(), encryptor.encrypt(&plaintext)?.expand(params)?);
+        }
         let encrypt_ms = millis(start);
 
         let mut tracer = Tracer::new();
-        let inputs = BTreeMap::from([(input.name.clone(), request)]);
         let mut watch = |done, total| {
             progress(done, total);
             ControlFlow::Continue(())
         };
         let outputs = run(
             &self.plan,
-            &mut Ckks::new(&self.evaluator),
+            &mut Ckks::with_bootstrapper(&self.evaluator, self.bootstrapper.clone()),
             &inputs,
             &mut tracer,
             &mut watch,
         )?;
-        let reply = outputs.get(&output.name).context("the plan gave no output")?;
-
         let start = Instant::now();
-        let answer = self
-            .encoder
-            .decode(&Decryptor::new(params, &self.secret)?.decrypt(reply)?)?;
+        let decryptor = Decryptor::new(params, &self.secret)?;
+        let mut answer = Slots::new();
+        for (name, ciphertext) in &outputs {
+            answer.insert(
+                name.clone(),
+                self.encoder.decode(&decryptor.decrypt(ciphertext)?)?,
+            );
+        }
         let logits = self.packing.unpack(&answer)?;
         let decrypt_ms = millis(start);
         let report = tracer.report(&self.plan, rayon::current_num_threads());

@@ -299,8 +299,8 @@ fn the_demo_prints_one_json_document() {
         String::from_utf8_lossy(&output.stderr)
     );
     let demo = json(&output);
-    assert_eq!(demo["label"], demo["clear_label"]);
-    assert!(demo["max_logit_error"].as_f64().unwrap() < 1.0 / 128.0);
+    assert_eq!(demo["label"], demo["clear"]["label"]);
+    assert!(demo["max_error"].as_f64().unwrap() < 1.0 / 128.0);
     assert!((0.5..=1.0).contains(&demo["probability"].as_f64().unwrap()));
     for field in [
         "keygen_ms",

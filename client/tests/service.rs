@@ -15,7 +15,7 @@ use he_ops::wire::{
     Frame, HEADER_LEN, Header, Kind, encode_ciphertext, encode_key, encode_seeded_ciphertext, write_frame,
 };
 use models::ModelDir;
-use models::reference::{Mode, forward};
+use models::reference::Mode;
 use num_complex::Complex64;
 use reqwest::{Client, Response};
 use serde_json::Value;
@@ -48,7 +48,8 @@ async fn start(config: Config) -> (LocalServer, Api, &'static Fixture) {
     let (bundle, _) = download_bundle(&api, &manifest).await.unwrap();
     let fixture = FIXTURE.get_or_init(|| {
         let session = Session::generate(manifest, bundle).unwrap();
-        let keys = session.evaluation_keys(|_, _| {}).unwrap();
+        let mut keys = Vec::new();
+        session.evaluation_keys(&mut keys, |_, _| {}).unwrap();
         Fixture { session, keys }
     });
     (server, api, fixture)
@@ -128,7 +129,7 @@ async fn an_answer_after_a_restart_and_during_a_drain() {
         .header("content-type", "application/octet-stream")
         .header("x-key-id", &stored.key_id)
         .header("x-request-id", "followed-request")
-        .body(request.frame);
+        .body(request.frames);
     let sent = tokio::spawn(sent.send());
     let standing = format!("{}/v1/requests/followed-request", second.url());
     until("the evaluation starts", async || {
@@ -157,17 +158,15 @@ async fn an_answer_after_a_restart_and_during_a_drain() {
     stopped.await.unwrap().unwrap();
     assert!(http().get(format!("{base}/health")).send().await.is_err());
 
-    let (answer, report) = fixture.session.decrypt(&reply).unwrap();
-    let report = report.unwrap();
+    let decrypted = fixture.session.decrypt(&reply).unwrap();
+    let report = decrypted.report.unwrap();
     let dir = ModelDir::open(server::models_folder(None).join(MODEL)).unwrap();
-    let clear = forward(
-        dir.config(),
-        &dir.weights().unwrap(),
-        &request.x,
-        Mode::Polynomial,
-    )
-    .unwrap();
-    for (encrypted, clear) in answer.logits.iter().zip(&clear) {
+    let clear = dir
+        .model()
+        .unwrap()
+        .forward(&request.x, Mode::Polynomial)
+        .unwrap();
+    for (encrypted, clear) in decrypted.outputs.iter().zip(&clear) {
         assert!((encrypted - clear).abs() < 1.0 / 128.0, "{encrypted} {clear}");
     }
     let sum: f64 = report.ops.iter().map(|op| op.total_us).sum();
@@ -199,7 +198,7 @@ async fn refused_requests_get_a_problem_and_harm_nothing() {
         .unwrap()
         .key_id;
     let (session, params) = (&fixture.session, fixture.session.params());
-    let good = session.encrypt(TEXT).unwrap().frame;
+    let good = session.encrypt(TEXT).unwrap().frames;
 
     let encrypt_at = |level: usize, scale: f64| {
         let plaintext = Encoder::new(params)
@@ -211,7 +210,7 @@ async fn refused_requests_get_a_problem_and_harm_nothing() {
             .unwrap();
         encode_seeded_ciphertext(params, &ciphertext).unwrap()
     };
-    let level = session.manifest().input.level;
+    let level = session.manifest().inputs[0].level;
     let scale = params.scale(level).unwrap();
     let full = {
         let plaintext = Encoder::new(params)
@@ -471,7 +470,7 @@ async fn uploads_must_be_exactly_the_keys_of_the_plan() {
         ),
         (
             "a ciphertext",
-            session.encrypt(TEXT).unwrap().frame,
+            session.encrypt(TEXT).unwrap().frames,
             422,
             "wrong-type",
             "needed",
@@ -540,7 +539,7 @@ async fn a_full_queue_says_so_and_a_client_that_leaves_frees_its_place() {
         .await
         .unwrap()
         .key_id;
-    let frame = fixture.session.encrypt(TEXT).unwrap().frame;
+    let frame = fixture.session.encrypt(TEXT).unwrap().frames;
     let base = server.url().to_owned();
     let infer = move |id: &str, frame: Vec<u8>| {
         let request = http().post(format!("{base}/v1/models/{MODEL}/infer"));
@@ -617,11 +616,11 @@ async fn the_manifest_is_cacheable_and_secure() {
         sent >= exact && sent < exact + 200 * manifest.keys.len() as u64,
         "{sent} {exact}"
     );
-    let header = Header::parse(&fixture.session.encrypt("x").unwrap().frame).unwrap();
+    let header = Header::parse(&fixture.session.encrypt("x").unwrap().frames).unwrap();
     let longest = fixture.session.encrypt(&"a long text ".repeat(100)).unwrap();
     assert!(longest.truncated);
     assert_eq!(
-        Header::parse(&longest.frame).unwrap().payload_len,
+        Header::parse(&longest.frames).unwrap().payload_len,
         header.payload_len,
         "the length must not show"
     );

@@ -15,15 +15,16 @@ use he_ops::exec::{Ckks, run};
 use he_ops::rlwe::{EvaluationKeys, KeyGenerator, SecretKey};
 use he_ops::trace::Tracer;
 use models::lower::{INPUT, OUTPUT};
-use models::reference::{Mode, forward, label};
+use models::reference::{Mode, label};
+use models::transformer::compile::Target;
 use models::{Bundle, Manifest, ModelDir};
 
 #[test]
 fn encrypted_logits_are_those_of_the_reference() {
     let dir = ModelDir::open(concat!(env!("CARGO_MANIFEST_DIR"), "/sentiment")).unwrap();
-    let (bundle, weights) = (Bundle::open(&dir).unwrap(), dir.weights().unwrap());
-    let plan = models::compile(&dir).unwrap();
-    let manifest = Manifest::new(&dir, &plan).unwrap();
+    let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.model().unwrap());
+    let compiled = models::compile(&dir, &Target::default()).unwrap();
+    let (plan, manifest) = (&compiled.plan, Manifest::new(&dir, &compiled).unwrap());
 
     // the client has the manifest and nothing else
     let params = manifest.checked_params().unwrap();
@@ -45,16 +46,16 @@ fn encrypted_logits_are_those_of_the_reference() {
     );
     for text in ["an utterly charming film", "Not bad at all, actually quite good!"] {
         let x = bundle.embed(text).unwrap().x;
-        let (level, slots) = (manifest.input.level, manifest.packing.pack(&x).unwrap());
+        let (level, slots) = (manifest.inputs[0].level, manifest.packing.pack(&x).unwrap());
         let plaintext = encoder
-            .encode(&slots, level, params.scale(level).unwrap())
+            .encode(&slots[INPUT], level, params.scale(level).unwrap())
             .unwrap();
         let request = encryptor.encrypt(&plaintext).unwrap().expand(&params).unwrap();
 
         let inputs = BTreeMap::from([(INPUT.to_owned(), request)]);
         let mut progress = |_, _| ControlFlow::Continue(());
         let reply = run(
-            &plan,
+            plan,
             &mut Ckks::new(&evaluator),
             &inputs,
             &mut Tracer::new(),
@@ -65,8 +66,11 @@ fn encrypted_logits_are_those_of_the_reference() {
         let answer = encoder
             .decode(&decryptor.decrypt(&reply[OUTPUT]).unwrap())
             .unwrap();
-        let found = manifest.packing.unpack(&answer).unwrap();
-        let expected = forward(dir.config(), &weights, &x, Mode::Polynomial).unwrap();
+        let found = manifest
+            .packing
+            .unpack(&BTreeMap::from([(OUTPUT.to_owned(), answer)]))
+            .unwrap();
+        let expected = model.forward(&x, Mode::Polynomial).unwrap();
         let error = found
             .iter()
             .zip(&expected)

@@ -8,7 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
-use models::reference::{Mode, forward, label};
+use models::reference::{Mode, label};
 use models::{Bundle, ModelDir};
 use serde::Deserialize;
 
@@ -32,7 +32,7 @@ fn sentiment() -> ModelDir {
 #[test]
 fn tokens_and_logits_are_those_of_pytorch() {
     let dir = sentiment();
-    let (bundle, weights) = (Bundle::open(&dir).unwrap(), dir.weights().unwrap());
+    let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.model().unwrap());
     let golden: Golden =
         serde_json::from_slice(&std::fs::read(dir.path().join("golden.json")).unwrap()).unwrap();
     assert!(golden.cases.len() >= 10);
@@ -45,7 +45,7 @@ fn tokens_and_logits_are_those_of_pytorch() {
             (Mode::Exact, &case.logits_exact_division),
             (Mode::Polynomial, &case.logits_polynomial),
         ] {
-            let found = forward(dir.config(), &weights, &embedded.x, mode).unwrap();
+            let found = model.forward(&embedded.x, mode).unwrap();
             for (a, b) in found.iter().zip(expected) {
                 assert!(
                     (a - b).abs() < 1e-9,
@@ -62,13 +62,13 @@ fn tokens_and_logits_are_those_of_pytorch() {
 #[test]
 fn accuracies_are_those_of_the_model_card() {
     let dir = sentiment();
-    let (bundle, weights) = (Bundle::open(&dir).unwrap(), dir.weights().unwrap());
+    let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.model().unwrap());
     let rows = models::split::read(dir.path()).unwrap();
     let (mut agree, mut by_division, mut by_polynomial) = (0, 0, 0);
     for row in &rows {
         let x = bundle.embed(&row.text).unwrap().x;
-        let [exact, polynomial] = [Mode::Exact, Mode::Polynomial]
-            .map(|mode| label(&forward(dir.config(), &weights, &x, mode).unwrap()));
+        let [exact, polynomial] =
+            [Mode::Exact, Mode::Polynomial].map(|mode| label(&model.forward(&x, mode).unwrap()));
         agree += usize::from(exact == polynomial);
         by_division += usize::from(exact == row.label);
         by_polynomial += usize::from(polynomial == row.label);

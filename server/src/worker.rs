@@ -7,11 +7,12 @@ use crate::progress::{Progress, Registry};
 use bytes::Bytes;
 use he_ops::ckks::{Ciphertext, Evaluator};
 use he_ops::exec::{Ckks, run};
-use he_ops::rlwe::EvaluationKeys;
+use he_ops::graph::Port;
+use he_ops::rlwe::{EvaluationKeys, Params};
 use he_ops::trace::{LatencyReport, Tracer};
 use he_ops::wire::{
     Header, Kind, WireError, decode_ciphertext, decode_seeded_ciphertext, encode_ciphertext, encode_report,
-    expect_level_and_scale,
+    expect_level_and_scale, first_frame,
 };
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -28,8 +29,10 @@ pub(crate) struct Job {
     pub model: Arc<Served>,
     /// The stored keys to run it with.
     pub key_id: KeyId,
-    /// The ciphertext frame, as received.
-    pub frame: Bytes,
+    /// The ciphertext frames, as received.
+    pub frames: Bytes,
+    /// Their part of the memory for request bodies; given back with the job.
+    pub _memory: OwnedSemaphorePermit,
     /// Time spent reading it.
     pub receive: Duration,
     /// Step counters for the client.
@@ -39,7 +42,7 @@ pub(crate) struct Job {
 /// A finished evaluation.
 #[derive(Debug)]
 pub(crate) struct Done {
-    /// Report frame, then ciphertext frame.
+    /// Report frame, then the ciphertext frames of the outputs.
     pub body: Vec<u8>,
     /// The report, for the header.
     pub report: LatencyReport,
@@ -74,22 +77,18 @@ struct Shared {
 }
 
 impl Workers {
-    /// Starts `count` workers that share one pool of `threads` threads (0: all cores), with `queue` places to wait.
+    /// Starts `count` workers that share one pool, with `queue` places to wait.
     ///
     /// # Errors
     /// The system gives no threads.
     pub(crate) fn start(
         count: usize,
-        threads: usize,
+        pool: rayon::ThreadPool,
         queue: usize,
         store: Arc<KeyStore>,
         cache: Arc<KeyCache<EvaluationKeys>>,
         registry: Arc<Registry>,
     ) -> anyhow::Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("he-pool-{i}"))
-            .build()?;
         let shared = Arc::new(Shared {
             store,
             cache,
@@ -195,7 +194,7 @@ impl Shared {
         let model = &job.model;
         let params = &model.plan.params;
         let start = Instant::now();
-        let ciphertext = decode_request(model, &job.frame).map_err(|e| Problem::wire("request", &e))?;
+        let inputs = decode_request(model, &job.frames)?;
         let decode = start.elapsed();
 
         let start = Instant::now();
@@ -216,7 +215,6 @@ impl Shared {
         let outcome = self.pool.install(|| {
             let evaluator = Evaluator::new(&model.encoder, keys);
             let mut backend = Ckks::with_bootstrapper(&evaluator, model.bootstrapper.clone());
-            let inputs = BTreeMap::from([(model.input.name.clone(), ciphertext)]);
             run(
                 &model.plan,
                 &mut backend,
@@ -232,7 +230,7 @@ impl Shared {
                 },
             )
         });
-        let mut outputs = match outcome {
+        let outputs = match outcome {
             Ok(outputs) => outputs,
             Err(error @ he_ops::Error::Cancelled { .. }) => {
                 tracing::info!(model = model.id, %error, "client left during the evaluation");
@@ -240,15 +238,18 @@ impl Shared {
             }
             Err(error) => return Err(Problem::internal(&error)),
         };
-        let output = outputs
-            .remove(&model.output)
-            .ok_or_else(|| Problem::internal(&"the plan gave no output"))?;
         let evaluate = tracer.wall();
         self.last_ms
             .store((evaluate + decode + load).as_millis().max(1) as u64, Relaxed);
 
         let start = Instant::now();
-        let reply = encode_ciphertext(params, &output).map_err(|e| Problem::internal(&e))?;
+        let mut reply = Vec::new();
+        for port in &model.plan.outputs {
+            let output = outputs
+                .get(&port.name)
+                .ok_or_else(|| Problem::internal(&"the plan gave no output"))?;
+            reply.extend(encode_ciphertext(params, output).map_err(|e| Problem::internal(&e))?);
+        }
         let mut report = tracer.report(&model.plan, self.pool.current_num_threads());
         report.push_phase("receive", job.receive);
         report.push_phase("queue", waited);
@@ -265,12 +266,36 @@ impl Shared {
     }
 }
 
-/// The ciphertext of a request, seeded or full, at the level and scale of the plan.
-fn decode_request(model: &Served, frame: &[u8]) -> Result<Ciphertext, WireError> {
+/// The ciphertexts of a request by name: one frame for each input of the plan, in order, and nothing else.
+fn decode_request(model: &Served, mut bytes: &[u8]) -> Result<BTreeMap<String, Ciphertext>, Problem> {
     let params = &model.plan.params;
-    let needed = (model.input.level, model.input.scale);
+    let total = model.plan.inputs.len();
+    let mut inputs = BTreeMap::new();
+    for (number, (port, limit)) in (1..).zip(model.plan.inputs.iter().zip(&model.input_limits)) {
+        let what = match total {
+            1 => "request".to_owned(),
+            _ => format!("request, ciphertext {number} of {total}"),
+        };
+        let wire = |error: WireError| Problem::wire(&what, &error);
+        let frame = if number == total {
+            // What is left over is found out with the frame.
+            bytes
+        } else {
+            let (frame, rest) = first_frame(bytes, *limit).map_err(wire)?;
+            bytes = rest;
+            frame
+        };
+        let ciphertext = decode_input(params, port, *limit, frame).map_err(wire)?;
+        inputs.insert(port.name.clone(), ciphertext);
+    }
+    Ok(inputs)
+}
+
+/// One input, seeded or full, at the level and scale of the plan.
+fn decode_input(params: &Params, port: &Port, limit: u64, frame: &[u8]) -> Result<Ciphertext, WireError> {
+    let needed = (port.level, port.scale);
     let mut ciphertext = if Header::parse(frame)?.kind == Kind::Ciphertext {
-        let full = decode_ciphertext(params, frame, model.request_limit)?;
+        let full = decode_ciphertext(params, frame, limit)?;
         if full.parts.len() != 2 {
             return Err(WireError::Field {
                 what: "parts of a request",
@@ -281,11 +306,11 @@ fn decode_request(model: &Served, frame: &[u8]) -> Result<Ciphertext, WireError>
         expect_level_and_scale("request", (full.level, full.scale), needed)?;
         full
     } else {
-        let seeded = decode_seeded_ciphertext(params, frame, model.request_limit)?;
+        let seeded = decode_seeded_ciphertext(params, frame, limit)?;
         expect_level_and_scale("request", (seeded.level, seeded.scale), needed)?;
         seeded.expand(params)?
     };
     // Within the tolerance of the wire; the executor then asks for the exact number.
-    ciphertext.scale = model.input.scale;
+    ciphertext.scale = port.scale;
     Ok(ciphertext)
 }

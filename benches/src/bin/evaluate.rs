@@ -71,11 +71,11 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn measure(args: &Args) -> anyhow::Result<Document> {
-    let model = benches::open_model(&args.model)?;
-    let rows = models::split::read(model.path()).context("the held-out sentences")?;
-    let (bundle, weights) = (Bundle::open(&model)?, model.weights()?);
-    eprintln!("{}: {} held-out sentences in clear", model.id(), rows.len());
-    let clear = accuracy::clear(&model, &bundle, &weights, &rows)?;
+    let dir = benches::open_model(&args.model)?;
+    let rows = models::split::read(dir.path()).context("the held-out sentences")?;
+    let (bundle, model) = (Bundle::open(&dir)?, dir.model()?);
+    eprintln!("{}: {} held-out sentences in clear", dir.id(), rows.len());
+    let clear = accuracy::clear(&model, &bundle, &rows)?;
     let encrypted = if args.encrypted == 0 {
         None
     } else {
@@ -89,7 +89,7 @@ async fn measure(args: &Args) -> anyhow::Result<Document> {
                 eprintln!("{done} of {total}");
             }
         };
-        Some(accuracy::encrypted(&model, &weights, &chosen, args.threads, progress).await?)
+        Some(accuracy::encrypted(&dir, &model, &chosen, args.threads, progress).await?)
     };
     let passed = encrypted
         .as_ref()
@@ -101,7 +101,7 @@ async fn measure(args: &Args) -> anyhow::Result<Document> {
         args.threads
     };
     Ok(Document {
-        model: model.id().to_owned(),
+        model: dir.id().to_owned(),
         machine,
         threads,
         clear,

@@ -104,6 +104,24 @@ impl BlockPacking {
         })
     }
 
+    /// Names of the input ciphertexts, in order.
+    ///
+    /// # Errors
+    /// - as for [`layout`](Self::layout)
+    pub fn inputs(&self) -> Result<Vec<String>> {
+        let ciphertexts = self.layout()?.blocks(self.features).div_ceil(2);
+        Ok((0..ciphertexts).map(input).collect())
+    }
+
+    /// Names of the output ciphertexts, in order.
+    ///
+    /// # Errors
+    /// - as for [`layout`](Self::layout)
+    pub fn outputs(&self) -> Result<Vec<String>> {
+        let ciphertexts = self.layout()?.blocks(self.answer.features()).div_ceil(2);
+        Ok((0..ciphertexts).map(output).collect())
+    }
+
     /// One embedded input (row-major, `x[token * features + feature]`) to slots.
     ///
     /// # Errors

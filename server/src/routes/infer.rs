@@ -1,4 +1,4 @@
-//! Evaluation of one ciphertext.
+//! Evaluation of one input.
 
 use super::keys::stored;
 use crate::body::Limited;
@@ -16,7 +16,8 @@ use he_ops::wire::Header;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// `POST /v1/models/{id}/infer`: one seeded or full ciphertext frame in, a report frame and a ciphertext frame out.
+/// `POST /v1/models/{id}/infer`: the ciphertext frames of all inputs in the order of the manifest, seeded or full, in; a
+/// report frame and the ciphertext frames of all outputs out.
 ///
 /// `x-key-id` names the uploaded keys. With `x-request-id`, `GET /v1/requests/{id}` tells where the request stands.
 pub(super) async fn infer(
@@ -42,13 +43,15 @@ pub(super) async fn infer(
         }
     };
 
-    let Ok(reading) = service.readers.try_acquire() else {
-        return Err(Problem::busy("request bodies", service.config.readers, 1));
-    };
+    // Held until the answer: a request that waits is in memory as well.
     let limit = model.request_limit;
+    let kib = u32::try_from(limit.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+    let Ok(memory) = Arc::clone(&service.requests).try_acquire_many_owned(kib) else {
+        let places = service.config.request_bytes / limit.max(1);
+        return Err(Problem::busy("request bodies", places as usize, 1));
+    };
     let body = Limited::new("request", &headers, body, limit, service.config.idle_timeout).await?;
-    let frame = body.collect().await?;
-    drop(reading);
+    let frames = body.collect().await?;
 
     let key_id = text(&headers, "x-key-id").ok_or_else(|| {
         Problem::missing(
@@ -65,7 +68,7 @@ pub(super) async fn infer(
     }
     // The cheap checks come before the queue; the worker checks the rest.
     let wire = |e| Problem::wire("request", &e);
-    let head = Header::parse(&frame).map_err(wire)?;
+    let head = Header::parse(&frames).map_err(wire)?;
     head.expect_params(&model.plan.params.digest()).map_err(wire)?;
 
     let progress = request
@@ -77,7 +80,8 @@ pub(super) async fn infer(
         .evaluate(Job {
             model,
             key_id,
-            frame,
+            frames,
+            _memory: memory,
             receive,
             progress,
         })
