@@ -114,7 +114,8 @@ pub async fn encrypted(
     let (bundle, _) = download_bundle(&api, &manifest).await?;
     let start = Instant::now();
     let session = Session::generate(manifest, bundle)?;
-    let keys = session.evaluation_keys(|_, _| ())?;
+    let mut keys = Vec::new();
+    session.evaluation_keys(&mut keys, |_, _| ())?;
     let keygen_ms = millis(start);
     let upload_bytes = keys.len();
     let key_id = api.upload_keys(dir.id(), keys, |_| ()).await?.key_id;
@@ -132,13 +133,14 @@ pub async fn encrypted(
             .await?;
         round_trip.push(millis(start));
         reply_bytes = reply.len();
-        let (answer, report) = session.decrypt(&reply)?;
-        evaluate.extend(report.map(|report| report.evaluate_us / 1e3));
+        let decrypted = session.decrypt(&reply)?;
+        let logits = decrypted.outputs;
+        evaluate.extend(decrypted.report.map(|report| report.evaluate_us / 1e3));
 
         let expected = model.forward(&request.x, Mode::Polynomial)?;
-        let differences = answer.values().iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        let differences = logits.iter().zip(&expected).map(|(a, b)| (a - b).abs());
         largest = differences.fold(largest, f64::max);
-        let (found, expected) = (label(answer.values()), label(&expected));
+        let (found, expected) = (label(&logits), label(&expected));
         right += usize::from(found == row.label);
         clear_right += usize::from(expected == row.label);
         if found != expected {

@@ -13,12 +13,12 @@ use he_ops::rlwe::{EvaluationKeys, KeyGenerator, SecretKey};
 use he_ops::trace::{LatencyReport, Tracer};
 use models::transformer::compile::Target;
 use models::transformer::packing::Slots;
-use models::{Compiled, Layout, ModelDir};
+use models::{ModelDir, Packing};
 
 /// A compiled model with a fresh set of keys.
 pub struct Engine {
     plan: Plan,
-    layout: Layout,
+    packing: Packing,
     secret: SecretKey,
     encoder: Encoder,
     evaluator: Evaluator,
@@ -61,9 +61,10 @@ impl Engine {
     /// - the model cannot be compiled, or the system gives no randomness
     pub fn new(model: &ModelDir, progress: impl FnMut(usize, usize)) -> anyhow::Result<Self> {
         let start = Instant::now();
-        let Compiled { plan, layout } =
+        let compiled =
             models::compile(model, &Target::default()).with_context(|| format!("model {}", model.id()))?;
         let compile_ms = millis(start);
+        let (plan, packing) = (compiled.plan, compiled.packing);
         let params = plan.params.clone();
 
         let start = Instant::now();
@@ -76,7 +77,7 @@ impl Engine {
         let expand_keys_ms = millis(start);
         let encoder = Encoder::new(&params);
         Ok(Self {
-            layout,
+            packing,
             secret,
             evaluator: Evaluator::new(&encoder, Arc::new(keys)),
             bootstrapper: plan.bootstrapper(&encoder)?,
@@ -107,13 +108,13 @@ impl Engine {
     pub fn evaluate(&self, x: &[f64], mut progress: impl FnMut(usize, usize)) -> anyhow::Result<Evaluated> {
         let params = &self.plan.params;
         let start = Instant::now();
-        let slots = self.layout.pack(x)?;
-        let encryptor = Encryptor::new(params, &self.secret)?;
+        let (slots, encryptor) = (self.packing.pack(x)?, Encryptor::new(params, &self.secret)?);
         let mut inputs = BTreeMap::new();
         for port in &self.plan.inputs {
-            let values = slots.get(&port.name).context("an input of the layout")?;
-            let scale = params.scale(port.level)?;
-            let plaintext = self.encoder.encode_repeated(values, port.level, scale)?;
+            let values = slots.get(&port.name).context("an input of the packing")?;
+            let plaintext = self
+                .encoder
+                .encode_repeated(values, port.level, params.scale(port.level)?)?;
             inputs.insert(port.name.clone(), encryptor.encrypt(&plaintext)?.expand(params)?);
         }
         let encrypt_ms = millis(start);
@@ -133,10 +134,13 @@ impl Engine {
         let start = Instant::now();
         let decryptor = Decryptor::new(params, &self.secret)?;
         let mut answer = Slots::new();
-        for (name, reply) in &outputs {
-            answer.insert(name.clone(), self.encoder.decode(&decryptor.decrypt(reply)?)?);
+        for (name, ciphertext) in &outputs {
+            answer.insert(
+                name.clone(),
+                self.encoder.decode(&decryptor.decrypt(ciphertext)?)?,
+            );
         }
-        let logits = self.layout.unpack(&answer)?;
+        let logits = self.packing.unpack(&answer)?;
         let decrypt_ms = millis(start);
         let report = tracer.report(&self.plan, rayon::current_num_threads());
         Ok(Evaluated {

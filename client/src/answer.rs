@@ -1,22 +1,19 @@
-//! What a decrypted answer means.
+//! What the decrypted numbers mean, by the head of the model.
 
-use crate::error::Result;
 use models::reference::{label, probabilities};
-use models::{Bundle, Manifest, Task};
+use models::{Bundle, Head, Manifest};
 use serde::Serialize;
+use std::fmt;
 
-/// Largest difference from the clear polynomial model, and between numbers that should be equal, that counts as agreement.
-pub const TOLERANCE: f64 = 1.0 / 128.0;
+/// Tokens that are shown of a prediction.
+const TOP: usize = 5;
 
-/// Next tokens that an answer lists.
-const LISTED: usize = 5;
-
-/// A decrypted answer. Its numbers are not for third parties in full precision: see SECURITY.md on approximate decryption.
+/// A decrypted answer. Not for third parties in full precision: see SECURITY.md on approximate decryption.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
+#[serde(tag = "head", rename_all = "snake_case")]
 pub enum Answer {
     /// Of a classifier.
-    Label {
+    Classification {
         /// The label with the largest logit.
         label: String,
         /// Its probability.
@@ -24,168 +21,199 @@ pub enum Answer {
         /// One per label.
         logits: Vec<f64>,
     },
-    /// The direction of a text in the space of meanings.
+    /// A sentence embedding of length 1.
     Embedding {
-        /// Of length 1.
-        embedding: Vec<f64>,
-        /// Its length as the server returned it.
-        norm: f64,
+        /// One number per feature.
+        vector: Vec<f64>,
     },
-    /// What may follow a text.
-    Next {
-        /// The likeliest tokens, the first the likeliest.
-        next: Vec<Token>,
-        /// One for each token of the vocabulary.
-        logits: Vec<f64>,
+    /// Of a language model.
+    NextToken {
+        /// Position that the prediction follows, from 0.
+        position: usize,
+        /// The likeliest tokens, best first.
+        tokens: Vec<Prediction>,
     },
 }
 
 /// A token that may come next.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Token {
-    /// As the tokenizer writes it.
-    pub token: String,
+pub struct Prediction {
+    /// Its number.
+    pub id: usize,
+    /// Its text.
+    pub text: String,
     /// Its probability.
     pub probability: f64,
 }
 
 impl Answer {
-    /// The answer of a model from its numbers; `last` is the last position of the text.
-    ///
-    /// # Errors
-    /// A next token that the tokenizer does not know.
-    pub(crate) fn new(manifest: &Manifest, bundle: &Bundle, values: Vec<f64>) -> Result<Self> {
-        Ok(match manifest.task {
-            Task::Classification => {
-                let index = label(&values);
-                Self::Label {
-                    label: manifest
-                        .labels
-                        .get(index)
-                        .cloned()
-                        .unwrap_or_else(|| index.to_string()),
-                    probability: probabilities(&values).get(index).copied().unwrap_or(f64::NAN),
-                    logits: values,
+    /// The answer from the numbers that [`Session::decrypt`](crate::Session::decrypt) gave. `position` is the token that a
+    /// prediction follows; beyond the last one it is the last one.
+    #[must_use]
+    pub fn new(manifest: &Manifest, bundle: &Bundle, outputs: Vec<f64>, position: usize) -> Self {
+        match &manifest.head {
+            Head::Classification { labels } => {
+                let index = label(&outputs);
+                let name = labels.get(index).cloned();
+                Self::Classification {
+                    label: name.unwrap_or_else(|| index.to_string()),
+                    probability: probabilities(&outputs).get(index).copied().unwrap_or(f64::NAN),
+                    logits: outputs,
                 }
             }
-            Task::Embedding => {
-                let norm = values.iter().map(|v| v * v).sum::<f64>().sqrt();
+            Head::Embedding => {
+                let length = outputs.iter().map(|v| v * v).sum::<f64>().sqrt();
                 Self::Embedding {
-                    embedding: values.iter().map(|v| v / norm).collect(),
-                    norm,
+                    // A vector of zeros has no direction and stays what it is.
+                    vector: outputs
+                        .iter()
+                        .map(|v| v / length.max(f64::MIN_POSITIVE))
+                        .collect(),
                 }
             }
-            Task::NextToken => {
-                let vocab = values.len() / manifest.max_tokens.max(1);
-                let logits = values
-                    .chunks(vocab.max(1))
-                    .next_back()
-                    .unwrap_or_default()
-                    .to_vec();
-                let mut ranked: Vec<(u32, f64)> = (0..).zip(probabilities(&logits)).collect();
-                ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
-                let listed = ranked.into_iter().take(LISTED);
-                let next = listed
-                    .map(|(id, probability)| {
-                        let token = bundle.token(id)?;
-                        Ok(Token { token, probability })
-                    })
-                    .collect::<Result<_>>()?;
-                Self::Next { next, logits }
+            Head::NextToken => {
+                let vocab = manifest.packing.answer_features();
+                let position = position.min(manifest.max_tokens().saturating_sub(1));
+                let logits = outputs.get(position * vocab..(position + 1) * vocab);
+                let mut all: Vec<(usize, f64)> = probabilities(logits.unwrap_or_default())
+                    .into_iter()
+                    .enumerate()
+                    .collect();
+                all.sort_by(|a, b| b.1.total_cmp(&a.1));
+                let tokens = all.into_iter().take(TOP).map(|(id, probability)| Prediction {
+                    id,
+                    text: bundle.token(id as u32).unwrap_or_default(),
+                    probability,
+                });
+                Self::NextToken {
+                    position,
+                    tokens: tokens.collect(),
+                }
             }
-        })
+        }
     }
 
-    /// The label of a classifier.
+    /// The answer in a word: the label, the likeliest token, or nothing of an embedding.
     #[must_use]
-    pub fn label(&self) -> Option<&str> {
+    pub fn name(&self) -> &str {
         match self {
-            Self::Label { label, .. } => Some(label),
-            Self::Embedding { .. } | Self::Next { .. } => None,
+            Self::Classification { label, .. } => label,
+            Self::NextToken { tokens, .. } => tokens.first().map_or("", |token| token.text.as_str()),
+            Self::Embedding { .. } => "embedding",
         }
     }
 
-    /// The numbers that two answers are compared by.
+    /// Probability of [`name`](Self::name); none of an embedding.
     #[must_use]
-    pub fn values(&self) -> &[f64] {
+    pub fn probability(&self) -> Option<f64> {
         match self {
-            Self::Label { logits, .. } | Self::Next { logits, .. } => logits,
-            Self::Embedding { embedding, .. } => embedding,
+            Self::Classification { probability, .. } => Some(*probability),
+            Self::NextToken { tokens, .. } => tokens.first().map(|token| token.probability),
+            Self::Embedding { .. } => None,
         }
     }
 
-    /// Largest difference to another answer; infinite where one has a number that is none, or they have other lengths.
+    /// Rounds every number to a multiple of 2^-bits.
     #[must_use]
-    pub fn difference(&self, other: &Self) -> f64 {
-        if self.values().len() != other.values().len() {
-            return f64::INFINITY;
-        }
-        let pairs = self.values().iter().zip(other.values());
-        pairs
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, |max, d| if d.is_nan() { f64::INFINITY } else { d.max(max) })
-    }
-
-    /// Rounds every number to `bits` bits after the point.
-    pub fn round(&mut self, bits: u32) {
+    pub fn rounded(mut self, bits: u32) -> Self {
         let unit = f64::from(bits).exp2();
         let round = |v: &mut f64| *v = (*v * unit).round() / unit;
-        match self {
-            Self::Label {
+        match &mut self {
+            Self::Classification {
                 probability, logits, ..
             } => {
                 round(probability);
                 logits.iter_mut().for_each(round);
             }
-            Self::Embedding { embedding, norm } => {
-                embedding.iter_mut().for_each(round);
-                round(norm);
-            }
-            Self::Next { next, logits } => {
-                next.iter_mut().for_each(|token| round(&mut token.probability));
-                logits.iter_mut().for_each(round);
+            Self::Embedding { vector } => vector.iter_mut().for_each(round),
+            Self::NextToken { tokens, .. } => {
+                tokens.iter_mut().for_each(|token| round(&mut token.probability));
             }
         }
+        self
     }
 }
 
-impl Answer {
-    /// A line of the demo: a bar for a label, the text for anything else.
-    pub(crate) fn row(&self, f: &mut std::fmt::Formatter<'_>, how: &str) -> std::fmt::Result {
-        let Self::Label {
-            label, probability, ..
-        } = self
-        else {
-            return writeln!(f, "    {self}  {how}");
-        };
-        let filled = (probability.clamp(0.0, 1.0) * 30.0).round() as usize;
-        writeln!(
-            f,
-            "    {label:<10} {:>5.1} %  {}{}  {how}",
-            probability * 100.0,
-            "█".repeat(filled),
-            "░".repeat(30 - filled)
-        )
-    }
+/// Cosine of the angle between two vectors; not a number where one of them is zero.
+#[must_use]
+pub fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
-/// One line: the label, the likeliest next tokens, or the first numbers of the embedding.
-impl std::fmt::Display for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Label {
+            Self::Classification {
                 label, probability, ..
             } => write!(f, "{label} {:.1} %", probability * 100.0),
-            Self::Embedding { embedding, .. } => {
-                let first: Vec<String> = embedding.iter().take(4).map(|v| format!("{v:+.4}")).collect();
-                write!(f, "{} numbers: {} ...", embedding.len(), first.join(" "))
+            Self::Embedding { vector } => {
+                let first: Vec<String> = vector.iter().take(4).map(|v| format!("{v:.4}")).collect();
+                write!(
+                    f,
+                    "embedding of {} numbers: {}, ..",
+                    vector.len(),
+                    first.join(", ")
+                )
             }
-            Self::Next { next, .. } => {
-                let listed = next
-                    .iter()
-                    .map(|t| format!("{:?} {:.1} %", t.token, t.probability * 100.0));
-                write!(f, "{}", listed.collect::<Vec<_>>().join(", "))
+            Self::NextToken { position, tokens } => {
+                write!(f, "after token {position}:")?;
+                for token in tokens {
+                    write!(f, "\n  {:<16?} {:>5.1} %", token.text, token.probability * 100.0)?;
+                }
+                Ok(())
             }
         }
+    }
+}
+
+/// A vector as a file of numpy: `numpy.load` gives an array of f64, (numbers).
+#[must_use]
+pub fn npy(vector: &[f64]) -> Vec<u8> {
+    // Magic and version 1.0, then a header that is padded so that the data starts at a multiple of 64.
+    let mut header = format!(
+        "{{'descr': '<f8', 'fortran_order': False, 'shape': ({},), }}",
+        vector.len()
+    );
+    let fixed = 10;
+    header.extend(std::iter::repeat_n(' ', 63 - (fixed + header.len()) % 64));
+    header.push('\n');
+    let mut out = b"\x93NUMPY\x01\x00".to_vec();
+    out.extend((header.len() as u16).to_le_bytes());
+    out.extend(header.bytes());
+    out.extend(vector.iter().flat_map(|v| v.to_le_bytes()));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_numpy_file_is_aligned_and_complete() {
+        for length in [0, 3, 384, 12345] {
+            let file = npy(&vec![0.5; length]);
+            let header = 10 + u16::from_le_bytes([file[8], file[9]]) as usize;
+            assert_eq!((header % 64, file.len()), (0, header + 8 * length));
+            assert_eq!(file[header - 1], b'\n');
+        }
+    }
+
+    #[test]
+    fn cosines_and_rounding() {
+        assert!((cosine(&[3.0, 4.0], &[6.0, 8.0]) - 1.0).abs() < 1e-12);
+        assert!(cosine(&[1.0, 0.0], &[0.0, 2.0]).abs() < 1e-12);
+        assert!(cosine(&[0.0], &[1.0]).is_nan());
+        let answer = Answer::Embedding {
+            vector: vec![0.3, -0.7],
+        };
+        let expected = Answer::Embedding {
+            vector: vec![0.25, -0.75],
+        };
+        assert_eq!(answer.rounded(2), expected);
+        assert_eq!(
+            expected.to_string(),
+            "embedding of 2 numbers: 0.2500, -0.7500, .."
+        );
     }
 }

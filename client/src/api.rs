@@ -1,11 +1,15 @@
 //! The service over HTTP.
 
 use crate::error::{Error, ProblemText, Result};
+use bytes::BytesMut;
 use futures_util::{StreamExt, stream};
-use models::Manifest;
+use models::{Head, Manifest};
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// How often a waiting client asks where its request stands.
 const POLL: Duration = Duration::from_millis(100);
@@ -41,7 +45,9 @@ pub struct ModelEntry {
     pub id: String,
     /// Digest of its parameters.
     pub params_digest: String,
-    /// Levels from request to reply.
+    /// What it answers.
+    pub head: Head,
+    /// Levels from request to reply, or between bootstraps.
     pub depth: usize,
     /// Evaluation keys to upload.
     pub keys: usize,
@@ -49,6 +55,43 @@ pub struct ModelEntry {
     pub key_bytes: u64,
     /// Largest request.
     pub request_bytes: u64,
+    /// Bootstraps of one evaluation.
+    pub bootstraps: usize,
+    /// Memory of the server while it evaluates for one client, by its cost model.
+    pub memory_bytes: u64,
+    /// Milliseconds of an evaluation, as its cost model says.
+    pub predicted_ms: f64,
+}
+
+/// Evaluation keys on their way to a server: from memory, or straight from a file, as those of deep models are gigabytes.
+pub struct Upload {
+    source: Box<dyn AsyncRead + Send + Unpin>,
+    length: u64,
+}
+
+impl From<Vec<u8>> for Upload {
+    fn from(keys: Vec<u8>) -> Self {
+        Self {
+            length: keys.len() as u64,
+            source: Box::new(std::io::Cursor::new(keys)),
+        }
+    }
+}
+
+impl Upload {
+    /// From a file that [`KeyFolder`](crate::KeyFolder) or
+    /// [`Session::evaluation_keys`](crate::Session::evaluation_keys) wrote.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub async fn open(path: &Path) -> Result<Self> {
+        let file = tokio::fs::File::open(path).await.map_err(Error::io(path))?;
+        let length = file.metadata().await.map_err(Error::io(path))?.len();
+        Ok(Self {
+            source: Box::new(file),
+            length,
+        })
+    }
 }
 
 /// Where a request stands.
@@ -154,16 +197,28 @@ impl Api {
     pub async fn upload_keys(
         &self,
         model: &str,
-        keys: Vec<u8>,
+        keys: impl Into<Upload>,
         progress: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<KeyInfo> {
         let path = format!("/v1/keys?model={model}");
-        let length = keys.len();
-        let keys = bytes::Bytes::from(keys);
-        let pieces = stream::iter((0..length).step_by(PIECE)).map(move |start| {
-            let end = (start + PIECE).min(keys.len());
-            progress(end as u64);
-            Ok::<_, std::io::Error>(keys.slice(start..end))
+        let progress = Arc::new(progress);
+        let Upload { source, length } = keys.into();
+        // One piece at a time: the keys are never in memory as a whole.
+        let pieces = stream::try_unfold((source, 0), move |(mut source, sent)| {
+            let next = async move {
+                let mut piece = BytesMut::with_capacity(PIECE);
+                while piece.len() < PIECE && source.read_buf(&mut piece).await? > 0 {}
+                let sent = sent + piece.len() as u64;
+                Ok::<_, std::io::Error>((!piece.is_empty()).then(|| (piece.freeze(), (source, sent))))
+            };
+            let progress = Arc::clone(&progress);
+            async move {
+                let next = next.await?;
+                if let Some((_, (_, sent))) = &next {
+                    progress(*sent);
+                }
+                Ok::<_, std::io::Error>(next)
+            }
         });
         let request = self
             .http
@@ -188,7 +243,8 @@ impl Api {
             .map(drop)
     }
 
-    /// Evaluates a ciphertext frame; returns the report frame followed by the ciphertext frame, at most `limit` bytes.
+    /// Evaluates the ciphertext frames of a request; returns the report frame followed by those of the outputs, at most
+    /// `limit` bytes.
     /// `progress` hears where the request stands while it waits.
     ///
     /// # Errors
@@ -197,19 +253,19 @@ impl Api {
         &self,
         model: &str,
         key_id: &str,
-        frame: Vec<u8>,
+        frames: Vec<u8>,
         limit: u64,
         mut progress: impl FnMut(&Standing),
     ) -> Result<Vec<u8>> {
         let path = format!("/v1/models/{model}/infer");
-        let id = request_id(&frame);
+        let id = request_id(&frames);
         let request = self
             .http
             .post(self.url(&path))
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .header("x-key-id", key_id)
             .header("x-request-id", &id)
-            .body(frame);
+            .body(frames);
         let answer = async { self.read(&path, self.send(&path, request).await?, limit).await };
         tokio::pin!(answer);
         let standing = format!("/v1/requests/{id}");

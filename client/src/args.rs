@@ -3,9 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-/// Private inference: a server classifies your text without seeing it.
+/// Private inference: a server runs a model on your text or image without seeing it.
 ///
-/// The text is encrypted on this machine; the server computes on the ciphertext and returns a ciphertext; the answer is
+/// The input is encrypted on this machine; the server computes on the ciphertext and returns a ciphertext; the answer is
 /// decrypted here. The secret key never leaves this machine.
 #[derive(Debug, Parser)]
 #[command(
@@ -76,6 +76,17 @@ pub struct KeyArgs {
     pub keys: Option<PathBuf>,
 }
 
+/// An image in place of a text.
+#[derive(Debug, Args)]
+pub struct ImageArgs {
+    /// A grey image for a model of images: raw pixels, PGM, or IDX as of the MNIST sets.
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    pub image: Option<PathBuf>,
+    /// Which image of an IDX file, from 0.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "image")]
+    pub index: usize,
+}
+
 /// Where a result goes.
 #[derive(Debug, Args)]
 pub struct Output {
@@ -87,9 +98,9 @@ pub struct Output {
     pub force: bool,
 }
 
-/// Classify a text under encryption, with the real server in this process.
+/// Run a model under encryption, with the real server in this process.
 ///
-/// Makes keys, uploads them, encrypts the text, evaluates the model on the ciphertext, decrypts the answer, and shows
+/// Makes keys, uploads them, encrypts the input, evaluates the model on the ciphertext, decrypts the answer, and shows
 /// beside it what the same model says in clear. Nothing is kept.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -100,9 +111,11 @@ Examples:
 
 It needs the model folder with the weights, because it plays the server too.")]
 pub struct Demo {
-    /// The text to classify.
-    #[arg(allow_hyphen_values = true)]
-    pub text: String,
+    /// The text.
+    #[arg(allow_hyphen_values = true, required_unless_present = "image")]
+    pub text: Option<String>,
+    #[command(flatten)]
+    pub image: ImageArgs,
     /// Model to use.
     #[arg(long, short, env = "HE_MODEL", default_value = "sentiment", value_name = "ID")]
     pub model: String,
@@ -142,25 +155,28 @@ pub struct Keygen {
     pub json: bool,
 }
 
-/// Encrypt a text; works without a server.
+/// Encrypt a text or an image; works without a server.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   client encrypt \"an utterly charming film\" -o request.he
   echo \"an utterly charming film\" | client encrypt > request.he
   client encrypt \"an utterly charming film\" | client infer | client decrypt
+  client encrypt -m fashion --image t10k-images-idx3-ubyte --index 7 -o request.he
 
-Every text becomes a ciphertext of the same size: its length does not show.")]
+Every input becomes ciphertexts of the same size: the length of a text does not show.")]
 pub struct Encrypt {
     /// The text; read from stdin when absent or -.
     pub text: Option<String>,
+    #[command(flatten)]
+    pub image: ImageArgs,
     #[command(flatten)]
     pub keys: KeyArgs,
     #[command(flatten)]
     pub output: Output,
 }
 
-/// Send an encrypted text to the server and get the encrypted answer.
+/// Send an encrypted input to the server and get the encrypted answer.
 ///
 /// Uploads the evaluation keys first if the server does not have them. Needs no secret key.
 #[derive(Debug, Args)]
@@ -186,31 +202,42 @@ pub struct Infer {
     pub report: Option<PathBuf>,
 }
 
-/// Decrypt an answer: label and probability; works without a server.
+/// Decrypt an answer: a label, an embedding, or the next token; works without a server.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   client decrypt reply.he
   client decrypt reply.he --json
-  client decrypt reply.he --report           also where the time of the server went
+  client decrypt reply.he --report                    also where the time of the server went
+  client decrypt a.he b.he                            embeddings: also the cosine of each pair
+  client decrypt reply.he --vector embedding.npy      an embedding as a file of numpy, or .json
 
 Decrypted numbers are approximate, and their last digits say something about the secret key. They
 are therefore rounded to --round bits; keep more digits to yourself, away from the server and others.")]
 pub struct Decrypt {
-    /// File made by `client infer`; - is stdin.
+    /// Files made by `client infer`; - is stdin.
     #[arg(default_value = "-")]
-    pub file: PathBuf,
+    pub files: Vec<PathBuf>,
     #[command(flatten)]
     pub keys: KeyArgs,
+    /// Of a language model: the token whose successor is asked for, from 0 [default: the last one].
+    #[arg(long, value_name = "N")]
+    pub position: Option<usize>,
+    /// Write an embedding here, .npy or .json; of one answer only.
+    #[arg(long, value_name = "FILE")]
+    pub vector: Option<PathBuf>,
+    /// Replace the file if it exists.
+    #[arg(long, requires = "vector")]
+    pub force: bool,
     /// One JSON document on stdout.
     #[arg(long)]
     pub json: bool,
     /// Show the latency report that came with the answer.
     #[arg(long)]
     pub report: bool,
-    /// Bits after the point of released numbers.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=40))]
-    pub round: u32,
+    /// Bits after the point of released numbers [default: 8, of embeddings 12].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=40))]
+    pub round: Option<u32>,
 }
 
 /// List the models of a server.

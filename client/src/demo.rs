@@ -1,21 +1,26 @@
-//! The whole way of one text: keys, upload, encryption, evaluation by the real server, decryption; beside it the same
+//! The whole way of one input: keys, upload, encryption, evaluation by the real server, decryption; beside it the same
 //! model in clear.
 
-use crate::answer::{Answer, TOLERANCE};
-use crate::api::Api;
+use crate::answer::{Answer, cosine};
+use crate::api::{Api, Upload};
 use crate::error::{Error, Result};
 use crate::folder::download_bundle;
 use crate::local::LocalServer;
-use crate::session::Session;
+use crate::session::{Decrypted, Query, Session};
 use he_ops::trace::LatencyReport;
 use models::ModelDir;
 use models::reference::Mode;
 use serde::Serialize;
 use server::Config;
 use std::fmt;
+use std::io::BufWriter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Largest difference of a number from the clear polynomial model that counts as agreement, as a part of the largest number
+/// of the answer if that is above 1.
+pub const TOLERANCE: f64 = 1.0 / 128.0;
 
 /// Hears how far a long step is.
 pub trait Ui: Send + Sync {
@@ -41,19 +46,21 @@ pub struct Options {
 /// What came out.
 #[derive(Debug, Clone, Serialize)]
 pub struct Demo {
-    /// The text.
+    /// The text; empty for an image.
     pub text: String,
     /// The model.
     pub model: String,
     /// The text was cut to the length of the model.
     pub truncated: bool,
-    /// Answer of the encrypted evaluation.
+    /// The answer of the encrypted evaluation.
     #[serde(flatten)]
     pub answer: Answer,
-    /// Answer of the same polynomial model in clear.
+    /// That of the same polynomial model in clear.
     pub clear: Answer,
-    /// Largest difference between their numbers.
+    /// Largest difference between an encrypted number of the answer and a clear one, embeddings before they are normed.
     pub max_error: f64,
+    /// Largest difference that counts as agreement.
+    pub tolerance: f64,
     /// Starting the server: compiling the plan.
     pub start_ms: f64,
     /// Secret key and evaluation keys.
@@ -71,8 +78,8 @@ pub struct Demo {
     /// Evaluation keys made and uploaded.
     pub keys: usize,
     /// Their bytes; sent once per client.
-    pub upload_bytes: usize,
-    /// Bytes of the encrypted text.
+    pub upload_bytes: u64,
+    /// Bytes of the encrypted input.
     pub request_bytes: usize,
     /// Bytes of the encrypted answer with its report.
     pub reply_bytes: usize,
@@ -87,10 +94,12 @@ pub struct Demo {
 /// # Errors
 /// Any of this crate's; a wide difference to the clear model is not among them, the caller decides on it with
 /// [`Demo::check`].
-pub async fn run(options: &Options, text: &str, ui: Arc<dyn Ui>) -> Result<Demo> {
-    if text.trim().is_empty() {
-        return Err(Error::EmptyText);
-    }
+pub async fn run(options: &Options, query: &Query, ui: Arc<dyn Ui>) -> Result<Demo> {
+    let text = match query {
+        Query::Text(text) if text.trim().is_empty() => return Err(Error::EmptyText),
+        Query::Text(text) => text.as_str(),
+        Query::Image { .. } => "",
+    };
     let dir = ModelDir::open(options.models.join(&options.model))?;
     let data = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
     let mut config = Config::new(&options.models, data.path());
@@ -113,35 +122,42 @@ pub async fn run(options: &Options, text: &str, ui: Arc<dyn Ui>) -> Result<Demo>
     ui.start("keys", count as u64, false);
     let clock = Instant::now();
     let session = Session::generate(manifest, bundle)?;
-    let keys = session.evaluation_keys(|done, _| ui.at(done as u64))?;
+    let path = data.path().join("evaluation.keys");
+    let file = std::fs::File::create(&path).map_err(Error::io(&path))?;
+    let keys = session.evaluation_keys(&mut BufWriter::new(file), |done, _| ui.at(done as u64))?;
     let keygen = clock.elapsed();
-    let upload_bytes = keys.len();
+    let upload_bytes = keys.bytes;
     ui.done(
         "keys",
         &format!("secret key and {count} evaluation keys made in {}", time(keygen)),
     );
 
-    ui.start("upload", upload_bytes as u64, true);
+    ui.start("upload", upload_bytes, true);
     let sent = Arc::clone(&ui);
-    let (stored, upload) = timed(api.upload_keys(&options.model, keys, move |n| sent.at(n))).await;
+    let (stored, upload) = timed(async {
+        let keys = Upload::open(&path).await?;
+        api.upload_keys(&options.model, keys, move |n| sent.at(n)).await
+    })
+    .await;
     let key_id = stored?.key_id;
+    std::fs::remove_file(&path).map_err(Error::io(&path))?;
     ui.done(
         "upload",
         &format!(
             "{} of evaluation keys, once per client, in {}",
-            size(upload_bytes),
+            size(upload_bytes as usize),
             time(upload)
         ),
     );
 
     let clock = Instant::now();
-    let request = session.encrypt(text)?;
+    let request = session.encrypt_query(query)?;
     let encrypt = clock.elapsed();
     let request_bytes = request.frames.len();
     ui.done(
         "encrypt",
         &format!(
-            "the text as {} of ciphertext in {}",
+            "the input as {} of ciphertext in {}",
             size(request_bytes),
             time(encrypt)
         ),
@@ -155,7 +171,7 @@ pub async fn run(options: &Options, text: &str, ui: Arc<dyn Ui>) -> Result<Demo>
     let (reply, round_trip) = timed(infer).await;
     let reply = reply?;
     let clock = Instant::now();
-    let (answer, report) = session.decrypt(&reply)?;
+    let Decrypted { outputs, report } = session.decrypt(&reply)?;
     let decrypt = clock.elapsed();
     let missing = || Error::Protocol {
         url: server.url().to_owned(),
@@ -171,16 +187,23 @@ pub async fn run(options: &Options, text: &str, ui: Arc<dyn Ui>) -> Result<Demo>
         ),
     );
 
-    let clear = dir.load()?.forward(&request.x, Mode::Polynomial)?;
-    let clear = session.answer(clear)?;
+    let clear = dir.model()?.forward(&request.x, Mode::Polynomial)?;
+    let differences = outputs.iter().zip(&clear).map(|(a, b)| (a - b).abs());
+    // A number that is not one is an infinite error.
+    let worst = |worst: f64, next: f64| worst.max(if next.is_nan() { f64::INFINITY } else { next });
+    let max_error = differences.fold(0.0, worst);
+    let tolerance = TOLERANCE * clear.iter().map(|v| v.abs()).fold(1.0, f64::max);
+    let position = request.tokens.saturating_sub(1);
+    let (answer, clear) = (session.answer(outputs, position), session.answer(clear, position));
     server.stop().await?;
     Ok(Demo {
-        text: text.trim().to_owned(),
+        text: text.to_owned(),
         model: options.model.clone(),
         truncated: request.truncated,
-        max_error: answer.difference(&clear),
         answer,
         clear,
+        max_error,
+        tolerance,
         start_ms: ms(start),
         keygen_ms: ms(keygen),
         upload_ms: ms(upload),
@@ -204,11 +227,11 @@ impl Demo {
     /// [`Error::Precision`].
     pub fn check(&self) -> Result<()> {
         // Written so that a NaN is refused.
-        if self.max_error <= TOLERANCE {
+        if self.max_error <= self.tolerance {
             return Ok(());
         }
         Err(Error::Precision {
-            needed: TOLERANCE,
+            needed: self.tolerance,
             found: self.max_error,
         })
     }
@@ -216,29 +239,47 @@ impl Demo {
 
 impl fmt::Display for Demo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n  \"{}\"", shorten(&self.text, 90))?;
+        if !self.text.is_empty() {
+            writeln!(f, "\n  \"{}\"", shorten(&self.text, 90))?;
+        }
         if self.truncated {
             writeln!(f, "  (longer than the model takes; its end was cut)")?;
         }
+        let row = |f: &mut fmt::Formatter<'_>, answer: &Answer, how: &str| {
+            let Some(p) = answer.probability() else {
+                return writeln!(f, "    {answer}  {how}");
+            };
+            let filled = (p.clamp(0.0, 1.0) * 30.0).round() as usize;
+            writeln!(
+                f,
+                "    {:<10} {:>5.1} %  {}{}  {how}",
+                answer.name(),
+                p * 100.0,
+                "█".repeat(filled),
+                "░".repeat(30 - filled)
+            )
+        };
         writeln!(f)?;
-        self.answer.row(f, "on encrypted data, by the server")?;
-        self.clear.row(f, "in clear, by the same model")?;
+        row(f, &self.answer, "on encrypted data, by the server")?;
+        row(f, &self.clear, "in clear, by the same model")?;
         let bits = -self.max_error.max(f64::MIN_POSITIVE).log2();
-        let agree = match (self.answer.label(), self.clear.label()) {
-            (Some(found), Some(clear)) if found == clear => "same label; ",
-            (Some(_), Some(_)) => "DIFFERENT labels; ",
-            _ => "",
+        let agree = match (&self.answer, &self.clear) {
+            (Answer::Embedding { vector: a }, Answer::Embedding { vector: b }) => {
+                format!("cosine of the two {:.6}", cosine(a, b))
+            }
+            (a, b) if a.name() == b.name() => "same answer".to_owned(),
+            _ => "DIFFERENT answers".to_owned(),
         };
         writeln!(
             f,
-            "\n  {agree}largest difference {:.1e} ({bits:.1} bits)",
+            "\n  {agree}; largest difference {:.1e} ({bits:.1} bits)",
             self.max_error
         )?;
         writeln!(f, "  {}", self.security)?;
 
         writeln!(f, "\n  {:<29} times", "sizes")?;
         let sizes = [
-            ("keys (once)", self.upload_bytes),
+            ("keys (once)", self.upload_bytes as usize),
             ("request", self.request_bytes),
             ("reply", self.reply_bytes),
         ];

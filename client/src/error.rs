@@ -82,15 +82,25 @@ pub enum Error {
     },
     /// An answer that decrypts to noise.
     #[error(
-        "the reply does not decrypt to an answer: its slots, all equal in a true one, differ by up to {found:.1e}, at most \
-         {needed:.1e} expected; it was made under other keys than those of this folder, or the server computed something \
-         else: encrypt and infer again with these keys"
+        "the reply does not decrypt to an answer: its numbers are of the order of {found:.1e}, at most {needed:.1e} \
+         expected; it was made under other keys than those of this folder, or the server computed something else: encrypt \
+         and infer again with these keys"
     )]
     OtherKeys {
-        /// Largest distance expected of a slot from the mean.
+        /// Largest root mean square that a ciphertext of this level can hold.
         needed: f64,
-        /// Largest distance found.
+        /// Root mean square found.
         found: f64,
+    },
+    /// An image of another size, or none.
+    #[error("a grey image of {rows} rows of {cols} pixels needed (raw bytes, PGM or IDX), {found} found")]
+    Image {
+        /// Rows needed.
+        rows: usize,
+        /// Pixels of a row needed.
+        cols: usize,
+        /// What was there.
+        found: String,
     },
     /// There is no text to classify.
     #[error("a text needed, none found: an empty argument, or a pipe whose first command printed nothing")]
@@ -102,7 +112,7 @@ pub enum Error {
         what: String,
     },
     /// The encrypted answer is further from the clear one than it should be.
-    #[error("the encrypted logits differ from the clear ones by {found:.2e}, at most {needed:.2e} expected")]
+    #[error("the encrypted answer differs from the clear one by {found:.2e}, at most {needed:.2e} expected")]
     Precision {
         /// Largest difference expected.
         needed: f64,
@@ -160,7 +170,7 @@ impl Error {
             Self::Refused {
                 status: 400..=499, ..
             } => 4,
-            Self::EmptyText => 2,
+            Self::EmptyText | Self::Image { .. } => 2,
             Self::Mismatch { .. } | Self::Unsafe { .. } | Self::OtherKeys { .. } => 6,
             Self::Precision { .. } => 7,
             _ => 1,

@@ -27,6 +27,15 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A file or stdin, to be read piece by piece.
+pub fn open(path: &Path) -> Result<Box<dyn Read>> {
+    if is_pipe(path) {
+        return Ok(Box::new(std::io::stdin().lock()));
+    }
+    let file = fs::File::open(path).map_err(io(path))?;
+    Ok(Box::new(std::io::BufReader::with_capacity(1 << 20, file)))
+}
+
 /// Most bytes of a text on stdin: the models read a few hundred of them.
 const TEXT_LIMIT: u64 = 1 << 20;
 

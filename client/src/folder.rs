@@ -3,11 +3,12 @@
 
 use crate::api::Api;
 use crate::error::{Error, Result};
-use crate::session::Session;
+use crate::session::{KeySet, Session};
 use he_ops::wire::{decode_secret_key, encode_secret_key};
-use models::{Bundle, Manifest, PUBLIC_FILES};
+use models::{Bundle, Manifest};
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -53,17 +54,18 @@ impl KeyFolder {
         }
     }
 
-    /// Writes everything; the secret key last, so that an interrupted run leaves no folder that looks complete.
+    /// Makes the evaluation keys, straight into their file, and writes everything; the secret key last, so that an
+    /// interrupted run leaves no folder that looks complete. `progress(done, total)` after each key.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Exists`].
+    /// [`Error::Io`], [`Error::Exists`], and those of [`Session::evaluation_keys`].
     pub fn save(
         &self,
         session: &Session,
         files: &[(String, Vec<u8>)],
-        keys: &[u8],
         force: bool,
-    ) -> Result<()> {
+        progress: impl FnMut(usize, usize),
+    ) -> Result<KeySet> {
         self.check_free(force)?;
         fs::create_dir_all(&self.path).map_err(Error::io(&self.path))?;
         restrict(&self.path, 0o700)?;
@@ -77,9 +79,14 @@ impl KeyFolder {
             write(&self.path.join(name), bytes, 0o644)?;
         }
         write(&self.path.join(MANIFEST), &manifest, 0o644)?;
-        write(&self.path.join(EVALUATION), keys, 0o644)?;
+        let mut keys = None;
+        write_with(&self.path.join(EVALUATION), 0o644, |file| {
+            keys = Some(session.evaluation_keys(file, progress)?);
+            Ok(())
+        })?;
         let secret = encode_secret_key(session.params(), session.secret());
-        write(&secret_path, &secret, 0o600)
+        write(&secret_path, &secret, 0o600)?;
+        keys.ok_or_else(|| self.no_keys())
     }
 
     /// Opens the session that was saved.
@@ -90,10 +97,7 @@ impl KeyFolder {
     pub fn open(&self) -> Result<Session> {
         let path = self.path.join(SECRET);
         if !path.exists() {
-            return Err(Error::NoKeys {
-                model: self.model.clone(),
-                folder: self.path.clone(),
-            });
+            return Err(self.no_keys());
         }
         check_mode(&path)?;
         let manifest = self.manifest()?;
@@ -102,11 +106,11 @@ impl KeyFolder {
             manifest.check_file(name, &bytes)?;
             Ok(bytes)
         };
-        let bundle = Bundle::new(
-            &read("config.json")?,
-            &read("tokenizer.json")?,
-            &read("embeddings.safetensors")?,
-        )?;
+        let mut files = BTreeMap::new();
+        for name in manifest.input.files() {
+            files.insert(*name, read(name)?);
+        }
+        let bundle = Bundle::new(|name| files.get(name).map(Vec::as_slice))?;
         let bytes = Zeroizing::new(self.read(SECRET)?);
         let params = manifest.checked_params()?;
         let secret = decode_secret_key(&params, &bytes).map_err(Error::wire(path.display().to_string()))?;
@@ -119,28 +123,33 @@ impl KeyFolder {
     /// [`Error::NoKeys`], [`Error::Model`].
     pub fn manifest(&self) -> Result<Manifest> {
         if !self.path.join(MANIFEST).exists() {
-            return Err(Error::NoKeys {
-                model: self.model.clone(),
-                folder: self.path.clone(),
-            });
+            return Err(self.no_keys());
         }
         Ok(Manifest::from_json(&self.read(MANIFEST)?)?)
     }
 
-    /// The evaluation keys, and the id under which a server stores them.
+    /// The file of the evaluation keys, and what is in it.
     ///
     /// # Errors
     /// [`Error::NoKeys`], [`Error::Io`].
-    pub fn evaluation_keys(&self) -> Result<(Vec<u8>, String)> {
-        if !self.path.join(EVALUATION).exists() {
-            return Err(Error::NoKeys {
-                model: self.model.clone(),
-                folder: self.path.clone(),
-            });
+    pub fn evaluation_keys(&self) -> Result<(PathBuf, KeySet)> {
+        let path = self.path.join(EVALUATION);
+        if !path.exists() {
+            return Err(self.no_keys());
         }
-        let keys = self.read(EVALUATION)?;
-        let id = blake3::hash(&keys).to_hex().to_string();
-        Ok((keys, id))
+        let mut hasher = blake3::Hasher::new();
+        let mut file = fs::File::open(&path).map_err(Error::io(&path))?;
+        // Piece by piece: they may be gigabytes.
+        let bytes = std::io::copy(&mut file, &mut hasher).map_err(Error::io(&path))?;
+        let key_id = hasher.finalize().to_hex().to_string();
+        Ok((path, KeySet { bytes, key_id }))
+    }
+
+    fn no_keys(&self) -> Error {
+        Error::NoKeys {
+            model: self.model.clone(),
+            folder: self.path.clone(),
+        }
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>> {
@@ -155,27 +164,26 @@ impl KeyFolder {
 /// As [`Api::file`], and [`Error::Model`] for files that do not belong together.
 pub async fn download_bundle(api: &Api, manifest: &Manifest) -> Result<(Bundle, Vec<(String, Vec<u8>)>)> {
     let mut files = Vec::new();
-    for name in PUBLIC_FILES {
-        files.push((name.to_owned(), api.file(manifest, name).await?));
+    for name in manifest.input.files() {
+        files.push(((*name).to_owned(), api.file(manifest, name).await?));
     }
-    let find = |name: &str| {
-        files
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, b)| b.as_slice())
-            .unwrap_or_default()
-    };
-    let bundle = Bundle::new(
-        find("config.json"),
-        find("tokenizer.json"),
-        find("embeddings.safetensors"),
-    )?;
+    let find = |name: &str| files.iter().find(|(n, _)| n == name).map(|(_, b)| b.as_slice());
+    let bundle = Bundle::new(find)?;
     Ok((bundle, files))
 }
 
 /// Writes a file under a temporary name with its final mode, then renames it: never half a file, never a moment in
 /// which others can read it.
-pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    write_with(path, mode, |file| file.write_all(bytes).map_err(Error::io(path)))
+}
+
+/// [`write`] by a function that fills the file.
+fn write_with(
+    path: &Path,
+    mode: u32,
+    fill: impl FnOnce(&mut BufWriter<fs::File>) -> Result<()>,
+) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let part = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
     // A left-over of a process of the same number would keep its old mode.
@@ -184,17 +192,16 @@ pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    let written = options.open(&part).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let renamed = written.and_then(|()| fs::rename(&part, path));
-    renamed.map_err(|source| {
+    let written = || {
+        let mut file = BufWriter::with_capacity(1 << 20, options.open(&part).map_err(Error::io(path))?);
+        fill(&mut file)?;
+        let flushed = file.flush().and_then(|()| file.get_ref().sync_all());
+        flushed
+            .and_then(|()| fs::rename(&part, path))
+            .map_err(Error::io(path))
+    };
+    written().inspect_err(|_| {
         let _ = fs::remove_file(&part);
-        Error::Io {
-            path: path.to_owned(),
-            source,
-        }
     })
 }
 

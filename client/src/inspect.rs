@@ -1,9 +1,10 @@
 //! What a file is, and whether it is safe to send.
 
 use crate::error::{Error, Result};
-use he_ops::wire::{Frame, HEADER_LEN, Kind, hex, peek};
+use he_ops::wire::{Frame, Kind, hex, peek, read_frame};
 use serde::Serialize;
 use std::fmt;
+use std::io::Read;
 
 /// One frame of a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,43 +39,50 @@ pub struct FileInfo {
     pub frames: Vec<FrameInfo>,
 }
 
-/// Looks at every frame of a file; digests are checked.
+/// Most bytes of a frame: far more than any key has, and few enough for memory.
+const FRAME_LIMIT: u64 = 1 << 32;
+
+/// Looks at every frame of a file, one at a time in memory; digests are checked.
 ///
 /// # Errors
 /// [`Error::Mismatch`] for the first frame that is damaged or no frame at all.
-pub fn inspect(name: &str, bytes: &[u8]) -> Result<FileInfo> {
-    let mut frames = Vec::new();
-    let (mut rest, mut safe) = (bytes, true);
+pub fn inspect(name: &str, file: &mut impl Read) -> Result<FileInfo> {
+    let mut info = FileInfo {
+        bytes: 0,
+        blake3: String::new(),
+        safe_to_send: true,
+        frames: Vec::new(),
+    };
+    let mut hasher = blake3::Hasher::new();
     loop {
-        let wire = || Error::wire(format!("{name}, frame {}", frames.len() + 1));
-        let (frame, tail) = Frame::split(rest, u64::MAX).map_err(wire())?;
+        let wire = || Error::wire(format!("{name}, frame {}", info.frames.len() + 1));
+        let bytes = read_frame(file, FRAME_LIMIT).map_err(wire())?;
+        if bytes.is_none() && !info.frames.is_empty() {
+            break;
+        }
+        // An empty file is refused as a frame that is cut.
+        let bytes = bytes.unwrap_or_default();
+        let frame = Frame::parse(&bytes, FRAME_LIMIT).map_err(wire())?;
         let peek = peek(&frame).map_err(wire())?;
-        safe &= frame.header.kind.is_safe_to_send();
-        frames.push(FrameInfo {
+        hasher.update(&bytes);
+        info.bytes += bytes.len() as u64;
+        info.safe_to_send &= frame.header.kind.is_safe_to_send();
+        info.frames.push(FrameInfo {
             kind: match (frame.header.kind, peek.key_code) {
                 (Kind::KeySwitchKey, Some(0)) => "relinearisation key".to_owned(),
                 (Kind::KeySwitchKey, Some(code)) if code % 2 == 1 => "rotation key".to_owned(),
                 (Kind::KeySwitchKey, _) => "bootstrapping key".to_owned(),
                 (kind, _) => kind.to_string(),
             },
-            bytes: (frame.payload.len() + HEADER_LEN) as u64,
+            bytes: bytes.len() as u64,
             params_digest: hex(&frame.header.params_digest),
             level: peek.level,
             log_scale: peek.scale.map(f64::log2),
             key_code: peek.key_code,
         });
-        rest = tail;
-        if rest.is_empty() {
-            break;
-        }
     }
-    let blake3 = blake3::hash(bytes).to_hex().to_string();
-    Ok(FileInfo {
-        bytes: bytes.len() as u64,
-        blake3,
-        safe_to_send: safe,
-        frames,
-    })
+    info.blake3 = hasher.finalize().to_hex().to_string();
+    Ok(info)
 }
 
 impl FileInfo {
@@ -124,8 +132,11 @@ impl fmt::Display for FileInfo {
             };
             writeln!(f, "level         {range}")?;
         }
-        for scale in self.frames.iter().filter_map(|frame| frame.log_scale) {
-            writeln!(f, "scale         2^{scale:.4}")?;
+        let scales = self.frames.iter().filter_map(|frame| frame.log_scale);
+        let mut scales: Vec<String> = scales.map(|scale| format!("2^{scale:.4}")).collect();
+        scales.dedup();
+        for scale in scales {
+            writeln!(f, "scale         {scale}")?;
         }
         writeln!(f, "blake3        {}", self.blake3)?;
         writeln!(
@@ -153,21 +164,21 @@ mod tests {
     #[test]
     fn a_secret_key_is_called_unsafe_wherever_it_hides() {
         let mut bytes = write_frame(Kind::Report, [1; 32], b"{}");
-        assert!(inspect("f", &bytes).unwrap().safe_to_send);
+        assert!(inspect("f", &mut bytes.as_slice()).unwrap().safe_to_send);
         bytes.extend(write_frame(Kind::SecretKey, [1; 32], b"secret"));
-        let info = inspect("f", &bytes).unwrap();
+        let info = inspect("f", &mut bytes.as_slice()).unwrap();
         assert!(!info.safe_to_send && info.to_string().contains("NO"));
         assert_eq!(info.frames.len(), 2);
     }
 
     #[test]
     fn other_files_are_refused_by_name() {
-        let error = inspect("notes.txt", &[b'x'; 100]).unwrap_err();
+        let error = inspect("notes.txt", &mut [b'x'; 100].as_slice()).unwrap_err();
         assert!(
             error.to_string().starts_with("notes.txt, frame 1: not a frame"),
             "{error}"
         );
         assert_eq!(error.exit_code(), 6);
-        assert!(inspect("empty", b"").is_err());
+        assert!(inspect("empty", &mut b"".as_slice()).is_err());
     }
 }

@@ -8,14 +8,15 @@
 //! let manifest = api.manifest("sentiment").await?;
 //! let (bundle, _) = download_bundle(&api, &manifest).await?;
 //! let session = Session::generate(manifest, bundle)?;
-//! let keys = session.evaluation_keys(|_, _| {})?;
+//! let mut keys = Vec::new(); // or a file: those of deep models are gigabytes
+//! session.evaluation_keys(&mut keys, |_, _| {})?;
 //! let key_id = api.upload_keys("sentiment", keys, |_| {}).await?.key_id;
 //!
 //! let request = session.encrypt("an utterly charming film")?;
 //! let limit = session.reply_limit()?;
 //! let reply = api.infer("sentiment", &key_id, request.frames, limit, |_| {}).await?;
-//! let (answer, report) = session.decrypt(&reply)?;
-//! println!("{answer}");
+//! let decrypted = session.decrypt(&reply)?;
+//! println!("{}", session.answer(decrypted.outputs, request.tokens - 1));
 //! # Ok(()) }
 //! ```
 
@@ -24,13 +25,14 @@ pub mod api;
 pub mod demo;
 pub mod error;
 pub mod folder;
+pub mod image;
 pub mod inspect;
 pub mod local;
 pub mod session;
 
-pub use answer::Answer;
-pub use api::Api;
+pub use answer::{Answer, cosine};
+pub use api::{Api, Upload};
 pub use error::{Error, Result};
 pub use folder::{KeyFolder, download_bundle};
 pub use local::LocalServer;
-pub use session::{Request, Session};
+pub use session::{Decrypted, KeySet, Query, Request, Session};

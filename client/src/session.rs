@@ -1,17 +1,18 @@
 //! One model on the client's side: its manifest, its public bundle, and the secret key.
 
-use crate::answer::{Answer, TOLERANCE};
+use crate::answer::Answer;
 use crate::error::{Error, Result};
-use he_ops::ckks::{Decryptor, Encoder, Encryptor};
+use he_ops::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
 use he_ops::rlwe::{KeyGenerator, Params, SecretKey};
 use he_ops::trace::LatencyReport;
 use he_ops::wire::{
-    Frame, Header, Kind, WireError, ciphertext_frame_limit, decode_ciphertext, decode_report,
-    decode_seeded_ciphertext, encode_key, encode_seeded_ciphertext,
+    Frame, Header, Kind, ciphertext_frame_limit, decode_ciphertext, decode_report, decode_seeded_ciphertext,
+    encode_key, encode_seeded_ciphertext, expect_level_and_scale, first_frame,
 };
-use models::manifest::PortEntry;
 use models::transformer::packing::Slots;
-use models::{Bundle, Manifest};
+use models::{Bundle, Embedded, Input, Manifest};
+use num_complex::Complex64;
+use std::io::Write;
 
 /// Room for the report in a reply.
 const REPORT_LIMIT: u64 = 1 << 20;
@@ -25,17 +26,96 @@ pub struct Session {
     secret: SecretKey,
 }
 
-/// A text, ready to be sent.
+/// What a model is asked.
+#[derive(Debug, Clone)]
+pub enum Query {
+    /// A text.
+    Text(String),
+    /// An image.
+    Image {
+        /// The bytes of its file, see [`image::read`](crate::image::read).
+        file: Vec<u8>,
+        /// Which one of an IDX file.
+        index: usize,
+    },
+}
+
+/// An input, ready to be sent.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The frames to send, one for each ciphertext.
+    /// The frames to send, one for each input ciphertext.
     pub frames: Vec<u8>,
-    /// The embedded text in clear, for a comparison on this side.
+    /// The embedded input in clear, for a comparison on this side.
     pub x: Vec<f64>,
-    /// Tokens of the text itself.
+    /// Tokens that are not padding.
     pub tokens: usize,
     /// The text was longer than the model takes; its end was cut.
     pub truncated: bool,
+}
+
+/// A decrypted reply.
+#[derive(Debug, Clone)]
+pub struct Decrypted {
+    /// Logits, a pooled embedding, or (tokens, vocab) logits, as they are.
+    pub outputs: Vec<f64>,
+    /// Where the time of the server went, if the reply says so.
+    pub report: Option<LatencyReport>,
+}
+
+/// A set of evaluation keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySet {
+    /// Bytes.
+    pub bytes: u64,
+    /// Under which a server stores them: blake3 of the bytes, hex.
+    pub key_id: String,
+}
+
+/// Writes through, counts and digests.
+struct Counted<'w, W> {
+    out: &'w mut W,
+    bytes: u64,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(piece)?;
+        self.bytes += written as u64;
+        self.hasher.update(piece.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// A true answer stays below half the modulus, and so does its root mean square over the slots. Under another key the
+/// coefficients are uniform below the modulus, and their sums in the slots larger by a factor of sqrt(N / 3): noise that must
+/// not be read as an answer.
+fn check_magnitude(params: &Params, ciphertext: &Ciphertext, slots: &[Complex64]) -> Result<()> {
+    let moduli = params.moduli().take(ciphertext.level + 1);
+    let log_q: f64 = moduli.map(|q| (q.value() as f64).log2()).sum();
+    let needed = (log_q - 1.0).exp2() / ciphertext.scale;
+    let found = (slots.iter().map(Complex64::norm_sqr).sum::<f64>() / slots.len().max(1) as f64).sqrt();
+    // Written so that a NaN is refused.
+    if found <= needed {
+        return Ok(());
+    }
+    Err(Error::OtherKeys { needed, found })
+}
+
+/// Most bytes of a reply to a request of this model.
+///
+/// # Errors
+/// [`Error::Mismatch`] for a manifest whose output levels do not exist, which its check rules out.
+pub fn reply_limit(manifest: &Manifest, params: &Params) -> Result<u64> {
+    let mut limit = REPORT_LIMIT;
+    for port in &manifest.outputs {
+        limit += ciphertext_frame_limit(params, port.level, 2).map_err(Error::wire("manifest"))?;
+    }
+    Ok(limit)
 }
 
 impl Session {
@@ -82,127 +162,165 @@ impl Session {
         &self.secret
     }
 
-    /// The evaluation keys that the model uses, as concatenated frames; `progress(done, total)` after each.
+    /// Makes the evaluation keys that the model uses and writes their frames to `out`; `progress(done, total)` after each.
+    ///
+    /// Those of deep models are gigabytes: one key at a time is in memory.
     ///
     /// # Errors
-    /// [`Error::Engine`] without randomness, or for levels that the parameters do not have.
-    pub fn evaluation_keys(&self, mut progress: impl FnMut(usize, usize)) -> Result<Vec<u8>> {
+    /// [`Error::Engine`] without randomness, or for levels that the parameters do not have; [`Error::Io`] of `out`.
+    pub fn evaluation_keys(
+        &self,
+        out: &mut impl Write,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<KeySet> {
         let config = self.manifest.key_config();
+        // One generator: the keys of a bootstrap share its ephemeral secret.
         let generator = KeyGenerator::new(&self.params, &self.secret)?;
-        let room = config.wire_bits(&self.params)? / 8 + 200 * config.len();
-        let mut out = Vec::with_capacity(room);
-        // Key by key, so that never more than one is held twice.
+        let mut out = Counted {
+            out,
+            bytes: 0,
+            hasher: blake3::Hasher::new(),
+        };
         for (i, (purpose, level)) in config.iter().enumerate() {
             let key = generator.key(purpose, level)?;
-            out.extend(encode_key(&self.params, &key).map_err(Error::wire("evaluation key"))?);
+            let frame = encode_key(&self.params, &key).map_err(Error::wire("evaluation key"))?;
+            out.write_all(&frame).map_err(Error::io("evaluation keys"))?;
             progress(i + 1, config.len());
         }
-        Ok(out)
+        out.flush().map_err(Error::io("evaluation keys"))?;
+        Ok(KeySet {
+            bytes: out.bytes,
+            key_id: out.hasher.finalize().to_hex().to_string(),
+        })
     }
 
     /// Embeds, packs, encodes and encrypts a text.
     ///
     /// # Errors
-    /// [`Error::EmptyText`], [`Error::Model`] when the tokenizer refuses the text, [`Error::Engine`] without randomness.
+    /// [`Error::EmptyText`], [`Error::Model`] when the tokenizer refuses the text or the model takes images,
+    /// [`Error::Engine`] without randomness.
     pub fn encrypt(&self, text: &str) -> Result<Request> {
         let text = text.trim();
         if text.is_empty() {
             return Err(Error::EmptyText);
         }
-        let embedded = self.bundle.embed(text)?;
-        let slots = self.manifest.layout.pack(&embedded.x)?;
+        self.seal(self.bundle.embed(text)?)
+    }
+
+    /// The same for an image file; of an IDX file the image `index`.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for another size, [`Error::Model`] when the model takes texts, [`Error::Engine`] without
+    /// randomness.
+    pub fn encrypt_image(&self, file: &[u8], index: usize) -> Result<Request> {
+        let pixels = match self.manifest.input {
+            Input::Patches { rows, cols, .. } => crate::image::read(file, [rows, cols], index)?,
+            // The bundle says what it takes instead.
+            Input::Text => Vec::new(),
+        };
+        self.seal(self.bundle.embed_image(&pixels)?)
+    }
+
+    /// [`encrypt`](Self::encrypt) or [`encrypt_image`](Self::encrypt_image).
+    ///
+    /// # Errors
+    /// As those.
+    pub fn encrypt_query(&self, query: &Query) -> Result<Request> {
+        match query {
+            Query::Text(text) => self.encrypt(text),
+            Query::Image { file, index } => self.encrypt_image(file, *index),
+        }
+    }
+
+    fn seal(&self, embedded: Embedded) -> Result<Request> {
+        let packed = self.manifest.packing.pack(&embedded.x)?;
         let encryptor = Encryptor::new(&self.params, &self.secret)?;
         let mut frames = Vec::new();
+        // Ciphertext by ciphertext, so that never more than one is held as polynomials.
         for port in &self.manifest.inputs {
-            let values = slots.get(&port.name).map(Vec::as_slice).unwrap_or_default();
+            let slots = packed.get(&port.name).map(Vec::as_slice).unwrap_or_default();
             let scale = self.params.scale(port.level)?;
-            let plaintext = self.encoder.encode_repeated(values, port.level, scale)?;
+            let plaintext = self.encoder.encode_repeated(slots, port.level, scale)?;
             let ciphertext = encryptor.encrypt(&plaintext)?;
-            let frame =
-                encode_seeded_ciphertext(&self.params, &ciphertext).map_err(Error::wire("request"))?;
-            frames.extend(frame);
+            let frame = encode_seeded_ciphertext(&self.params, &ciphertext);
+            frames.extend(frame.map_err(Error::wire("request"))?);
         }
-        let (tokens, truncated) = (embedded.tokens, embedded.truncated);
         Ok(Request {
             frames,
             x: embedded.x,
-            tokens,
-            truncated,
+            tokens: embedded.tokens,
+            truncated: embedded.truncated,
         })
     }
 
     /// Most bytes of a reply.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] for a manifest whose output level does not exist, which its check rules out.
+    /// As [`reply_limit`].
     pub fn reply_limit(&self) -> Result<u64> {
-        Self::reply_limit_of(&self.manifest, &self.params)
+        reply_limit(&self.manifest, &self.params)
     }
 
-    /// The same from a manifest and its parameters, without a secret key.
-    ///
-    /// # Errors
-    /// As [`reply_limit`](Self::reply_limit).
-    pub fn reply_limit_of(manifest: &Manifest, params: &Params) -> Result<u64> {
-        let limit = |port: &PortEntry| ciphertext_frame_limit(params, port.level, 2);
-        let limits = manifest.outputs.iter().map(limit);
-        let sum = limits.sum::<std::result::Result<u64, _>>();
-        Ok(sum.map_err(Error::wire("manifest"))? + REPORT_LIMIT)
-    }
-
-    /// Decrypts a reply: the ciphertext frames of the outputs, with or without the report frame before them.
+    /// Decrypts a reply: the ciphertext frames of all outputs, with or without the report frame before them.
     ///
     /// # Errors
     /// [`Error::Mismatch`] for damaged bytes or another model's reply, [`Error::OtherKeys`] for another key's.
-    pub fn decrypt(&self, reply: &[u8]) -> Result<(Answer, Option<LatencyReport>)> {
+    pub fn decrypt(&self, reply: &[u8]) -> Result<Decrypted> {
         let limit = self.reply_limit()?;
         let wire = || Error::wire("reply");
         let (report, mut rest) = if Header::parse(reply).map_err(wire())?.kind == Kind::Report {
-            let (frame, rest) = Frame::split(reply, limit).map_err(wire())?;
+            let (frame, rest) = Frame::split(reply, REPORT_LIMIT).map_err(wire())?;
             (Some(decode_report(&frame).map_err(wire())?), rest)
         } else {
             (None, reply)
         };
         let decryptor = Decryptor::new(&self.params, &self.secret)?;
-        let mut slots = Slots::new();
-        for port in &self.manifest.outputs {
-            let head = Header::parse(rest).map_err(wire())?;
-            head.expect_kind(Kind::Ciphertext).map_err(wire())?;
-            let frame = first_frame(&mut rest, limit).map_err(wire())?;
+        let mut answer = Slots::new();
+        let total = self.manifest.outputs.len();
+        for (number, port) in (1..).zip(&self.manifest.outputs) {
+            let frame = if number == total {
+                // What is left over is found out with the frame.
+                rest
+            } else {
+                let (frame, tail) = first_frame(rest, limit).map_err(wire())?;
+                rest = tail;
+                frame
+            };
             let ciphertext = decode_ciphertext(&self.params, frame, limit).map_err(wire())?;
-            let plaintext = decryptor.decrypt(&ciphertext)?;
-            slots.insert(port.name.clone(), self.encoder.decode(&plaintext)?);
+            let needed = (port.level, self.params.scale(port.level)?);
+            expect_level_and_scale("reply", (ciphertext.level, ciphertext.scale), needed).map_err(wire())?;
+            let slots = self.encoder.decode(&decryptor.decrypt(&ciphertext)?)?;
+            check_magnitude(&self.params, &ciphertext, &slots)?;
+            answer.insert(port.name.clone(), slots);
         }
-        nothing_left("reply", rest).map_err(wire())?;
-        // Under another key, or after another computation, the slots are noise, and noise must not be read as an answer.
-        let found = self.manifest.layout.disagreement(&slots)?;
-        if found > TOLERANCE {
-            return Err(Error::OtherKeys {
-                needed: TOLERANCE,
-                found,
-            });
-        }
-        let values = self.manifest.layout.unpack(&slots)?;
-        Ok((self.answer(values)?, report))
+        let outputs = self.manifest.packing.unpack(&answer)?;
+        Ok(Decrypted { outputs, report })
     }
 
-    /// Checks that a file holds exactly one request: whole, undamaged ciphertexts under the model's parameters.
+    /// Checks that a file holds exactly one request: whole, undamaged ciphertexts under the model's parameters, one for each
+    /// input.
     ///
     /// # Errors
     /// [`Error::Unsafe`] for a secret key, [`Error::Mismatch`] for anything else.
-    pub fn check_request(manifest: &Manifest, what: &str, bytes: &[u8]) -> Result<()> {
+    pub fn check_request(manifest: &Manifest, what: &str, mut bytes: &[u8]) -> Result<()> {
         let wire = || Error::wire(what);
         let params = manifest.checked_params()?;
-        let mut rest = bytes;
-        for port in &manifest.inputs {
-            let kind = Header::parse(rest).map_err(wire())?.kind;
+        let total = manifest.inputs.len();
+        for (number, port) in (1..).zip(&manifest.inputs) {
+            let kind = Header::parse(bytes).map_err(wire())?.kind;
             if !kind.is_safe_to_send() {
                 return Err(Error::Unsafe {
                     what: format!("{what} holds a {kind}, which"),
                 });
             }
             let limit = ciphertext_frame_limit(&params, port.level, 2).map_err(wire())?;
-            let frame = first_frame(&mut rest, limit).map_err(wire())?;
+            let frame = if number == total {
+                bytes
+            } else {
+                let (frame, rest) = first_frame(bytes, limit).map_err(wire())?;
+                bytes = rest;
+                frame
+            };
             if kind == Kind::Ciphertext {
                 decode_ciphertext(&params, frame, limit).map(drop)
             } else {
@@ -210,32 +328,12 @@ impl Session {
             }
             .map_err(wire())?;
         }
-        nothing_left("request", rest).map_err(wire())
+        Ok(())
     }
 
-    /// What the numbers of an answer mean.
-    ///
-    /// # Errors
-    /// [`Error::Model`] for a next token that the tokenizer does not know.
-    pub fn answer(&self, values: Vec<f64>) -> Result<Answer> {
-        Answer::new(&self.manifest, &self.bundle, values)
+    /// What decrypted numbers mean; of a language model, what follows the token at `position`.
+    #[must_use]
+    pub fn answer(&self, outputs: Vec<f64>, position: usize) -> Answer {
+        Answer::new(&self.manifest, &self.bundle, outputs, position)
     }
-}
-
-/// Takes the first frame off `rest`.
-fn first_frame<'a>(rest: &mut &'a [u8], limit: u64) -> std::result::Result<&'a [u8], WireError> {
-    let (_, after) = Frame::split(rest, limit)?;
-    let frame = rest.get(..rest.len() - after.len()).unwrap_or_default();
-    *rest = after;
-    Ok(frame)
-}
-
-fn nothing_left(what: &'static str, rest: &[u8]) -> std::result::Result<(), WireError> {
-    if rest.is_empty() {
-        return Ok(());
-    }
-    Err(WireError::Trailing {
-        what,
-        extra: rest.len() as u64,
-    })
 }

@@ -48,7 +48,8 @@ async fn start(config: Config) -> (LocalServer, Api, &'static Fixture) {
     let (bundle, _) = download_bundle(&api, &manifest).await.unwrap();
     let fixture = FIXTURE.get_or_init(|| {
         let session = Session::generate(manifest, bundle).unwrap();
-        let keys = session.evaluation_keys(|_, _| {}).unwrap();
+        let mut keys = Vec::new();
+        session.evaluation_keys(&mut keys, |_, _| {}).unwrap();
         Fixture { session, keys }
     });
     (server, api, fixture)
@@ -157,11 +158,15 @@ async fn an_answer_after_a_restart_and_during_a_drain() {
     stopped.await.unwrap().unwrap();
     assert!(http().get(format!("{base}/health")).send().await.is_err());
 
-    let (answer, report) = fixture.session.decrypt(&reply).unwrap();
-    let report = report.unwrap();
+    let decrypted = fixture.session.decrypt(&reply).unwrap();
+    let report = decrypted.report.unwrap();
     let dir = ModelDir::open(server::models_folder(None).join(MODEL)).unwrap();
-    let clear = dir.load().unwrap().forward(&request.x, Mode::Polynomial).unwrap();
-    for (encrypted, clear) in answer.values().iter().zip(&clear) {
+    let clear = dir
+        .model()
+        .unwrap()
+        .forward(&request.x, Mode::Polynomial)
+        .unwrap();
+    for (encrypted, clear) in decrypted.outputs.iter().zip(&clear) {
         assert!((encrypted - clear).abs() < 1.0 / 128.0, "{encrypted} {clear}");
     }
     let sum: f64 = report.ops.iter().map(|op| op.total_us).sum();

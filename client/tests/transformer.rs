@@ -1,173 +1,453 @@
-//! Transformers with several ciphertexts in and out, over the real server: every kind of answer is that of the f64 forward.
+//! Transformers over HTTP, from a model folder to the decrypted answer, at secure parameters: inputs and outputs of several
+//! ciphertexts, every head, texts and images, against the f64 forward of the same polynomials.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that meets the unexpected should stop"
 )]
 
-use client::{Answer, Api, Error, LocalServer, Session, download_bundle};
-use he_ops::wire::{Frame, HEADER_LEN, ciphertext_frame_limit};
-use models::reference::Mode;
-use models::transformer::synthetic_files::{word, write};
-use models::transformer::{Activation, Head, Mask, NormKind, TransformerConfig, shape, synthetic};
-use models::{Layout, ModelDir, Padding};
-use server::Config;
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
-/// One shallow layer, so that a leveled plan has it in seconds.
-fn shallow(dim: usize, n_heads: usize, hidden_dim: usize, seq_len: usize, head: Head) -> TransformerConfig {
-    let mut config = shape("bert-tiny").unwrap();
-    (config.dim, config.n_heads, config.hidden_dim) = (dim, n_heads, hidden_dim);
-    (config.n_layers, config.seq_len, config.vocab_size) = (1, seq_len, 50);
-    config.id2label.clear();
-    config.attention.power = 2;
-    config.norm.kind = NormKind::BatchNorm;
-    config.activation = Activation::Quadratic;
-    config.head = head;
-    config.precision_bits = 6;
-    config
-}
+use client::{Answer, Api, Error, LocalServer, Query, Session, download_bundle};
+use models::reference::Mode;
+use models::transformer::{
+    Activation, Attention, Fit, Head, Mask, Norm, NormKind, Pool, Position, TransformerConfig, synthetic,
+};
+use models::{Bundle, Manifest, Model, ModelDir};
+use serde_json::{Value, json};
+use server::Config;
 
-fn make(models: &Path, id: &str, config: &TransformerConfig) -> ModelDir {
-    let path = models.join(id);
-    std::fs::create_dir(&path).unwrap();
-    let (config, weights) = synthetic::calibrated(config, 5).unwrap();
-    write(&path, &config, &weights).unwrap();
-    ModelDir::open(path).unwrap()
-}
+const WORDS: [&str; 6] = ["[PAD]", "[UNK]", "good", "bad", "film", "very"];
+const TOKENS: usize = 4;
+const DIM: usize = 24;
 
-struct Asked {
-    session: Session,
-    request: Vec<u8>,
-    reply: Vec<u8>,
-    answer: Answer,
-}
-
-/// Keys, upload, request, reply, and the answer held against the f64 forward.
-async fn ask(models: &Path, dir: &ModelDir, text: &str) -> Asked {
-    let data = tempfile::tempdir().unwrap();
-    let mut config = Config::new(models, data.path());
-    config.only = Some(dir.id().to_owned());
-    let server = LocalServer::start(config).await.unwrap();
-    let api = Api::new(server.url()).unwrap();
-    let manifest = api.manifest(dir.id()).await.unwrap();
-    let (bundle, _) = download_bundle(&api, &manifest).await.unwrap();
-    let session = Session::generate(manifest, bundle).unwrap();
-    let keys = session.evaluation_keys(|_, _| {}).unwrap();
-    let key_id = api.upload_keys(dir.id(), keys, |_| {}).await.unwrap().key_id;
-    let request = session.encrypt(text).unwrap();
-    Session::check_request(session.manifest(), "request", &request.frames).unwrap();
-    let limit = session.reply_limit().unwrap();
-    let sent = request.frames.clone();
-    let reply = api.infer(dir.id(), &key_id, sent, limit, |_| {}).await.unwrap();
-    server.stop().await.unwrap();
-    let (answer, report) = session.decrypt(&reply).unwrap();
-    assert!(
-        report
-            .unwrap()
-            .ops
-            .iter()
-            .any(|op| op.layer == "layer0.attention")
-    );
-    let clear = dir.load().unwrap().forward(&request.x, Mode::Polynomial).unwrap();
-    let clear = session.answer(clear).unwrap();
-    let difference = answer.difference(&clear);
-    assert!(
-        difference < 1.0 / 128.0,
-        "{difference}: {answer}, {clear} in clear"
-    );
-    Asked {
-        session,
-        request: request.frames,
-        reply,
-        answer,
+/// Depth is what costs: norms that fold away, a quadratic activation, few bits.
+fn config(head: Head, n_layers: usize) -> TransformerConfig {
+    TransformerConfig {
+        model_type: "polynomial_transformer".to_owned(),
+        dim: DIM,
+        n_layers,
+        n_heads: 3,
+        hidden_dim: 16,
+        seq_len: TOKENS,
+        vocab_size: WORDS.len(),
+        id2label: BTreeMap::new(),
+        pad_token_id: 0,
+        norm_position: Position::Post,
+        attention: Attention {
+            power: 2,
+            epsilon: 5.0,
+            score_scale: 0.25,
+            mask: Mask::None,
+            visible_mean: false,
+        },
+        norm: Norm {
+            kind: NormKind::BatchNorm,
+            epsilon: 1e-5,
+        },
+        activation: Activation::Quadratic,
+        head,
+        precision_bits: 4,
+        margin: 1.3,
+        fit: None,
     }
 }
 
-/// The bytes of every frame.
-fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
-    let mut out = Vec::new();
-    while !bytes.is_empty() {
-        let (frame, rest) = Frame::split(bytes, u64::MAX).unwrap();
-        out.push(&bytes[..frame.payload.len() + HEADER_LEN]);
-        bytes = rest;
+fn tokenizer() -> Value {
+    let vocab: BTreeMap<&str, usize> = WORDS.iter().enumerate().map(|(id, word)| (*word, id)).collect();
+    json!({
+        "version": "1.0", "added_tokens": [], "post_processor": null, "decoder": null,
+        "truncation": {"direction": "Right", "max_length": TOKENS, "strategy": "LongestFirst", "stride": 0},
+        "padding": {"strategy": {"Fixed": TOKENS}, "direction": "Right", "pad_to_multiple_of": null,
+                    "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"},
+        "normalizer": null, "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "WordLevel", "unk_token": "[UNK]", "vocab": vocab}
+    })
+}
+
+/// A safetensors file; values from -1 to 1 that repeat late. `F16` for words.
+fn tensors(list: &[(&str, &[usize])]) -> Vec<u8> {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (number, (name, shape)) in list.iter().enumerate() {
+        let start = data.len();
+        let half = name.contains("word");
+        for i in 0..shape.iter().product::<usize>() {
+            if half {
+                // The bits of f16 numbers of magnitude 1 to 2, signs and fractions mixed.
+                let bits = 0x3c00 | (i * 389 % 1024) as u16 | ((i * 7919 / 13 % 2) as u16) << 15;
+                data.extend(bits.to_le_bytes());
+            } else {
+                let value = ((i * 7919 + number * 101) % 2003) as f32 / 1001.5 - 1.0;
+                let value = if name.ends_with("Norm.weight") {
+                    1.0
+                } else {
+                    0.4 * value
+                };
+                data.extend(value.to_le_bytes());
+            }
+        }
+        let entry = json!({ "dtype": if half { "F16" } else { "F32" }, "shape": shape,
+            "data_offsets": [start, data.len()] });
+        header.insert((*name).to_owned(), entry);
     }
+    let header = Value::Object(header).to_string();
+    let mut out = (header.len() as u64).to_le_bytes().to_vec();
+    out.extend(header.bytes());
+    out.extend(data);
     out
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_embedding_of_several_ciphertexts() {
-    let models = tempfile::tempdir().unwrap();
-    let mut config = shallow(528, 33, 16, 128, Head::Embedding);
-    config.padding = Padding::Repeat;
-    let dir = make(models.path(), "wide", &config);
-    let asked = ask(models.path(), &dir, "w7 w3 w49 w3").await;
-    let Answer::Embedding { embedding, norm } = &asked.answer else {
-        panic!("{}", asked.answer)
-    };
-    let length: f64 = embedding.iter().map(|v| v * v).sum();
-    assert!(embedding.len() == 528 && (length - 1.0).abs() < 1e-9 && *norm > 0.0);
+const TEXTS: [&str; 7] = [
+    "good film",
+    "bad film",
+    "very good film",
+    "very very bad film",
+    "good",
+    "strange",
+    "film very bad",
+];
 
-    let manifest = asked.session.manifest();
-    let Layout::Blocks(_) = manifest.layout else {
-        panic!("{:?}", manifest.layout)
+/// Writes the folder of a synthetic model, calibrated on the texts or images it will be asked.
+fn write_model(models: &Path, id: &str, config: &TransformerConfig, images: bool, plan: Value) -> Vec<Query> {
+    let folder = models.join(id);
+    fs::create_dir_all(&folder).unwrap();
+    let norm = [
+        ("embeddings.LayerNorm.weight", &[DIM][..]),
+        ("embeddings.LayerNorm.bias", &[DIM]),
+    ];
+    let positions = ("embeddings.position_embeddings.weight", &[TOKENS, DIM][..]);
+    let source: &[(&str, &[usize])] = if images {
+        &[
+            ("embeddings.patch_projection.weight", &[DIM, 4]),
+            ("embeddings.patch_projection.bias", &[DIM]),
+        ]
+    } else {
+        &[("embeddings.word_embeddings.weight", &[WORDS.len(), DIM])]
     };
-    let (sent, got) = (frames(&asked.request), frames(&asked.reply));
-    assert_eq!(
-        (sent.len(), got.len()),
-        (manifest.inputs.len(), 1 + manifest.outputs.len())
-    );
-    let ports = (manifest.inputs.len(), manifest.outputs.len());
-    assert!(
-        ports.0 > 1 && ports.1 > 1,
-        "{ports:?}, {:?}",
-        manifest.plan.bootstrap
-    );
-    let text = |error: Error| error.to_string();
-    // one ciphertext is missing, one is too many, two are in each other's place
-    assert!(Session::check_request(manifest, "request", sent[0]).is_err());
-    let many = [&asked.request, sent[0]].concat();
-    let refused = Session::check_request(manifest, "request", &many).unwrap_err();
-    assert!(text(refused).contains("request"));
-    assert!(
-        asked
-            .session
-            .decrypt(&asked.reply[..asked.reply.len() - got[2].len()])
-            .is_err()
-    );
-    assert!(asked.session.decrypt(&[&asked.reply, got[1]].concat()).is_err());
-    // another key gives noise, and noise is no answer
-    let other = Session::generate(manifest.clone(), models::Bundle::open(&dir).unwrap()).unwrap();
-    assert!(matches!(
-        other.decrypt(&asked.reply),
-        Err(Error::OtherKeys { .. })
-    ));
-    let limit = ciphertext_frame_limit(asked.session.params(), manifest.inputs[0].level, 2).unwrap();
-    assert!(sent.iter().all(|frame| (frame.len() as u64) < limit));
+    let embeddings = tensors(&[source, &[positions], &norm].concat());
+    fs::write(folder.join("embeddings.safetensors"), &embeddings).unwrap();
+    if !images {
+        fs::write(folder.join("tokenizer.json"), tokenizer().to_string()).unwrap();
+    }
+    let weights = synthetic::model(config, 1).unwrap();
+    fs::write(
+        folder.join("model.safetensors"),
+        weights.to_safetensors(config).unwrap(),
+    )
+    .unwrap();
+    let write_config = |config: &TransformerConfig| {
+        let mut json: Value = serde_json::from_slice(&config.to_json().unwrap()).unwrap();
+        json["plan"] = plan.clone();
+        if images {
+            json["input"] = json!({ "kind": "patches", "rows": 4, "cols": 4, "patch": 2 });
+        }
+        fs::write(folder.join("config.json"), json.to_string()).unwrap();
+    };
+    write_config(config);
+    let bundle = Bundle::open(&ModelDir::open(&folder).unwrap()).unwrap();
+    let queries: Vec<Query> = if images {
+        (0..5_u8)
+            .map(|n| Query::Image {
+                file: (0..16)
+                    .map(|i| ((u32::from(n) + 1) * (i * 37 + u32::from(n)) % 256) as u8)
+                    .collect(),
+                index: 0,
+            })
+            .collect()
+    } else {
+        TEXTS.iter().map(|text| Query::Text((*text).to_owned())).collect()
+    };
+    let inputs: Vec<Vec<f64>> = queries
+        .iter()
+        .map(|query| match query {
+            Query::Text(text) => bundle.embed(text).unwrap().x,
+            Query::Image { file, .. } => bundle.embed_image(file).unwrap().x,
+        })
+        .collect();
+    let (fit, _) = Fit::calibrate(config, &weights, &inputs).unwrap();
+    write_config(&TransformerConfig {
+        fit: Some(fit),
+        ..config.clone()
+    });
+    queries
+}
+
+fn largest_error(found: &[f64], wanted: &[f64]) -> f64 {
+    assert_eq!(found.len(), wanted.len());
+    let errors = found.iter().zip(wanted).map(|(a, b)| (a - b).abs());
+    errors.fold(0.0, |worst, next| {
+        if next.is_nan() {
+            f64::INFINITY
+        } else {
+            worst.max(next)
+        }
+    })
+}
+
+/// Keys, upload, two questions, and the answers beside the f64 forward.
+async fn ask(api: &Api, models: &Path, id: &str, queries: &[Query]) -> (Session, String, Vec<Answer>) {
+    let manifest = api.manifest(id).await.unwrap();
+    let (bundle, _) = download_bundle(api, &manifest).await.unwrap();
+    let session = Session::generate(manifest, bundle).unwrap();
+    let mut keys = Vec::new();
+    let set = session.evaluation_keys(&mut keys, |_, _| ()).unwrap();
+    let key_id = api.upload_keys(id, keys, |_| ()).await.unwrap().key_id;
+    assert_eq!(key_id, set.key_id);
+    let model = ModelDir::open(models.join(id)).unwrap().model().unwrap();
+    let mut answers = Vec::new();
+    for query in &queries[..2] {
+        let request = session.encrypt_query(query).unwrap();
+        let limit = session.reply_limit().unwrap();
+        let reply = api
+            .infer(id, &key_id, request.frames, limit, |_| ())
+            .await
+            .unwrap();
+        let decrypted = session.decrypt(&reply).unwrap();
+        let wanted = model.forward(&request.x, Mode::Polynomial).unwrap();
+        let error = largest_error(&decrypted.outputs, &wanted);
+        println!(
+            "{id}: largest error {error:.1e} of {:.2}",
+            wanted.iter().fold(0.0_f64, |m, v| m.max(v.abs()))
+        );
+        assert!(error < 1.0 / 256.0, "{id}: {error}");
+        let report = decrypted.report.unwrap();
+        assert!(
+            report.ops.iter().any(|op| op.layer == "layer0.attention"),
+            "{:?}",
+            report.ops
+        );
+        answers.push(session.answer(decrypted.outputs, request.tokens - 1));
+    }
+    (session, key_id, answers)
+}
+
+fn pinned(log_n: u32, log_slots: u32) -> Value {
+    json!({ "log_n": log_n, "log_slots": log_slots, "log_scale": 35 })
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_token_of_a_causal_model() {
-    let models = tempfile::tempdir().unwrap();
-    let mut config = shallow(16, 2, 32, 8, Head::NextToken { vocab: 50 });
-    config.attention.mask = Mask::Causal;
-    config.attention.visible_mean = true;
-    let dir = make(models.path(), "causal", &config);
-    let asked = ask(models.path(), &dir, "w7 w3 w49").await;
-    let Answer::Next { next, logits } = &asked.answer else {
-        panic!("{}", asked.answer)
-    };
-    assert_eq!((next.len(), logits.len()), (5, 50));
-    assert!(next.is_sorted_by(|a, b| a.probability >= b.probability));
-    let best = (0..50).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();
-    assert_eq!(next[0].token, word(best));
-    let other = Session::generate(
-        asked.session.manifest().clone(),
-        models::Bundle::open(&dir).unwrap(),
+async fn two_layers_in_several_ciphertexts_and_a_bad_request_of_each_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().join("models");
+    // 32 slots of 4 tokens hold 8 features in each part: 3 blocks, 2 ciphertexts.
+    let queries = write_model(
+        &models,
+        "sentences",
+        &config(Head::Embedding, 2),
+        false,
+        pinned(16, 5),
+    );
+    let server = LocalServer::start(Config::new(&models, dir.path().join("data")))
+        .await
+        .unwrap();
+    let api = Api::new(server.url()).unwrap();
+    let (session, key_id, answers) = ask(&api, &models, "sentences", &queries).await;
+    let manifest = session.manifest();
+    assert_eq!((manifest.inputs.len(), manifest.outputs.len()), (2, 2));
+    for answer in &answers {
+        let Answer::Embedding { vector } = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(vector.len(), DIM);
+        assert!((client::cosine(vector, vector) - 1.0).abs() < 1e-9);
+        assert!((vector.iter().map(|v| v * v).sum::<f64>() - 1.0).abs() < 1e-9);
+    }
+
+    // what is not exactly the two ciphertexts is refused, and named
+    let good = session.encrypt("good film").unwrap().frames;
+    let (first, second) = good.split_at(good.len() / 2);
+    let limit = session.reply_limit().unwrap();
+    for (name, frames, status, word) in [
+        ("one", first.to_vec(), 400, "ciphertext 2 of 2"),
+        ("three", [first, second, first].concat(), 400, "left over"),
+        (
+            "five",
+            [first, second, first, second, first].concat(),
+            413,
+            "larger",
+        ),
+        ("cut", good[..good.len() - 1].to_vec(), 400, "ciphertext 2 of 2"),
+        (
+            "garbage behind",
+            [first, &[7; 100]].concat(),
+            400,
+            "ciphertext 2 of 2",
+        ),
+        ("none", Vec::new(), 400, "truncated"),
+    ] {
+        assert!(Session::check_request(manifest, name, &frames).is_err(), "{name}");
+        println!("{name}");
+        match api.infer("sentences", &key_id, frames, limit, |_| ()).await {
+            Err(Error::Refused {
+                status: found,
+                problem,
+            }) => {
+                assert_eq!(found, status, "{name}: {}", problem.detail);
+                assert!(problem.detail.contains(word), "{name}: {}", problem.detail);
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    // an answer under other keys is noise, and said to be
+    let stranger =
+        Session::generate(manifest.clone(), download_bundle(&api, manifest).await.unwrap().0).unwrap();
+    let reply = api
+        .infer("sentences", &key_id, good, limit, |_| ())
+        .await
+        .unwrap();
+    assert!(matches!(stranger.decrypt(&reply), Err(Error::OtherKeys { .. })));
+    assert!(session.decrypt(&reply[..reply.len() - 1]).is_err());
+
+    // a manifest that contradicts itself is refused before anything is made of it
+    let json = serde_json::to_string(manifest).unwrap();
+    for (from, to) in [
+        (r#""slots":32,"tokens":4"#, r#""slots":33,"tokens":4"#),
+        (r#""slots":32,"tokens":4"#, r#""slots":32,"tokens":0"#),
+        (r#""tokens":4,"sequences":1"#, r#""tokens":4,"sequences":0"#),
+        (r#""tokens":4,"sequences":1"#, r#""tokens":4,"sequences":16"#),
+        (
+            r#""features":24,"input_scale""#,
+            r#""features":65536,"input_scale""#,
+        ),
+        (r#""features":24,"input_scale""#, r#""features":32,"input_scale""#),
+        (r#""input_scale":"#, r#""input_scale":-"#),
+        (
+            r#"{"kind":"same","features":24}"#,
+            r#"{"kind":"each","features":24}"#,
+        ),
+        (
+            r#"{"kind":"same","features":24}"#,
+            r#"{"kind":"same","features":4}"#,
+        ),
+        (r#"{"kind":"embedding"}"#, r#"{"kind":"next_token"}"#),
+        (r#""name":"x1""#, r#""name":"x0""#),
+        (r#""name":"y1""#, r#""name":"y7""#),
+        (
+            r#"{"kind":"text"}"#,
+            r#"{"kind":"patches","rows":4,"cols":4,"patch":2}"#,
+        ),
+    ] {
+        assert!(json.contains(from), "{from} in {json}");
+        let found = Manifest::from_json(json.replacen(from, to, 1).as_bytes());
+        assert!(found.is_err(), "{from} -> {to}");
+    }
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_of_images_and_next_tokens_of_texts() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().join("models");
+    let mut images = config(
+        Head::Classification {
+            num_labels: 3,
+            pool: Pool::Cls,
+        },
+        1,
+    );
+    images.id2label = [("0", "shirt"), ("1", "shoe"), ("2", "bag")]
+        .map(|(id, name)| (id.to_owned(), name.to_owned()))
+        .into();
+    let images = write_model(&models, "images", &images, true, pinned(15, 5));
+    let mut words = config(Head::NextToken { vocab: WORDS.len() }, 1);
+    words.attention.mask = Mask::Causal;
+    let words = write_model(&models, "words", &words, false, pinned(15, 6));
+    let server = LocalServer::start(Config::new(&models, dir.path().join("data")))
+        .await
+        .unwrap();
+    let api = Api::new(server.url()).unwrap();
+    let ids: Vec<String> = api.models().await.unwrap().into_iter().map(|m| m.id).collect();
+    assert_eq!(ids, ["images", "words"]);
+
+    let (session, _, answers) = ask(&api, &models, "images", &images).await;
+    for answer in &answers {
+        let Answer::Classification { label, logits, .. } = answer else {
+            panic!("{answer:?}")
+        };
+        assert!(["shirt", "shoe", "bag"].contains(&label.as_str()) && logits.len() == 3);
+    }
+    let refused = session.encrypt("a text").unwrap_err().to_string();
+    assert!(
+        refused.contains("an image of 4 rows of 4 grey pixels"),
+        "{refused}"
     );
     assert!(matches!(
-        other.unwrap().decrypt(&asked.reply),
-        Err(Error::OtherKeys { .. })
+        session.encrypt_image(&[0; 15], 0),
+        Err(Error::Image { .. })
     ));
+
+    let (session, _, answers) = ask(&api, &models, "words", &words).await;
+    for answer in &answers {
+        let Answer::NextToken { position, tokens } = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!((*position, tokens.len()), (1, 5));
+        assert!(
+            tokens.iter().all(|token| token.text == WORDS[token.id]),
+            "{tokens:?}"
+        );
+        assert!(tokens.is_sorted_by(|a, b| a.probability >= b.probability));
+    }
+    assert!(session.encrypt_image(&[0; 16], 0).is_err());
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_the_memory_says_what_it_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().join("models");
+    write_model(
+        &models,
+        "sentences",
+        &config(Head::Embedding, 1),
+        false,
+        pinned(15, 5),
+    );
+    let mut config = Config::new(&models, dir.path().join("data"));
+    config.memory_bytes = Some(300 << 20);
+    let error = LocalServer::start(config.clone())
+        .await
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("model sentences") && error.contains("--memory-mib"),
+        "{error}"
+    );
+    (config.memory_bytes, config.request_bytes) = (None, 1 << 10);
+    let error = LocalServer::start(config).await.err().unwrap().to_string();
+    assert!(error.contains("--request-mib"), "{error}");
+}
+
+/// Bootstraps: the switches to the ephemeral secret and back go through manifest and upload like all other keys.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: hundreds of megabytes of keys"]
+async fn a_plan_with_bootstraps() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().join("models");
+    let head = Head::Classification {
+        num_labels: 2,
+        pool: Pool::Mean,
+    };
+    let plan = json!({ "log_n": 16, "log_slots": 5 });
+    let queries = write_model(&models, "deep", &config(head, 2), false, plan);
+    let model = ModelDir::open(models.join("deep")).unwrap().model().unwrap();
+    assert!(matches!(model, Model::Transformer { choice: Some(_), .. }));
+    let server = LocalServer::start(Config::new(&models, dir.path().join("data")))
+        .await
+        .unwrap();
+    let api = Api::new(server.url()).unwrap();
+    let (session, ..) = ask(&api, &models, "deep", &queries).await;
+    assert!(session.manifest().plan.bootstrap.is_some_and(|b| b.count > 0));
+    let purposes = session.manifest().keys.iter().map(|key| key.purpose.as_str());
+    assert!(
+        purposes
+            .into_iter()
+            .any(|purpose| purpose == "switch to the ephemeral secret")
+    );
+    server.stop().await.unwrap();
 }

@@ -67,48 +67,6 @@ pub struct ReciprocalConfig {
     pub ranges: Vec<Vec<[f64; 2]>>,
 }
 
-/// What fills the positions that a short text leaves. Either way the length of a text does not show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Padding {
-    /// The padding token, which the model has learned as an ordinary one.
-    #[default]
-    Token,
-    /// The text again and again: position t holds token t mod n as it stands at its first place. Means over all positions
-    /// are then those over the text, nearly, so a model that was trained with a padding mask needs none.
-    Repeat,
-}
-
-/// The part of `config.json` that a client gets: enough to embed a text and to name the labels,
-/// nothing about the inside of the model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PublicConfig {
-    /// `power_softmax_classifier` or `polynomial_transformer`.
-    pub model_type: String,
-    /// Features of a token.
-    #[serde(rename = "hidden_size")]
-    pub dim: usize,
-    /// Tokens of every input.
-    #[serde(rename = "max_position_embeddings")]
-    pub seq_len: usize,
-    /// Rows of the embedding table.
-    pub vocab_size: usize,
-    /// Labels; 0 for a model that does not classify.
-    #[serde(default)]
-    pub num_labels: usize,
-    /// Label number to name.
-    #[serde(default)]
-    pub id2label: BTreeMap<String, String>,
-    /// Epsilon of the embedding's layer norm.
-    pub layer_norm_eps: f64,
-    /// Token that fills short inputs.
-    #[serde(default)]
-    pub pad_token_id: u32,
-    /// What fills short inputs.
-    #[serde(default)]
-    pub padding: Padding,
-}
-
 const FILE: &str = "config.json";
 
 impl ModelConfig {
@@ -141,19 +99,9 @@ impl ModelConfig {
         self.reciprocal.ranges.first().map_or(&[], Vec::as_slice)
     }
 
-    /// The public part.
-    pub fn public(&self) -> PublicConfig {
-        PublicConfig {
-            model_type: self.model_type.clone(),
-            dim: self.dim,
-            seq_len: self.seq_len,
-            vocab_size: self.vocab_size,
-            num_labels: self.num_labels,
-            id2label: self.id2label.clone(),
-            layer_norm_eps: self.layer_norm_eps,
-            pad_token_id: self.pad_token_id,
-            padding: Padding::Token,
-        }
+    /// Label names in the order of the logits.
+    pub fn labels(&self) -> Vec<String> {
+        label_names(&self.id2label, self.num_labels)
     }
 
     /// Refuses what the reference or the lowering could not evaluate.
@@ -274,60 +222,16 @@ impl ModelConfig {
     }
 }
 
-impl PublicConfig {
-    /// Reads the public part from `config.json`, the whole file or the public one.
-    ///
-    /// # Errors
-    /// - not JSON, a field is missing, or a size that no model has
-    pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let config: Self = serde_json::from_slice(bytes).map_err(|error| Error::Format {
-            file: FILE,
-            reason: error.to_string(),
-        })?;
-        for (field, least, found) in [
-            ("hidden_size", 1, config.dim),
-            ("max_position_embeddings", 1, config.seq_len),
-            ("vocab_size", 1, config.vocab_size),
-            ("num_labels", 0, config.num_labels),
-        ] {
-            if !(least..=1 << 20).contains(&found) {
-                return Err(Error::Config {
-                    field,
-                    needed: format!("{least} to 2^20"),
-                    found: found.to_string(),
-                });
-            }
-        }
-        Ok(config)
-    }
-
-    /// The bytes that a client downloads as `config.json`; always the same for the same model.
-    ///
-    /// # Errors
-    /// - a number that JSON cannot hold
-    pub fn to_json(&self) -> Result<Vec<u8>> {
-        let mut bytes = serde_json::to_vec_pretty(self).map_err(|error| Error::Format {
-            file: FILE,
-            reason: error.to_string(),
-        })?;
-        bytes.push(b'\n');
-        Ok(bytes)
-    }
-
-    /// Label names in the order of the logits.
-    pub fn labels(&self) -> Vec<String> {
-        (0..self.num_labels)
-            .map(|label| {
-                self.id2label
-                    .get(&label.to_string())
-                    .cloned()
-                    .unwrap_or_else(|| format!("label {label}"))
-            })
-            .collect()
-    }
+/// Names of labels 0 to `count - 1`; those without one are called by their number.
+pub(crate) fn label_names(id2label: &BTreeMap<String, String>, count: usize) -> Vec<String> {
+    let name = |label: usize| id2label.get(&label.to_string()).cloned();
+    (0..count)
+        .map(|label| name(label).unwrap_or_else(|| format!("label {label}")))
+        .collect()
 }
 
-const MODEL_TYPE: &str = "power_softmax_classifier";
+/// The value of `model_type`.
+pub const MODEL_TYPE: &str = "power_softmax_classifier";
 const RECIPROCAL: &str = "chebyshev_doubling";
 
 #[cfg(test)]
@@ -336,25 +240,11 @@ mod tests {
     use crate::synthetic::Shape;
 
     #[test]
-    fn public_part_says_nothing_about_the_inside() {
+    fn a_configuration_survives_its_file() {
         let config = Shape::SENTIMENT.config();
-        let public = config.public();
-        let json = String::from_utf8(public.to_json().unwrap()).unwrap();
-        for private in [
-            "ranges",
-            "epsilon",
-            "batch_norm",
-            "intermediate",
-            "heads",
-            "calibration",
-        ] {
-            assert!(!json.contains(private), "{private} in {json}");
-        }
-        assert_eq!(PublicConfig::from_json(json.as_bytes()).unwrap(), public);
         let whole = serde_json::to_vec(&config).unwrap();
-        assert_eq!(PublicConfig::from_json(&whole).unwrap(), public);
         assert_eq!(ModelConfig::from_json(&whole).unwrap(), config);
-        assert_eq!(public.labels(), ["negative", "positive"]);
+        assert_eq!(config.labels(), ["negative", "positive"]);
     }
 
     #[test]

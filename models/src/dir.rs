@@ -1,19 +1,60 @@
-//! A model folder, and the one door to what a client may see of it.
+//! A model folder of either kind, and the one door to what a client may see of it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
+use crate::config::{self, ModelConfig, label_names};
+use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
-use crate::model::{Architecture, Model};
+use crate::manifest::Head;
+use crate::model::{Choice, Model};
+use crate::public::PublicConfig;
+use crate::transformer::{self, TransformerConfig, TransformerWeights};
+use crate::weights::Weights;
 
-/// The files of the public bundle. `config.json` among them is the public part only; the weights are never there.
-pub const PUBLIC_FILES: [&str; 3] = ["tokenizer.json", "embeddings.safetensors", "config.json"];
-
-/// A folder with `config.json`, `model.safetensors`, `tokenizer.json` and `embeddings.safetensors`.
+/// A folder with `config.json`, `model.safetensors`, `embeddings.safetensors` and, for texts, `tokenizer.json`.
 #[derive(Debug, Clone)]
 pub struct ModelDir {
     path: PathBuf,
     id: String,
-    architecture: Architecture,
+    config: Config,
+    public: PublicConfig,
+}
+
+/// `config.json`, by its `model_type`.
+#[derive(Debug, Clone, PartialEq)]
+enum Config {
+    OneLayer(Box<ModelConfig>),
+    Transformer(Box<TransformerConfig>, Option<Choice>),
+}
+
+impl Config {
+    fn from_json(bytes: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Kind {
+            model_type: String,
+            #[serde(default)]
+            plan: Option<Choice>,
+        }
+        let kind: Kind = serde_json::from_slice(bytes).map_err(|error| Error::Format {
+            file: "config.json",
+            reason: error.to_string(),
+        })?;
+        match kind.model_type.as_str() {
+            config::MODEL_TYPE => Ok(Self::OneLayer(Box::new(ModelConfig::from_json(bytes)?))),
+            transformer::config::MODEL_TYPE => {
+                let config = TransformerConfig::from_json(bytes)?;
+                Ok(Self::Transformer(Box::new(config), kind.plan))
+            }
+            _ => Err(Error::Config {
+                field: "model_type",
+                needed: format!("{} or {}", config::MODEL_TYPE, transformer::config::MODEL_TYPE),
+                found: kind.model_type,
+            }),
+        }
+    }
 }
 
 impl ModelDir {
@@ -24,7 +65,8 @@ impl ModelDir {
     /// - the folder's name is not made of `a-z 0-9 - _ .`, so it could not stand in a URL
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        let architecture = Architecture::from_json(&read(&path.join("config.json"))?)?;
+        let bytes = read(&path.join("config.json"))?;
+        let (config, public) = (Config::from_json(&bytes)?, PublicConfig::from_json(&bytes)?);
         let whole = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
         let id = whole
             .file_name()
@@ -42,7 +84,8 @@ impl ModelDir {
         Ok(Self {
             path,
             id,
-            architecture,
+            config,
+            public,
         })
     }
 
@@ -77,17 +120,84 @@ impl ModelDir {
         &self.path
     }
 
-    /// The whole configuration.
-    pub fn architecture(&self) -> &Architecture {
-        &self.architecture
+    /// What a client gets of the configuration.
+    pub fn public(&self) -> &PublicConfig {
+        &self.public
+    }
+
+    /// What the model answers.
+    pub fn head(&self) -> Head {
+        match &self.config {
+            Config::OneLayer(config) => Head::Classification {
+                labels: config.labels(),
+            },
+            Config::Transformer(config, _) => match config.head {
+                transformer::Head::Classification { num_labels, .. } => Head::Classification {
+                    labels: label_names(&config.id2label, num_labels),
+                },
+                transformer::Head::Embedding => Head::Embedding,
+                transformer::Head::NextToken { .. } => Head::NextToken,
+            },
+        }
     }
 
     /// Reads the weights.
     ///
     /// # Errors
     /// - `model.safetensors` cannot be read, or is not what the configuration says
-    pub fn load(&self) -> Result<Model> {
-        self.architecture.load(&self.read("model.safetensors")?)
+    pub fn model(&self) -> Result<Model> {
+        let bytes = self.read("model.safetensors")?;
+        Ok(match &self.config {
+            Config::OneLayer(config) => Model::OneLayer {
+                weights: Box::new(Weights::load(config, &bytes)?),
+                config: config.clone(),
+            },
+            Config::Transformer(config, choice) => Model::Transformer {
+                weights: Box::new(TransformerWeights::load(config, &bytes)?),
+                config: config.clone(),
+                choice: *choice,
+            },
+        })
+    }
+
+    /// The longest input of `golden.json`, embedded, (seq_len, dim) row-major: the precision of plans is predicted on it.
+    /// None where there is no such file.
+    ///
+    /// # Errors
+    /// - the file or the embeddings cannot be read
+    pub fn sample(&self) -> Result<Option<Vec<f64>>> {
+        #[derive(Deserialize)]
+        struct Golden {
+            cases: Vec<Case>,
+        }
+        #[derive(Deserialize)]
+        struct Case {
+            #[serde(default)]
+            input_ids: Vec<u32>,
+            #[serde(default)]
+            pixels: Vec<u8>,
+        }
+        let name = "golden.json";
+        if !self.path.join(name).is_file() {
+            return Ok(None);
+        }
+        let golden: Golden = serde_json::from_slice(&self.read(name)?).map_err(|error| Error::Format {
+            file: name,
+            reason: error.to_string(),
+        })?;
+        let length = |case: &Case| {
+            let own = |id: &&u32| **id != self.public.pad_token_id;
+            case.input_ids.iter().filter(own).count() + case.pixels.len()
+        };
+        let Some(case) = golden.cases.iter().max_by_key(|case| length(case)) else {
+            return Ok(None);
+        };
+        let embeddings = Embeddings::new(self.public.clone(), &self.read("embeddings.safetensors")?)?;
+        if case.pixels.is_empty() {
+            embeddings.embed_ids(&case.input_ids).map(Some)
+        } else {
+            embeddings.embed_image(&case.pixels).map(Some)
+        }
     }
 
     /// The bytes of a file of the public bundle. Everything else is refused by name, whatever the folder holds.
@@ -95,27 +205,38 @@ impl ModelDir {
     /// # Errors
     /// - [`Error::NotPublic`] for any other name, or the file cannot be read
     pub fn public_file(&self, name: &str) -> Result<Vec<u8>> {
+        let files = self.public.input.files();
         match name {
-            "config.json" => self.architecture.public().to_json(),
-            "tokenizer.json" | "embeddings.safetensors" => self.read(name),
-            _ => Err(Error::NotPublic {
+            _ if !files.contains(&name) => Err(Error::NotPublic {
                 name: name.to_owned(),
+                files: files.join(", "),
             }),
+            "config.json" => self.public.to_json(),
+            _ => self.read(name),
         }
     }
 
-    /// blake3 over configuration and weights: changes whenever the model does.
+    /// All files of the public bundle by name. `config.json` among them is the public part only; the weights are never
+    /// there.
+    ///
+    /// # Errors
+    /// - a file cannot be read
+    pub fn public_files(&self) -> Result<BTreeMap<&'static str, Vec<u8>>> {
+        let names = self.public.input.files().iter();
+        names.map(|name| Ok((*name, self.public_file(name)?))).collect()
+    }
+
+    /// blake3 over configuration, weights and public bundle: changes whenever the model does.
     ///
     /// # Errors
     /// - a file cannot be read
     pub fn digest(&self) -> Result<[u8; 32]> {
         let mut hasher = blake3::Hasher::new();
-        for name in [
-            "config.json",
-            "model.safetensors",
-            "tokenizer.json",
-            "embeddings.safetensors",
-        ] {
+        let public = self.public.input.files().iter().copied();
+        for name in ["config.json", "model.safetensors"]
+            .into_iter()
+            .chain(public.filter(|name| *name != "config.json"))
+        {
             hasher.update(blake3::hash(&self.read(name)?).as_bytes());
         }
         Ok(*hasher.finalize().as_bytes())
@@ -160,9 +281,12 @@ mod tests {
         let dirs = ModelDir::list(&folder).unwrap();
         assert_eq!(dirs.iter().map(ModelDir::id).collect::<Vec<_>>(), ["tiny-1"]);
         let dir = &dirs[0];
-        let loaded = Model::OneLayer(Box::new(synthetic.config), Box::new(synthetic.weights));
-        assert_eq!(dir.load().unwrap(), loaded);
-        for name in PUBLIC_FILES {
+        match dir.model().unwrap() {
+            Model::OneLayer { weights, .. } => assert_eq!(*weights, synthetic.weights),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(dir.sample().unwrap(), None);
+        for name in dir.public().input.files() {
             assert!(
                 !dir.public_file(name)
                     .unwrap_or_default()
@@ -187,6 +311,28 @@ mod tests {
         std::fs::write(model.join("tokenizer.json"), "{ }").unwrap();
         assert_ne!(dir.digest().unwrap(), before);
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_kind_of_a_model_is_in_its_configuration() {
+        let config = transformer::shape("bert-tiny").unwrap();
+        let json = String::from_utf8(config.to_json().unwrap()).unwrap();
+        let plan = r#""plan": {"log_n": 15, "log_slots": 5, "log_scale": 35},"#;
+        let pinned = json.replacen('{', &format!("{{{plan}"), 1);
+        match Config::from_json(pinned.as_bytes()).unwrap() {
+            Config::Transformer(found, Some(choice)) => {
+                assert_eq!(
+                    (*found, choice.log_slots, choice.log_scale),
+                    (config, 5, Some(35))
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        let error = Config::from_json(json.replace("polynomial_transformer", "bert").as_bytes()).unwrap_err();
+        assert!(
+            error.to_string().contains("power_softmax_classifier or"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub type Result<T> = core::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// A file of the model folder cannot be read.
-    #[error("cannot read {}: {source}; a model folder holds config.json, model.safetensors, tokenizer.json and embeddings.safetensors", path.display())]
+    #[error("cannot read {}: {source}; a model folder holds config.json, model.safetensors, embeddings.safetensors and, for texts, tokenizer.json", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -66,10 +66,12 @@ pub enum Error {
         found: usize,
     },
     /// A file that is not part of the public bundle was asked for.
-    #[error("{name} is not part of the public bundle; it holds {}", crate::dir::PUBLIC_FILES.join(", "))]
+    #[error("{name} is not part of the public bundle; it holds {files}")]
     NotPublic {
         /// The name asked for.
         name: String,
+        /// What is part of it.
+        files: String,
     },
     /// The tokenizer refused a text.
     #[error("the tokenizer refused the text: {reason}")]

@@ -2,44 +2,47 @@
 //!
 //! | Module | What it is |
 //! |---|---|
-//! | [`dir`] | a model folder, and the one door to what a client may see of it |
-//! | [`model`], [`layout`] | a model of either kind with its weights: forward pass, plan, and how its numbers lie in the slots |
-//! | [`config`], [`weights`] | `config.json` and `model.safetensors`, checked |
-//! | [`bundle`] | text to embeddings, on the side of the client (feature `bundle`) |
-//! | [`fold`] | the weights folded into their neighbours, in f64 |
-//! | [`packing`] | which slot holds which feature of which token |
-//! | [`mod@reference`] | the classifier in f64, in clear: the oracle |
+//! | [`dir`] | a model folder of either kind, and the one door to what a client may see of it |
+//! | [`model`] | a model with its weights: what it computes in clear, and the plan that computes it encrypted |
+//! | [`public`], [`embeddings`], [`bundle`] | texts and images to numbers, on the side of the client (feature `bundle`) |
+//! | [`packing`] | how inputs and answers lie in the slots, of either kind |
 //! | [`manifest`] | what a client must know of a model, read off its plan |
 //! | [`split`] | the held-out sentences of a model folder |
+//! | [`transformer`] | transformers of any depth: description, weights, f64 reference, calibration, packing, plans |
+//! | [`config`], [`weights`] | of one-layer classifiers: `config.json` and `model.safetensors`, checked |
+//! | [`fold`] | the weights folded into their neighbours, in f64 |
+//! | [`staircase`] | which slot holds which feature of which token |
+//! | [`mod@reference`] | the classifier in f64, in clear: the oracle |
 //! | [`lower`] | the classifier as a graph, and the compiled plan |
-//! | [`transformer`] | transformers of any depth: description, weights, f64 reference, calibration |
 //! | [`synthetic`] | seeded models of any shape, for tests and measurements |
 
 #[cfg(feature = "bundle")]
 pub mod bundle;
 pub mod config;
 pub mod dir;
+pub mod embeddings;
 pub mod error;
 pub mod fold;
-pub mod layout;
 pub mod lower;
 pub mod manifest;
 pub mod matrix;
 pub mod model;
 pub mod packing;
+pub mod public;
 pub mod reference;
 pub mod split;
+pub mod staircase;
 pub mod synthetic;
 pub mod transformer;
 pub mod weights;
 
 #[cfg(feature = "bundle")]
 pub use bundle::{Bundle, Embedded};
-pub use config::{ModelConfig, Padding, PublicConfig};
-pub use dir::{ModelDir, PUBLIC_FILES};
+pub use config::ModelConfig;
+pub use dir::ModelDir;
 pub use error::{Error, Result};
-pub use layout::Layout;
-pub use manifest::Manifest;
-pub use model::{Architecture, Compiled, Model, Task, compile};
+pub use manifest::{Head, Manifest};
+pub use model::{CompiledModel, Model, compile};
 pub use packing::Packing;
+pub use public::{Input, Padding, PublicConfig};
 pub use weights::Weights;

@@ -12,7 +12,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::fold::Folded;
 use crate::matrix::Matrix;
-use crate::packing::Packing;
+use crate::staircase::Staircase;
 use crate::weights::Weights;
 
 /// log2 of the ring degree that models are compiled for: 2^14 slots.
@@ -24,11 +24,11 @@ pub const INPUT: &str = "x";
 /// Name of the plan's output.
 pub const OUTPUT: &str = "logits";
 
-/// Compiles the classifier to the plan that the server runs.
+/// Compiles a classifier to the plan that the server runs.
 ///
 /// # Errors
 /// - the model does not fit the ring, or is too deep for 128 bits of security
-pub fn compile_weights(id: &str, config: &ModelConfig, weights: &Weights) -> Result<Plan> {
+pub fn compile(id: &str, config: &ModelConfig, weights: &Weights) -> Result<Plan> {
     Ok(he_ops::graph::compile(
         &lower(config, weights, 1 << (LOG_N - 1))?,
         id,
@@ -36,13 +36,13 @@ pub fn compile_weights(id: &str, config: &ModelConfig, weights: &Weights) -> Res
     )?)
 }
 
-/// Lowers the classifier to a graph over `slots` slots: one input ciphertext ([`Packing::pack`]), one output with the
-/// logits in every slot ([`Packing::unpack`]).
+/// Lowers the classifier to a graph over `slots` slots: one input ciphertext ([`Staircase::pack`]), one output with the
+/// logits in every slot ([`Staircase::unpack`]).
 ///
 /// # Errors
 /// - the model does not fit the slots, or a circuit refuses its numbers
 pub fn lower(config: &ModelConfig, weights: &Weights, slots: usize) -> Result<Graph> {
-    let packing = Packing::new(config.seq_len, config.dim, slots)?;
+    let packing = Staircase::new(config.seq_len, config.dim, slots)?;
     let layout = TokenLayout::new(packing.slots, packing.seq_len, packing.dim)?;
     let attention = PowerSoftmaxAttention::new(
         layout,

@@ -1,15 +1,19 @@
 //! The manifest: everything a client needs to know of a model, read off its compiled plan.
 
+use std::collections::BTreeSet;
+
 use he_ops::graph::{PlanSummary, Port};
 use he_ops::rlwe::security::SecurityReport;
 use he_ops::rlwe::{EvaluationKeyConfig, KeyPurpose, Params, ParamsLiteral};
 use he_ops::wire::hex;
 use serde::{Deserialize, Serialize};
 
-use crate::dir::{ModelDir, PUBLIC_FILES};
+use crate::dir::ModelDir;
 use crate::error::{Error, Result};
-use crate::layout::Layout;
-use crate::model::{Compiled, Task};
+use crate::model::CompiledModel;
+use crate::packing::Packing;
+use crate::public::Input;
+use crate::transformer::packing::Answer;
 
 /// What the server tells about a model before anything is sent. Nothing in it is written by hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,24 +32,38 @@ pub struct Manifest {
     pub params_digest: String,
     /// The 128-bit table, and where this model stands in it.
     pub security: SecurityReport,
-    /// The evaluation keys to generate, and nothing else.
+    /// The evaluation keys to generate, and nothing else; for a plan with bootstraps, the switches to the ephemeral
+    /// sparse secret and back are among them.
     pub keys: Vec<KeyEntry>,
     /// The ciphertexts to send, in this order.
     pub inputs: Vec<PortEntry>,
     /// The ciphertexts that come back, in this order.
     pub outputs: Vec<PortEntry>,
     /// Which slot holds what, in the inputs and in the outputs.
-    pub layout: Layout,
-    /// What the answer is.
-    pub task: Task,
-    /// Names of the labels in the order of the logits; none unless the task is classification.
-    pub labels: Vec<String>,
-    /// Tokens that the model takes; longer texts are cut.
-    pub max_tokens: usize,
+    pub packing: Packing,
+    /// What a client embeds.
+    pub input: Input,
+    /// What the numbers of the answer mean.
+    pub head: Head,
     /// Depth, counts and sizes of the plan.
     pub plan: PlanSummary,
     /// The public bundle.
     pub files: Vec<FileEntry>,
+}
+
+/// What a model answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Head {
+    /// A logit for each label.
+    Classification {
+        /// Their names, in the order of the logits.
+        labels: Vec<String>,
+    },
+    /// The mean of the token embeddings; the client divides it by its length.
+    Embedding,
+    /// For every position the logits of the token after it, (seq_len, vocab).
+    NextToken,
 }
 
 /// An evaluation key that the plan uses.
@@ -64,7 +82,7 @@ pub struct KeyEntry {
 /// An input or an output of the plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PortEntry {
-    /// Its name in the plan.
+    /// Its name in the plan and in the packing.
     pub name: String,
     /// Level of the ciphertext.
     pub level: usize,
@@ -91,15 +109,10 @@ impl Manifest {
     ///
     /// # Errors
     /// - a public file cannot be read
-    /// - the plan has other inputs and outputs than the layout, or scales that are not the parameters' own
-    pub fn new(model: &ModelDir, compiled: &Compiled) -> Result<Self> {
-        let Compiled { plan, layout } = compiled;
+    /// - the plan has other inputs and outputs than the packing, or scales that are not the parameters' own
+    pub fn new(model: &ModelDir, compiled: &CompiledModel) -> Result<Self> {
+        let plan = &compiled.plan;
         let params = &plan.params;
-        let public = model.architecture().public();
-        let inputs = ports(params, &plan.inputs)?;
-        let outputs = ports(params, &plan.outputs)?;
-        check_names("inputs", &inputs, &layout.inputs()?)?;
-        check_names("outputs", &outputs, &layout.outputs()?)?;
         let keys = plan
             .keys()
             .iter()
@@ -112,19 +125,19 @@ impl Manifest {
                 })
             })
             .collect::<Result<_>>()?;
-        let files = PUBLIC_FILES
+        let files = model
+            .public_files()?
             .into_iter()
-            .map(|name| {
-                let bytes = model.public_file(name)?;
-                let blake3 = blake3::hash(&bytes).to_hex().to_string();
-                Ok(FileEntry {
-                    name: name.to_owned(),
-                    bytes: bytes.len() as u64,
-                    blake3,
-                })
+            .map(|(name, bytes)| FileEntry {
+                name: name.to_owned(),
+                bytes: bytes.len() as u64,
+                blake3: blake3::hash(&bytes).to_hex().to_string(),
             })
-            .collect::<Result<_>>()?;
-        Ok(Self {
+            .collect();
+        let ports = |ports: &[Port]| -> Result<Vec<PortEntry>> {
+            ports.iter().map(|found| port(params, found)).collect()
+        };
+        let manifest = Self {
             version: VERSION,
             id: model.id().to_owned(),
             model_digest: hex(&model.digest()?),
@@ -133,15 +146,16 @@ impl Manifest {
             params_digest: hex(&params.digest()),
             security: params.security().clone(),
             keys,
-            inputs,
-            outputs,
-            layout: layout.clone(),
-            task: model.architecture().task(),
-            labels: public.labels(),
-            max_tokens: public.seq_len,
+            inputs: ports(&plan.inputs)?,
+            outputs: ports(&plan.outputs)?,
+            packing: compiled.packing.clone(),
+            input: model.public().input,
+            head: model.head(),
             plan: plan.summary()?,
             files,
-        })
+        };
+        manifest.check_shapes(params)?;
+        Ok(manifest)
     }
 
     /// Reads and checks a manifest that came over the network. What a client does with it (parameters, keys, packing)
@@ -149,36 +163,104 @@ impl Manifest {
     ///
     /// # Errors
     /// - not JSON of this version
-    /// - parameters below 128 bits, another digest than they have, or keys, levels or a packing that they do not allow
+    /// - parameters below 128 bits, another digest than they have, or keys, levels, inputs, outputs, files or a packing
+    ///   that they do not allow
     pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| format(error.to_string()))?;
-        if manifest.version != VERSION {
+        /// Read first: another version may have other fields.
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let wrong = |error: serde_json::Error| format(error.to_string());
+        let found = serde_json::from_slice::<Versioned>(bytes).map_err(wrong)?.version;
+        if found != VERSION {
             return Err(format(format!(
-                "version {VERSION} needed, {} found; update the client",
-                manifest.version
+                "version {VERSION} needed, {found} found; use a client and a server of the same release"
             )));
         }
+        let manifest: Self = serde_json::from_slice(bytes).map_err(wrong)?;
         let params = manifest.checked_params()?;
-        let top = params.max_level();
-        let levels = manifest
-            .keys
-            .iter()
-            .map(|key| key.level)
-            .chain(manifest.inputs.iter().map(|port| port.level))
-            .chain(manifest.outputs.iter().map(|port| port.level));
-        if let Some(high) = levels.into_iter().find(|level| *level > top) {
+        manifest.check_keys(&params)?;
+        manifest.check_shapes(&params)?;
+        Ok(manifest)
+    }
+
+    /// Every key once, at a level that the parameters have.
+    fn check_keys(&self, params: &Params) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for key in &self.keys {
+            if KeyPurpose::from_code(key.code, params.degree()).is_none() {
+                return Err(format(format!("{} is the code of no key", key.code)));
+            }
+            if !seen.insert(key.code) {
+                return Err(format(format!("two keys have the code {}", key.code)));
+            }
+            check_level(key.level, params)?;
+        }
+        let (listed, needed) = (self.keys.len(), self.key_config().len());
+        if listed != needed {
             return Err(format(format!(
-                "level {high} is above the parameters' highest, {top}"
+                "{listed} keys are listed, {needed} needed: switches to the ephemeral secret and back go together"
             )));
         }
-        let unknown = |key: &&KeyEntry| KeyPurpose::from_code(key.code, params.degree()).is_none();
-        if let Some(key) = manifest.keys.iter().find(unknown) {
-            return Err(format(format!("{} is the code of no key", key.code)));
+        Ok(())
+    }
+
+    /// Packing, inputs, outputs, head and files against each other and against the parameters.
+    fn check_shapes(&self, params: &Params) -> Result<()> {
+        self.packing.check()?;
+        let (needed, found) = (params.slots(), self.packing.slots());
+        let fits = match self.packing {
+            Packing::Staircase(_) => found == needed,
+            Packing::Blocks(_) => found <= needed,
+        };
+        if !fits {
+            let what = "slots of the packing";
+            return Err(Error::Length { what, needed, found });
         }
-        manifest.layout.check(params.slots())?;
-        check_names("inputs", &manifest.inputs, &manifest.layout.inputs()?)?;
-        check_names("outputs", &manifest.outputs, &manifest.layout.outputs()?)?;
-        Ok(manifest)
+        for (what, ports, names) in [
+            ("inputs", &self.inputs, self.packing.inputs()?),
+            ("outputs", &self.outputs, self.packing.outputs()?),
+        ] {
+            if !ports.iter().map(|port| &port.name).eq(&names) {
+                let found: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+                return Err(format(format!(
+                    "the {what} are {}, {} needed by the packing",
+                    found.join(", "),
+                    names.join(", ")
+                )));
+            }
+            ports
+                .iter()
+                .try_for_each(|port| check_level(port.level, params))?;
+        }
+        let ([_, features], answer) = (self.packing.shape(), self.packing.answer_features());
+        let each =
+            matches!(&self.packing, Packing::Blocks(blocks) if matches!(blocks.answer, Answer::Each { .. }));
+        let right = match &self.head {
+            Head::Classification { labels } => labels.len() == answer && !each,
+            Head::Embedding => features == answer && !each,
+            Head::NextToken => each,
+        };
+        if !right {
+            return Err(format(format!(
+                "the packing has {answer} numbers for {}, which is no answer of the head {:?}",
+                if each { "each token" } else { "an input" },
+                self.head
+            )));
+        }
+        let allowed = self.input.files();
+        match self
+            .files
+            .iter()
+            .find(|file| !allowed.contains(&file.name.as_str()))
+        {
+            Some(file) => Err(Error::NotPublic {
+                name: file.name.clone(),
+                files: allowed.join(", "),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// The parameters, made by the constructor that enforces the 128-bit table, whatever `security` claims.
@@ -208,6 +290,12 @@ impl Manifest {
         config
     }
 
+    /// Tokens that the model takes; longer texts are cut.
+    pub fn max_tokens(&self) -> usize {
+        let [tokens, _] = self.packing.shape();
+        tokens
+    }
+
     /// Whether `bytes` are the file of the public bundle that the manifest lists under `name`.
     ///
     /// # Errors
@@ -216,6 +304,7 @@ impl Manifest {
         let listed = self.files.iter().find(|file| file.name == name);
         let listed = listed.ok_or_else(|| Error::NotPublic {
             name: name.to_owned(),
+            files: self.input.files().join(", "),
         })?;
         let found = blake3::hash(bytes).to_hex().to_string();
         if listed.blake3 == found {
@@ -229,33 +318,31 @@ impl Manifest {
     }
 }
 
-/// A client encodes at the canonical scale of the level, so a port must have exactly that.
-fn ports(params: &Params, ports: &[Port]) -> Result<Vec<PortEntry>> {
-    let entry = |port: &Port| {
-        let canonical = params.scale(port.level)?;
-        if (port.scale / canonical - 1.0).abs() > 1e-9 {
-            let (name, found) = (&port.name, port.scale.log2());
-            return Err(format(format!(
-                "{name} has scale 2^{found}, 2^{} needed at its level",
-                canonical.log2()
-            )));
-        }
-        Ok(PortEntry {
-            name: port.name.clone(),
-            level: port.level,
-            log_scale: port.scale.log2(),
-        })
-    };
-    ports.iter().map(entry).collect()
-}
-
-fn check_names(what: &str, ports: &[PortEntry], needed: &[String]) -> Result<()> {
-    let found: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
-    if found.iter().eq(needed) {
+fn check_level(level: usize, params: &Params) -> Result<()> {
+    let top = params.max_level();
+    if level <= top {
         return Ok(());
     }
     Err(format(format!(
-        "the layout needs the {what} {needed:?}, {found:?} found"
+        "level {level} is above the parameters' highest, {top}"
+    )))
+}
+
+/// A client encodes at the canonical scale of the level, so a port must have exactly that.
+fn port(params: &Params, port: &Port) -> Result<PortEntry> {
+    let canonical = params.scale(port.level)?;
+    // Written so that a scale that is not a number fails.
+    if (port.scale / canonical - 1.0).abs() <= 1e-9 {
+        return Ok(PortEntry {
+            name: port.name.clone(),
+            level: port.level,
+            log_scale: port.scale.log2(),
+        });
+    }
+    let (name, found) = (&port.name, port.scale.log2());
+    Err(format(format!(
+        "{name} has scale 2^{found}, 2^{} needed at its level",
+        canonical.log2()
     )))
 }
 

@@ -1,158 +1,165 @@
-//! A model with its weights, whatever kind it is.
+//! A model of either kind with its weights: what it computes in clear, and the plan that computes it encrypted.
 
-use he_ops::graph::Plan;
+use he_ops::ckks::BootstrapPreset;
+use he_ops::graph::{CompileOptions, Plan, compile_leveled, compile_with};
+use he_ops::rlwe::Params;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ModelConfig, PublicConfig};
+use crate::config::ModelConfig;
 use crate::dir::ModelDir;
 use crate::error::{Error, Result};
-use crate::layout::Layout;
 use crate::packing::Packing;
-use crate::reference::Mode;
-use crate::transformer::compile::Target;
-use crate::transformer::config::{Head, MODEL_TYPE};
+use crate::reference::{self, Mode};
+use crate::staircase::Staircase;
+use crate::transformer::compile::{Candidate, Target};
 use crate::transformer::{self, TransformerConfig, TransformerWeights};
 use crate::weights::Weights;
-use crate::{lower, reference};
+use crate::{lower, transformer::lower as blocks};
 
-/// A model as its folder describes it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Architecture {
-    /// The classifier of one layer that takes one ciphertext ([`crate::lower`]).
-    OneLayer(Box<ModelConfig>),
-    /// Any transformer ([`crate::transformer`]).
-    Transformer(Box<TransformerConfig>),
-}
-
-/// What the numbers of an answer are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Task {
-    /// A logit for each label.
-    Classification,
-    /// A vector whose direction tells the meaning.
-    Embedding,
-    /// Logits of the next token at every position, (seq_len, vocab).
-    NextToken,
-}
-
-/// A model, ready to be evaluated in clear or compiled.
+/// A model with its weights.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Model {
-    /// As [`Architecture::OneLayer`].
-    OneLayer(Box<ModelConfig>, Box<Weights>),
-    /// As [`Architecture::Transformer`].
-    Transformer(Box<TransformerConfig>, Box<TransformerWeights>),
+    /// `power_softmax_classifier`: one layer, two labels, on the packing made for it.
+    OneLayer {
+        /// `config.json`.
+        config: Box<ModelConfig>,
+        /// `model.safetensors`.
+        weights: Box<Weights>,
+    },
+    /// `polynomial_transformer`: any depth, any head.
+    Transformer {
+        /// `config.json`.
+        config: Box<TransformerConfig>,
+        /// `model.safetensors`.
+        weights: Box<TransformerWeights>,
+        /// The parameters, if the folder says which.
+        choice: Option<Choice>,
+    },
 }
 
-/// A plan, and how its inputs and outputs lie in the slots.
+/// Parameters that a model folder asks for (`plan` in `config.json`), in place of a search for the cheapest: a server
+/// starts faster, and keys that clients uploaded stay right when the cost model changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// log2 of the degree of the ring.
+    pub log_n: u32,
+    /// log2 of the slots that are used.
+    pub log_slots: u32,
+    /// log2 of the scale of a leveled plan; none for one with bootstraps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_scale: Option<u32>,
+}
+
+/// A plan with what a client must know to use it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Compiled {
+pub struct CompiledModel {
     /// What the server runs.
     pub plan: Plan,
-    /// What the client packs and unpacks by.
-    pub layout: Layout,
+    /// How inputs and answers lie in the slots.
+    pub packing: Packing,
+    /// What was looked at, the cheapest first; empty where there was no choice.
+    pub candidates: Vec<Candidate>,
 }
 
-/// Compiles the model of a folder.
+/// Compiles the model of a folder. Without a sample in the target, the one of the folder is used.
 ///
 /// # Errors
 /// - the weights cannot be read, or as for [`Model::compile`]
-pub fn compile(dir: &ModelDir, target: &Target) -> Result<Compiled> {
-    dir.load()?.compile(dir.id(), target)
-}
-
-impl Architecture {
-    /// Reads `config.json`; its `model_type` says which kind it is.
-    ///
-    /// # Errors
-    /// - not JSON, an unknown `model_type`, or a value that cannot be evaluated
-    pub fn from_json(bytes: &[u8]) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Kind {
-            model_type: String,
-        }
-        let kind: Kind = serde_json::from_slice(bytes).map_err(|error| Error::Format {
-            file: "config.json",
-            reason: error.to_string(),
-        })?;
-        if kind.model_type == MODEL_TYPE {
-            Ok(Self::Transformer(Box::new(TransformerConfig::from_json(bytes)?)))
-        } else {
-            Ok(Self::OneLayer(Box::new(ModelConfig::from_json(bytes)?)))
-        }
+pub fn compile(dir: &ModelDir, target: &Target) -> Result<CompiledModel> {
+    let mut target = target.clone();
+    if target.sample.is_none() {
+        target.sample = dir.sample()?;
     }
-
-    /// What a client may know of it.
-    pub fn public(&self) -> PublicConfig {
-        match self {
-            Self::OneLayer(config) => config.public(),
-            Self::Transformer(config) => config.public(),
-        }
-    }
-
-    /// What its answers are.
-    pub fn task(&self) -> Task {
-        match self {
-            Self::OneLayer(_) => Task::Classification,
-            Self::Transformer(config) => match config.head {
-                Head::Classification { .. } => Task::Classification,
-                Head::Embedding => Task::Embedding,
-                Head::NextToken { .. } => Task::NextToken,
-            },
-        }
-    }
-
-    /// With the bytes of `model.safetensors`.
-    ///
-    /// # Errors
-    /// - they are not the weights that the configuration describes
-    pub fn load(&self, weights: &[u8]) -> Result<Model> {
-        match self {
-            Self::OneLayer(config) => {
-                let weights = Weights::load(config, weights)?;
-                Ok(Model::OneLayer(config.clone(), Box::new(weights)))
-            }
-            Self::Transformer(config) => {
-                let weights = TransformerWeights::load(config, weights)?;
-                Ok(Model::Transformer(config.clone(), Box::new(weights)))
-            }
-        }
-    }
+    dir.model()?.compile(dir.id(), &target)
 }
 
 impl Model {
-    /// The forward pass in f64, in clear, of an embedded input (row-major, (tokens, features)).
+    /// Logits, a pooled embedding, or (seq_len, vocab) logits of the embedded input `x`, (seq_len, dim) row-major.
     ///
     /// # Errors
-    /// - `x` has another length, or [`Mode::Polynomial`] of a transformer without a fit
+    /// - `x` has another length, or [`Mode::Polynomial`] without the ranges of a calibration
     pub fn forward(&self, x: &[f64], mode: Mode) -> Result<Vec<f64>> {
         match self {
-            Self::OneLayer(config, weights) => reference::forward(config, weights, x, mode),
-            Self::Transformer(config, weights) => Ok(transformer::forward(config, weights, x, mode)?.output),
+            Self::OneLayer { config, weights } => reference::forward(config, weights, x, mode),
+            Self::Transformer { config, weights, .. } => {
+                Ok(transformer::forward(config, weights, x, mode)?.output)
+            }
         }
     }
 
-    /// The plan that the server runs: of a transformer, the cheapest for the machine of the target.
+    /// The plan that a server runs.
     ///
     /// # Errors
-    /// - the model fits no parameters of 128-bit security, with the reason
-    pub fn compile(&self, id: &str, target: &Target) -> Result<Compiled> {
+    /// - no fit, or no parameters that are secure, deep and precise enough
+    pub fn compile(&self, id: &str, target: &Target) -> Result<CompiledModel> {
         match self {
-            Self::OneLayer(config, weights) => {
-                let plan = lower::compile_weights(id, config, weights)?;
-                let packing = Packing::new(config.seq_len, config.dim, plan.params.slots())?;
-                let layout = Layout::Staircase(packing);
-                Ok(Compiled { plan, layout })
+            Self::OneLayer { config, weights } => {
+                let plan = lower::compile(id, config, weights)?;
+                let packing = Staircase::new(config.seq_len, config.dim, plan.params.slots())?;
+                Ok(CompiledModel {
+                    plan,
+                    packing: Packing::Staircase(packing),
+                    candidates: Vec::new(),
+                })
             }
-            Self::Transformer(config, weights) => {
+            Self::Transformer {
+                config,
+                weights,
+                choice: Some(choice),
+            } => choice.compile(id, config, weights, target),
+            Self::Transformer {
+                config,
+                weights,
+                choice: None,
+            } => {
                 let compiled = transformer::compile::compile(id, config, weights, target)?;
-                let layout = Layout::Blocks(compiled.packing);
-                Ok(Compiled {
+                Ok(CompiledModel {
                     plan: compiled.plan,
-                    layout,
+                    packing: Packing::Blocks(compiled.packing),
+                    candidates: compiled.candidates,
                 })
             }
         }
+    }
+}
+
+impl Choice {
+    fn compile(
+        self,
+        id: &str,
+        config: &TransformerConfig,
+        weights: &TransformerWeights,
+        target: &Target,
+    ) -> Result<CompiledModel> {
+        let refused = |needed: &str| Error::Config {
+            field: "plan",
+            needed: needed.to_owned(),
+            found: format!("{self:?}"),
+        };
+        if self.log_n > 17 || self.log_slots >= self.log_n {
+            return Err(refused("log_n of at most 17, and log_slots below it"));
+        }
+        let (graph, packing) = blocks::lower(config, weights, 1 << self.log_slots, target.sequences)?;
+        let plan = match (self.log_scale, self.log_n) {
+            (Some(log_scale), log_n) => compile_leveled(&graph, id, log_n, log_scale)?,
+            (None, 15 | 16) => {
+                let preset = match self.log_n {
+                    15 => BootstrapPreset::N15,
+                    _ => BootstrapPreset::N16,
+                };
+                let options = CompileOptions {
+                    bootstrap: Some(preset.bootstrap(self.log_slots)),
+                    machine: target.machine.clone(),
+                    threads: target.threads,
+                };
+                compile_with(&graph, id, &Params::new(&preset.params())?, &options)?
+            }
+            (None, _) => return Err(refused("log_n 15 or 16 for a plan with bootstraps")),
+        };
+        Ok(CompiledModel {
+            plan,
+            packing: Packing::Blocks(packing),
+            candidates: Vec::new(),
+        })
     }
 }

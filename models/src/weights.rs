@@ -259,10 +259,9 @@ impl<'a> Tensors<'a> {
         Matrix::new(rows, cols, self.numbers(name, &[rows, cols])?)
     }
 
-    /// All values of a tensor of this shape, row by row.
-    #[cfg(feature = "bundle")]
-    pub(crate) fn vector_of(&self, name: &str, shape: &[usize]) -> Result<Vec<f64>> {
-        self.numbers(name, shape)
+    /// Whether there is a tensor of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.tensor(name).is_ok()
     }
 
     /// A vector.

@@ -22,10 +22,9 @@ use models::{Bundle, Manifest, ModelDir};
 #[test]
 fn encrypted_logits_are_those_of_the_reference() {
     let dir = ModelDir::open(concat!(env!("CARGO_MANIFEST_DIR"), "/sentiment")).unwrap();
-    let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.load().unwrap());
+    let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.model().unwrap());
     let compiled = models::compile(&dir, &Target::default()).unwrap();
-    let manifest = Manifest::new(&dir, &compiled).unwrap();
-    let plan = compiled.plan;
+    let (plan, manifest) = (&compiled.plan, Manifest::new(&dir, &compiled).unwrap());
 
     // the client has the manifest and nothing else
     let params = manifest.checked_params().unwrap();
@@ -47,7 +46,7 @@ fn encrypted_logits_are_those_of_the_reference() {
     );
     for text in ["an utterly charming film", "Not bad at all, actually quite good!"] {
         let x = bundle.embed(text).unwrap().x;
-        let (level, slots) = (manifest.inputs[0].level, manifest.layout.pack(&x).unwrap());
+        let (level, slots) = (manifest.inputs[0].level, manifest.packing.pack(&x).unwrap());
         let plaintext = encoder
             .encode(&slots[INPUT], level, params.scale(level).unwrap())
             .unwrap();
@@ -56,7 +55,7 @@ fn encrypted_logits_are_those_of_the_reference() {
         let inputs = BTreeMap::from([(INPUT.to_owned(), request)]);
         let mut progress = |_, _| ControlFlow::Continue(());
         let reply = run(
-            &plan,
+            plan,
             &mut Ckks::new(&evaluator),
             &inputs,
             &mut Tracer::new(),
@@ -67,9 +66,10 @@ fn encrypted_logits_are_those_of_the_reference() {
         let answer = encoder
             .decode(&decryptor.decrypt(&reply[OUTPUT]).unwrap())
             .unwrap();
-        let answer = BTreeMap::from([(OUTPUT.to_owned(), answer)]);
-        let found = manifest.layout.unpack(&answer).unwrap();
-        assert!(manifest.layout.disagreement(&answer).unwrap() < 2f64.powi(-7));
+        let found = manifest
+            .packing
+            .unpack(&BTreeMap::from([(OUTPUT.to_owned(), answer)]))
+            .unwrap();
         let expected = model.forward(&x, Mode::Polynomial).unwrap();
         let error = found
             .iter()

@@ -32,7 +32,7 @@ fn sentiment() -> ModelDir {
 #[test]
 fn tokens_and_logits_are_those_of_pytorch() {
     let dir = sentiment();
-    let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.load().unwrap());
+    let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.model().unwrap());
     let golden: Golden =
         serde_json::from_slice(&std::fs::read(dir.path().join("golden.json")).unwrap()).unwrap();
     assert!(golden.cases.len() >= 10);
@@ -62,7 +62,7 @@ fn tokens_and_logits_are_those_of_pytorch() {
 #[test]
 fn accuracies_are_those_of_the_model_card() {
     let dir = sentiment();
-    let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.load().unwrap());
+    let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.model().unwrap());
     let rows = models::split::read(dir.path()).unwrap();
     let (mut agree, mut by_division, mut by_polynomial) = (0, 0, 0);
     for row in &rows {

@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
@@ -14,13 +15,14 @@ use he_ops::graph::Plan;
 use he_ops::trace::Tracer;
 use models::lower::{self, INPUT, OUTPUT};
 use models::reference::{Mode, forward};
+use models::staircase::Staircase;
 use models::synthetic::Shape;
 use models::transformer::compile::Target;
-use models::{Bundle, Model, ModelConfig, ModelDir, Packing};
+use models::{Bundle, Model, ModelConfig, ModelDir};
 
 /// Logits of `x` by the plan on the plain backend; also checks that every slot holds them.
 fn logits(plan: &Plan, config: &ModelConfig, x: &[f64]) -> Vec<f64> {
-    let packing = Packing::new(config.seq_len, config.dim, plan.params.slots()).unwrap();
+    let packing = Staircase::new(config.seq_len, config.dim, plan.params.slots()).unwrap();
     let inputs = BTreeMap::from([(INPUT.to_owned(), packing.pack(x).unwrap())]);
     let mut progress = |_, _| ControlFlow::Continue(());
     let mut plain = Plain::new(packing.slots);
@@ -48,7 +50,7 @@ fn random_models_of_four_and_eight_heads() {
             ..Shape::SENTIMENT
         };
         let model = shape.model(seed).unwrap();
-        let plan = lower::compile_weights("random", &model.config, &model.weights).unwrap();
+        let plan = lower::compile("random", &model.config, &model.weights).unwrap();
         assert_eq!(plan.depth(), 11);
         for input in [0, 100] {
             let x = model.input(input);
@@ -100,12 +102,11 @@ fn other_packings_of_a_small_model() {
 #[test]
 fn the_sentiment_model() {
     let dir = ModelDir::open(concat!(env!("CARGO_MANIFEST_DIR"), "/sentiment")).unwrap();
-    let bundle = Bundle::open(&dir).unwrap();
-    let Model::OneLayer(config, weights) = dir.load().unwrap() else {
-        unreachable!("a model of one layer");
+    let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.model().unwrap());
+    let Model::OneLayer { config, weights } = model else {
+        panic!("a one-layer model")
     };
-    let compile = || models::compile(&dir, &Target::default()).unwrap().plan;
-    let plan = compile();
+    let plan = models::compile(&dir, &Target::default()).unwrap().plan;
     let summary = plan.summary().unwrap();
     assert!(summary.secure && summary.log_qp <= 868.0);
     for text in ["an utterly charming film", "The battery died after two days.", ""] {
@@ -115,5 +116,8 @@ fn the_sentiment_model() {
             &forward(&config, &weights, &x, Mode::Polynomial).unwrap(),
         );
     }
-    assert_eq!(plan.digest(), compile().digest());
+    assert_eq!(
+        plan.digest(),
+        models::compile(&dir, &Target::default()).unwrap().plan.digest()
+    );
 }

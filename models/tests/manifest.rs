@@ -7,14 +7,13 @@
 )]
 
 use models::transformer::compile::Target;
-use models::{Error, Manifest, ModelDir, PUBLIC_FILES};
+use models::{Error, Head, Manifest, ModelDir};
 
 #[test]
 fn a_client_can_do_everything_from_the_manifest() {
     let dir = ModelDir::open(concat!(env!("CARGO_MANIFEST_DIR"), "/sentiment")).unwrap();
     let compiled = models::compile(&dir, &Target::default()).unwrap();
-    let manifest = Manifest::new(&dir, &compiled).unwrap();
-    let plan = compiled.plan;
+    let (plan, manifest) = (&compiled.plan, Manifest::new(&dir, &compiled).unwrap());
     let json = serde_json::to_string_pretty(&manifest).unwrap();
     let read = Manifest::from_json(json.as_bytes()).unwrap();
     assert_eq!(read, manifest);
@@ -23,20 +22,16 @@ fn a_client_can_do_everything_from_the_manifest() {
     assert_eq!(read.key_config(), plan.keys());
     let bytes: u64 = read.keys.iter().map(|key| key.bytes).sum();
     assert_eq!(bytes, plan.key_bytes().unwrap());
-    assert_eq!(
-        (read.max_tokens, read.labels.len()),
-        (dir.architecture().public().seq_len, 2)
-    );
-    assert_eq!(read.inputs[0].level, plan.depth());
+    assert_eq!(read.max_tokens(), dir.public().seq_len);
+    assert!(matches!(&read.head, Head::Classification { labels } if labels.len() == 2));
+    assert_eq!((read.inputs.len(), read.inputs[0].level), (1, plan.depth()));
 
     // the bundle that it lists is what the folder serves, and holds no weights
-    assert_eq!(
-        read.files
-            .iter()
-            .map(|file| file.name.as_str())
-            .collect::<Vec<_>>(),
-        PUBLIC_FILES
-    );
+    let mut listed: Vec<_> = read.files.iter().map(|file| file.name.as_str()).collect();
+    let mut public = dir.public().input.files().to_vec();
+    listed.sort_unstable();
+    public.sort_unstable();
+    assert_eq!(listed, public);
     for file in &read.files {
         let bytes = dir.public_file(&file.name).unwrap();
         read.check_file(&file.name, &bytes).unwrap();
@@ -62,6 +57,11 @@ fn a_client_can_do_everything_from_the_manifest() {
     assert!(refused(&format!("\"level\": {}", plan.depth()), "\"level\": 99").contains("level 99"));
     assert!(refused("\"code\": 0", "\"code\": 8").contains("code of no key"));
     assert!(refused("\"copies\": 8", "\"copies\": 4").contains("packing"));
-    assert!(refused("\"name\": \"x\"", "\"name\": \"y\"").contains("inputs"));
+    assert!(refused("\"name\": \"x\"", "\"name\": \"y\"").contains("x needed by the packing"));
+    assert!(refused("\"negative\",", "").contains("no answer of the head"));
+    assert!(refused("tokenizer.json", "../evil.json").contains("not part of the public bundle"));
+    let second = &manifest.keys[1].code;
+    let third = format!("\"code\": {}", manifest.keys[2].code);
+    assert!(refused(&third, &format!("\"code\": {second}")).contains("two keys have the code"));
     assert!(Manifest::from_json(b"{}").is_err());
 }

@@ -97,8 +97,6 @@ fn model(layers: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Model
             vocab_size: 100,
             id2label: BTreeMap::new(),
             pad_token_id: 0,
-            padding: models::Padding::Token,
-            layer_norm_eps: 1e-12,
             norm_position: if pre { Position::Pre } else { Position::Post },
             attention: Attention {
                 power: 2 * half_power,

@@ -34,8 +34,6 @@ fn config() -> TransformerConfig {
         vocab_size: 100,
         id2label: BTreeMap::new(),
         pad_token_id: 0,
-        padding: models::Padding::Token,
-        layer_norm_eps: 1e-12,
         norm_position: Position::Post,
         attention: Attention {
             power: 4,

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use he_ops::cost::Machine;
-use models::transformer::compile::Target;
 use std::time::Duration;
 
 /// Settings of one service process.
@@ -24,10 +23,12 @@ pub struct Config {
     pub queue: usize,
     /// Uploads at a time.
     pub uploads: usize,
-    /// Request bodies that may be read into memory at a time; each is one ciphertext.
-    pub readers: usize,
-    /// Memory for expanded evaluation keys; the least recently used set goes first.
-    pub key_cache_bytes: u64,
+    /// Memory for request bodies that are read, wait or are evaluated; the largest request of a model must fit.
+    pub request_bytes: u64,
+    /// Memory that the process may use in all. What the models, their evaluations and the request bodies leave of it is
+    /// for expanded evaluation keys, of which the least recently used set goes first. None: nine tenths of what the
+    /// machine or its container has.
+    pub memory_bytes: Option<u64>,
     /// Disk for evaluation keys.
     pub key_store_bytes: u64,
     /// A client that sends nothing for this long is dropped.
@@ -35,8 +36,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Defaults for these folders: one evaluation at a time on all cores, 8 waiting, 2 GiB of expanded keys in
-    /// memory, 20 GiB of keys on disk.
+    /// Defaults for these folders: one evaluation at a time on all cores, 8 waiting, nine tenths of the memory,
+    /// 20 GiB of keys on disk.
     #[must_use]
     pub fn new(models: impl Into<PathBuf>, data_dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -47,21 +48,10 @@ impl Config {
             workers: 1,
             queue: 8,
             uploads: 4,
-            readers: 64,
-            key_cache_bytes: 2 << 30,
+            request_bytes: 256 << 20,
+            memory_bytes: None,
             key_store_bytes: 20 << 30,
             idle_timeout: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Config {
-    /// What plans are compiled for.
-    pub(crate) fn target(&self) -> Target {
-        let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        Target {
-            threads: if self.threads == 0 { all() } else { self.threads },
-            ..Target::default()
         }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! | Module | What it is |
 //! |---|---|
-//! | `catalog` | models, compiled once at the start |
+//! | `catalog` | models of either kind, compiled once at the start |
+//! | `memory` | what they need, held against what there is |
 //! | [`keys`] | uploaded evaluation keys: checked, stored, expanded on demand |
 //! | `worker` | evaluation on dedicated threads behind a bounded queue |
 //! | `routes` | the interface; [`problem`] is what a refused request gets |
@@ -15,6 +16,7 @@ mod body;
 mod catalog;
 pub mod config;
 pub mod keys;
+mod memory;
 pub mod problem;
 mod progress;
 mod routes;

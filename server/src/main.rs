@@ -73,9 +73,13 @@ struct ServeArgs {
     /// Requests that may wait before the service answers 429.
     #[arg(long, env = "HE_QUEUE", default_value_t = 8)]
     queue: usize,
-    /// Memory for expanded evaluation keys, in MiB.
-    #[arg(long, env = "HE_KEY_CACHE_MIB", default_value_t = 2048)]
-    key_cache_mib: u64,
+    /// Memory that the service may use, in MiB [default: nine tenths of what the machine or its container has]. What the
+    /// models, their evaluations and the requests leave of it keeps the expanded keys of recent clients.
+    #[arg(long, env = "HE_MEMORY_MIB", value_name = "MIB")]
+    memory_mib: Option<u64>,
+    /// Memory for requests that are read, wait or are evaluated, in MiB.
+    #[arg(long, env = "HE_REQUEST_MIB", value_name = "MIB", default_value_t = 256)]
+    request_mib: u64,
     /// Disk for uploaded evaluation keys, in MiB.
     #[arg(long, env = "HE_KEY_STORE_MIB", default_value_t = 20480)]
     key_store_mib: u64,
@@ -148,7 +152,8 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
     config.threads = args.threads;
     config.workers = args.workers;
     config.queue = args.queue;
-    config.key_cache_bytes = args.key_cache_mib << 20;
+    config.memory_bytes = args.memory_mib.map(|mib| mib.saturating_mul(1 << 20));
+    config.request_bytes = args.request_mib.saturating_mul(1 << 20);
     config.key_store_bytes = args.key_store_mib << 20;
     config.idle_timeout = Duration::from_secs(args.idle_seconds);
 

@@ -3,6 +3,7 @@
 use crate::catalog::{Catalog, Served};
 use crate::config::Config;
 use crate::keys::{KeyCache, KeyStore, StoreError};
+use crate::memory::key_memory;
 use crate::problem::Problem;
 use crate::progress::Registry;
 use crate::worker::Workers;
@@ -27,28 +28,39 @@ pub(crate) struct Service {
     pub workers: Workers,
     /// Places for key uploads.
     pub uploads: Semaphore,
-    /// Places for request bodies in memory.
-    pub readers: Semaphore,
+    /// Memory for request bodies, a permit for each KiB.
+    pub requests: Arc<Semaphore>,
     /// Set on SIGTERM: finish what is here, take nothing new.
     draining: AtomicBool,
 }
 
 impl Service {
-    /// Compiles the models, opens the key store, starts the workers. Takes a second or so: call it off the runtime.
+    /// Compiles the models, opens the key store, starts the workers. Takes a second or so, minutes for deep models: call
+    /// it off the runtime.
     pub(crate) fn start(config: Config) -> anyhow::Result<Self> {
-        let catalog = Catalog::load(&config.models, config.only.as_deref(), &config.target())?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(config.threads)
+            .thread_name(|i| format!("he-pool-{i}"))
+            .build()?;
+        let (only, threads) = (config.only.as_deref(), pool.current_num_threads());
+        let catalog = pool.install(|| Catalog::load(&config.models, only, threads))?;
+        let key_memory = key_memory(&config, &catalog)?;
         let store = Arc::new(KeyStore::open(&config.data_dir, config.key_store_bytes)?);
-        let cache = Arc::new(KeyCache::new(config.key_cache_bytes));
+        let cache = Arc::new(KeyCache::new(key_memory));
         let registry = Arc::new(Registry::default());
         let workers = Workers::start(
             config.workers,
-            config.threads,
+            pool,
             config.queue,
             Arc::clone(&store),
             Arc::clone(&cache),
             Arc::clone(&registry),
         )?;
-        let (uploads, readers) = (Semaphore::new(config.uploads), Semaphore::new(config.readers));
+        let permits = (config.request_bytes >> 10).min(Semaphore::MAX_PERMITS as u64);
+        let (uploads, requests) = (
+            Semaphore::new(config.uploads),
+            Arc::new(Semaphore::new(permits as usize)),
+        );
         let draining = AtomicBool::new(false);
         Ok(Self {
             config,
@@ -58,7 +70,7 @@ impl Service {
             registry,
             workers,
             uploads,
-            readers,
+            requests,
             draining,
         })
     }

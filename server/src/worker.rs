@@ -8,11 +8,11 @@ use bytes::Bytes;
 use he_ops::ckks::{Ciphertext, Evaluator};
 use he_ops::exec::{Ckks, run};
 use he_ops::graph::Port;
-use he_ops::rlwe::EvaluationKeys;
+use he_ops::rlwe::{EvaluationKeys, Params};
 use he_ops::trace::{LatencyReport, Tracer};
 use he_ops::wire::{
-    Frame, Header, Kind, WireError, decode_ciphertext, decode_seeded_ciphertext, encode_ciphertext,
-    encode_report, expect_level_and_scale,
+    Header, Kind, WireError, decode_ciphertext, decode_seeded_ciphertext, encode_ciphertext, encode_report,
+    expect_level_and_scale, first_frame,
 };
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -31,6 +31,8 @@ pub(crate) struct Job {
     pub key_id: KeyId,
     /// The ciphertext frames, as received.
     pub frames: Bytes,
+    /// Their part of the memory for request bodies; given back with the job.
+    pub _memory: OwnedSemaphorePermit,
     /// Time spent reading it.
     pub receive: Duration,
     /// Step counters for the client.
@@ -40,7 +42,7 @@ pub(crate) struct Job {
 /// A finished evaluation.
 #[derive(Debug)]
 pub(crate) struct Done {
-    /// Report frame, then the ciphertext frames.
+    /// Report frame, then the ciphertext frames of the outputs.
     pub body: Vec<u8>,
     /// The report, for the header.
     pub report: LatencyReport,
@@ -75,22 +77,18 @@ struct Shared {
 }
 
 impl Workers {
-    /// Starts `count` workers that share one pool of `threads` threads (0: all cores), with `queue` places to wait.
+    /// Starts `count` workers that share one pool, with `queue` places to wait.
     ///
     /// # Errors
     /// The system gives no threads.
     pub(crate) fn start(
         count: usize,
-        threads: usize,
+        pool: rayon::ThreadPool,
         queue: usize,
         store: Arc<KeyStore>,
         cache: Arc<KeyCache<EvaluationKeys>>,
         registry: Arc<Registry>,
     ) -> anyhow::Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("he-pool-{i}"))
-            .build()?;
         let shared = Arc::new(Shared {
             store,
             cache,
@@ -196,7 +194,7 @@ impl Shared {
         let model = &job.model;
         let params = &model.plan.params;
         let start = Instant::now();
-        let inputs = decode_request(model, &job.frames).map_err(|e| Problem::wire("request", &e))?;
+        let inputs = decode_request(model, &job.frames)?;
         let decode = start.elapsed();
 
         let start = Instant::now();
@@ -268,32 +266,36 @@ impl Shared {
     }
 }
 
-/// The ciphertexts of a request, seeded or full, one for each input of the plan in its order, each at the level and
-/// scale of the plan.
-fn decode_request(model: &Served, frames: &[u8]) -> Result<BTreeMap<String, Ciphertext>, WireError> {
+/// The ciphertexts of a request by name: one frame for each input of the plan, in order, and nothing else.
+fn decode_request(model: &Served, mut bytes: &[u8]) -> Result<BTreeMap<String, Ciphertext>, Problem> {
+    let params = &model.plan.params;
+    let total = model.plan.inputs.len();
     let mut inputs = BTreeMap::new();
-    let mut rest = frames;
-    for port in &model.plan.inputs {
-        // A frame that is not there has no header.
-        let (_, after) = Frame::split(rest, model.request_limit)?;
-        let frame = rest.get(..rest.len() - after.len()).unwrap_or_default();
-        inputs.insert(port.name.clone(), decode_input(model, port, frame)?);
-        rest = after;
+    for (number, (port, limit)) in (1..).zip(model.plan.inputs.iter().zip(&model.input_limits)) {
+        let what = match total {
+            1 => "request".to_owned(),
+            _ => format!("request, ciphertext {number} of {total}"),
+        };
+        let wire = |error: WireError| Problem::wire(&what, &error);
+        let frame = if number == total {
+            // What is left over is found out with the frame.
+            bytes
+        } else {
+            let (frame, rest) = first_frame(bytes, *limit).map_err(wire)?;
+            bytes = rest;
+            frame
+        };
+        let ciphertext = decode_input(params, port, *limit, frame).map_err(wire)?;
+        inputs.insert(port.name.clone(), ciphertext);
     }
-    if rest.is_empty() {
-        return Ok(inputs);
-    }
-    Err(WireError::Trailing {
-        what: "request",
-        extra: rest.len() as u64,
-    })
+    Ok(inputs)
 }
 
-fn decode_input(model: &Served, port: &Port, frame: &[u8]) -> Result<Ciphertext, WireError> {
-    let params = &model.plan.params;
+/// One input, seeded or full, at the level and scale of the plan.
+fn decode_input(params: &Params, port: &Port, limit: u64, frame: &[u8]) -> Result<Ciphertext, WireError> {
     let needed = (port.level, port.scale);
     let mut ciphertext = if Header::parse(frame)?.kind == Kind::Ciphertext {
-        let full = decode_ciphertext(params, frame, model.request_limit)?;
+        let full = decode_ciphertext(params, frame, limit)?;
         if full.parts.len() != 2 {
             return Err(WireError::Field {
                 what: "parts of a request",
@@ -304,7 +306,7 @@ fn decode_input(model: &Served, port: &Port, frame: &[u8]) -> Result<Ciphertext,
         expect_level_and_scale("request", (full.level, full.scale), needed)?;
         full
     } else {
-        let seeded = decode_seeded_ciphertext(params, frame, model.request_limit)?;
+        let seeded = decode_seeded_ciphertext(params, frame, limit)?;
         expect_level_and_scale("request", (seeded.level, seeded.scale), needed)?;
         seeded.expand(params)?
     };

@@ -73,7 +73,7 @@ fn main() -> anyhow::Result<ExitCode> {
 async fn measure(args: &Args) -> anyhow::Result<Document> {
     let dir = benches::open_model(&args.model)?;
     let rows = models::split::read(dir.path()).context("the held-out sentences")?;
-    let (bundle, model) = (Bundle::open(&dir)?, dir.load()?);
+    let (bundle, model) = (Bundle::open(&dir)?, dir.model()?);
     eprintln!("{}: {} held-out sentences in clear", dir.id(), rows.len());
     let clear = accuracy::clear(&model, &bundle, &rows)?;
     let encrypted = if args.encrypted == 0 {

@@ -238,6 +238,21 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// The bytes of the first frame, header included, and the rest; its digest is checked when it is decoded.
+///
+/// # Errors
+/// As [`Header::parse`], and [`WireError::TooLarge`], [`WireError::Truncated`].
+pub fn first_frame(bytes: &[u8], limit: u64) -> Result<(&[u8], &[u8])> {
+    let header = Header::parse(bytes)?;
+    check_limit(&header, limit)?;
+    let len = usize::try_from(header.frame_len()).unwrap_or(usize::MAX);
+    bytes.split_at_checked(len).ok_or(WireError::Truncated {
+        what: "frame",
+        needed: header.frame_len(),
+        found: bytes.len() as u64,
+    })
+}
+
 /// Reads one whole frame, header included, from a stream; `None` at a clean end. The length is held against `limit`
 /// before the buffer is made, and the digest is checked by [`Frame::parse`] when the frame is decoded.
 ///

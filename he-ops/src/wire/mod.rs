@@ -24,7 +24,7 @@ pub use ciphertext::{
     encode_seeded_ciphertext, expect_level_and_scale,
 };
 pub use error::{Result, WireError};
-pub use frame::{Frame, HEADER_LEN, Header, Kind, MAGIC, VERSION, hex, read_frame, write_frame};
+pub use frame::{Frame, HEADER_LEN, Header, Kind, MAGIC, VERSION, first_frame, hex, read_frame, write_frame};
 pub use keys::{decode_key, decode_public_key, encode_key, encode_public_key, key_frame_limit};
 pub use pack::packed_len;
 pub use peek::{Peek, peek};

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use models::transformer::{Fit, Ranges, Report, TransformerConfig};
 use models::{Error, Result};
+use serde_json::{Map, Value};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -40,16 +41,24 @@ fn main() -> ExitCode {
 
 fn fit(folder: &Path) -> Result<Report> {
     let path = folder.join("config.json");
-    let mut config = TransformerConfig::from_json(&read(&path)?)?;
-    let ranges: Ranges =
-        serde_json::from_slice(&read(&folder.join("ranges.json"))?).map_err(|error| Error::Format {
-            file: "ranges.json",
+    let bytes = read(&path)?;
+    let config = TransformerConfig::from_json(&bytes)?;
+    let format = |file| {
+        move |error: serde_json::Error| Error::Format {
+            file,
             reason: error.to_string(),
-        })?;
+        }
+    };
+    let ranges = read(&folder.join("ranges.json"))?;
+    let ranges: Ranges = serde_json::from_slice(&ranges).map_err(format("ranges.json"))?;
     let (fit, report) = Fit::from_ranges(&config, &ranges)?;
     if report.missed().next().is_none() {
-        config.fit = Some(fit);
-        let bytes = config.to_json()?;
+        // Fields that only others read stay.
+        let wrong = format("config.json");
+        let mut whole: Map<String, Value> = serde_json::from_slice(&bytes).map_err(wrong)?;
+        whole.insert("fit".to_owned(), serde_json::to_value(fit).map_err(wrong)?);
+        let mut bytes = serde_json::to_vec_pretty(&whole).map_err(wrong)?;
+        bytes.push(b'\n');
         std::fs::write(&path, bytes).map_err(|source| Error::Read { path, source })?;
     }
     Ok(report)

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::fit::Fit;
-use crate::config::{Padding, PublicConfig};
 use crate::error::{Error, Result};
 
 /// What the model is, in the field names of the Hugging Face libraries.
@@ -39,12 +38,6 @@ pub struct TransformerConfig {
     /// Token that fills short inputs.
     #[serde(default)]
     pub pad_token_id: u32,
-    /// What fills short inputs.
-    #[serde(default)]
-    pub padding: Padding,
-    /// Epsilon of the layer norm of the embedding, on the side of the client.
-    #[serde(default = "default_layer_norm_eps")]
-    pub layer_norm_eps: f64,
     /// Where the norms are: after the residual additions or before the blocks.
     #[serde(default)]
     pub norm_position: Position,
@@ -199,10 +192,6 @@ fn default_margin() -> f64 {
     1.5
 }
 
-fn default_layer_norm_eps() -> f64 {
-    1e-12
-}
-
 fn default_norm_epsilon() -> f64 {
     1e-5
 }
@@ -258,24 +247,6 @@ impl TransformerConfig {
         })?;
         bytes.push(b'\n');
         Ok(bytes)
-    }
-
-    /// What a client may know of it.
-    pub fn public(&self) -> PublicConfig {
-        PublicConfig {
-            model_type: self.model_type.clone(),
-            dim: self.dim,
-            seq_len: self.seq_len,
-            vocab_size: self.vocab_size,
-            num_labels: match self.head {
-                Head::Classification { num_labels, .. } => num_labels,
-                Head::Embedding | Head::NextToken { .. } => 0,
-            },
-            id2label: self.id2label.clone(),
-            layer_norm_eps: self.layer_norm_eps,
-            pad_token_id: self.pad_token_id,
-            padding: self.padding,
-        }
     }
 
     /// Features of one head.

@@ -7,7 +7,7 @@
 //! | [`fit`], [`report`] | where the values were seen, the polynomials for these ranges, and how good they are |
 //! | [`mod@reference`], [`trace`] | the forward pass in f64, exact or by the polynomials, and what it saw |
 //! | [`shapes`] | known shapes by name |
-//! | [`synthetic`] | seeded weights with the statistics of trained ones, and a whole folder of them (feature `bundle`) |
+//! | [`synthetic`] | seeded weights with the statistics of trained ones |
 
 mod calibrate;
 mod check;
@@ -25,8 +25,6 @@ mod scores;
 pub mod shapes;
 mod special;
 pub mod synthetic;
-#[cfg(feature = "bundle")]
-pub mod synthetic_files;
 mod tensors;
 pub mod trace;
 pub mod weights;

@@ -7,13 +7,9 @@ use num_complex::Complex64;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::layout::largest;
 
 /// Slots of one ciphertext each, by name.
 pub type Slots = BTreeMap<String, Vec<Complex64>>;
-
-/// No answer of a model comes near this number: logits of every position are held against it.
-const LARGEST_ANSWER: f64 = 1e6;
 
 /// What the client must know to make the inputs of a plan and to read its outputs.
 ///
@@ -108,19 +104,19 @@ impl BlockPacking {
         })
     }
 
-    /// Names of the inputs, one ciphertext each.
+    /// Names of the input ciphertexts, in order.
     ///
     /// # Errors
-    /// - the packing is refused
+    /// - as for [`layout`](Self::layout)
     pub fn inputs(&self) -> Result<Vec<String>> {
         let ciphertexts = self.layout()?.blocks(self.features).div_ceil(2);
         Ok((0..ciphertexts).map(input).collect())
     }
 
-    /// Names of the outputs, one ciphertext each.
+    /// Names of the output ciphertexts, in order.
     ///
     /// # Errors
-    /// - the packing is refused
+    /// - as for [`layout`](Self::layout)
     pub fn outputs(&self) -> Result<Vec<String>> {
         let ciphertexts = self.layout()?.blocks(self.answer.features()).div_ceil(2);
         Ok((0..ciphertexts).map(output).collect())
@@ -190,34 +186,6 @@ impl BlockPacking {
     /// - as for [`unpack_all`](Self::unpack_all)
     pub fn unpack(&self, answer: &Slots) -> Result<Vec<f64>> {
         Ok(self.unpack_all(answer)?.into_iter().next().unwrap_or_default())
-    }
-
-    /// Largest difference between slots that a right decryption has equal: what repeats, what all tokens have in common,
-    /// what is zero. Where there is nothing of that, the largest number.
-    ///
-    /// # Errors
-    /// - as for [`unpack_all`](Self::unpack_all)
-    pub fn disagreement(&self, answer: &Slots) -> Result<f64> {
-        let layout = self.layout()?;
-        let mut worst = 0.0;
-        for name in self.outputs()? {
-            let slots = answer.get(&name).map(Vec::as_slice).unwrap_or_default();
-            for (at, z) in slots.iter().enumerate() {
-                let token = at % self.slots / layout.stride();
-                let other = match self.answer {
-                    Answer::Same { .. } => slots.get(at % layout.stride()),
-                    _ => slots.get(at % self.slots),
-                };
-                let mut off = other.map_or(f64::INFINITY, |other| (z - other).norm());
-                match self.answer {
-                    Answer::First { .. } if token > 0 => off = off.max(z.norm()),
-                    Answer::Each { .. } => off = off.max(z.norm() / LARGEST_ANSWER),
-                    _ => {}
-                }
-                worst = largest(worst, off);
-            }
-        }
-        Ok(worst)
     }
 
     /// The answers of all places.

@@ -1,7 +1,5 @@
 //! Shapes of known models, for plans from the configuration alone.
 
-use crate::config::Padding;
-
 use super::config::{
     Activation, Attention, Head, MODEL_TYPE, Mask, Norm, NormKind, Pool, Position, TransformerConfig,
 };
@@ -61,8 +59,6 @@ fn bert(sizes: Sizes) -> TransformerConfig {
             .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .into(),
         pad_token_id: 0,
-        padding: Padding::Token,
-        layer_norm_eps: 1e-12,
         norm_position: Position::Post,
         attention: Attention {
             power: 4,

@@ -44,22 +44,16 @@ pub fn inputs(config: &TransformerConfig, count: usize, seed: u64) -> Vec<Vec<f6
 }
 
 fn embedding(dim: usize, token: u64, position: u64) -> Vec<f64> {
-    let (word, position) = embedding_parts(dim, token, position);
-    let mut x = add(&word, &position);
+    let seeded = |kind: u64, n: u64| Random((kind << 32 | n).wrapping_mul(0x2545_f491_4f6c_dd1d));
+    let (mut all, mut token, mut position) = (seeded(1, 0), seeded(2, token), seeded(3, position));
+    let mut x: Vec<f64> = (0..dim)
+        .map(|_| token.normal() + 0.4 * position.normal() + 0.3 * all.normal())
+        .collect();
     let mean = x.iter().sum::<f64>() / dim as f64;
     x.iter_mut().for_each(|x| *x -= mean);
     let deviation = root_mean_square(&x).max(1e-9);
     x.iter_mut().for_each(|x| *x /= deviation);
     x
-}
-
-/// The parts of a token, the common one included, and of its position, before they are normalised.
-pub(super) fn embedding_parts(dim: usize, token: u64, position: u64) -> (Vec<f64>, Vec<f64>) {
-    let seeded = |kind: u64, n: u64| Random((kind << 32 | n).wrapping_mul(0x2545_f491_4f6c_dd1d));
-    let (mut all, mut token, mut position) = (seeded(1, 0), seeded(2, token), seeded(3, position));
-    let word = (0..dim).map(|_| token.normal() + 0.3 * all.normal());
-    let word = word.collect();
-    (word, (0..dim).map(|_| 0.4 * position.normal()).collect())
 }
 
 fn root_mean_square(x: &[f64]) -> f64 {

@@ -89,6 +89,7 @@ def config():
         "pad_token_id": 0,
         "padding": "repeat",
         "layer_norm_eps": 1e-12,
+        "plan": {"log_n": 16, "log_slots": 15},
         "norm_position": "post",
         "attention": {"power": POWER, "epsilon": EPSILON, "score_scale": 1 / POWER, "mask": "none"},
         "norm": {"kind": "layer_norm", "epsilon": NORM_EPSILON},
@@ -145,6 +146,7 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--texts", type=int, default=10000, help="sentences of the calibration, odd ones besides")
     args = parser.parse_args()
+    torch.set_num_threads(2)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     folder = next(texts.fetch("minilm", args.cache).rglob("tokenizer.json")).parent
@@ -175,8 +177,8 @@ def main():
         row = own.encode(text).ids
         with torch.no_grad():
             found, _ = student.double()(*batch([row]))
-        golden.append({"text": text, "tokens": len(row), "embedding": found[0].tolist()})
-    (out / "golden.json").write_text(json.dumps({"exact": golden}) + "\n")
+        golden.append({"text": text, "input_ids": row, "embedding": found[0].tolist()})
+    (out / "golden.json").write_text(json.dumps({"cases": golden}) + "\n")
     worst = max(b / a for layer in seen["layers"] for a, b in layer["denominator"])
     norms = [layer[n]["variance"] for layer in seen["layers"] for n in ("norm1", "norm2")]
     print(f"{len(ids)} texts; widest denominator {worst:.1f}, widest variance {max(b / a for a, b in norms):.1f}")

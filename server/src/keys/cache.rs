@@ -2,6 +2,7 @@
 
 use super::store::KeyId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 struct Entry<T> {
     id: KeyId,
@@ -9,10 +10,15 @@ struct Entry<T> {
     model: String,
     bytes: u64,
     value: Arc<T>,
+    /// Deleted by its owner: kept for the count while it is used, and given to nobody.
+    removed: bool,
 }
 
-/// A few hundred megabytes per client: the cache is bounded by bytes, and an evaluation in progress keeps its own
-/// handle, so that eviction never waits.
+/// How long to wait before looking for room again; evaluations take seconds.
+const WAIT: Duration = Duration::from_millis(20);
+
+/// Hundreds of megabytes per client, gigabytes for deep models: the cache is bounded by bytes, those that an evaluation
+/// in progress uses included. A set that finds no room waits for one of them to end.
 pub(crate) struct KeyCache<T> {
     limit: u64,
     /// Oldest use first; a handful of entries, so a list is enough.
@@ -45,35 +51,55 @@ impl<T> KeyCache<T> {
         if let Some(value) = self.touch(id, model) {
             return Ok((value, true));
         }
-        let make_room = |entries: &mut Vec<Entry<T>>| {
-            while !entries.is_empty() && entries.iter().map(|e| e.bytes).sum::<u64>() + bytes > self.limit {
-                let old = entries.remove(0);
-                tracing::info!(
-                    key_id = old.id.short(),
-                    bytes = old.bytes,
-                    "expanded keys evicted"
-                );
-            }
-        };
-        make_room(&mut self.lock());
+        while !self.make_room(bytes) {
+            std::thread::sleep(WAIT);
+        }
         let value = Arc::new(load()?);
         self.lock().push(Entry {
             id,
             model: model.to_owned(),
             bytes,
             value: Arc::clone(&value),
+            removed: false,
         });
         Ok((value, false))
     }
 
-    /// Forgets a set that was deleted.
+    /// Evicts sets that nobody uses, the oldest first, until there is room. False when those in use leave none; a set that
+    /// is larger than the whole cache has room when nothing else is there.
+    fn make_room(&self, bytes: u64) -> bool {
+        let mut entries = self.lock();
+        let used = |entries: &[Entry<T>]| entries.iter().map(|e| e.bytes).sum::<u64>();
+        while used(&entries).saturating_add(bytes) > self.limit {
+            // Handles are only made under this lock, so one that is alone stays alone.
+            let Some(at) = entries.iter().position(|e| Arc::strong_count(&e.value) == 1) else {
+                return entries.is_empty();
+            };
+            let old = entries.remove(at);
+            tracing::info!(
+                key_id = old.id.short(),
+                bytes = old.bytes,
+                "expanded keys evicted"
+            );
+        }
+        true
+    }
+
+    /// Forgets a set that was deleted; an evaluation that uses it still counts.
     pub(crate) fn remove(&self, id: KeyId) {
-        self.lock().retain(|e| e.id != id);
+        self.lock()
+            .iter_mut()
+            .filter(|e| e.id == id)
+            .for_each(|e| e.removed = true);
+        self.lock()
+            .retain(|e| !e.removed || Arc::strong_count(&e.value) > 1);
     }
 
     fn touch(&self, id: KeyId, model: &str) -> Option<Arc<T>> {
         let mut entries = self.lock();
-        let at = entries.iter().position(|e| e.id == id && e.model == model)?;
+        let at = entries
+            .iter()
+            .position(|e| e.id == id && e.model == model && !e.removed)?;
         let entry = entries.remove(at);
         let value = Arc::clone(&entry.value);
         entries.push(entry);
@@ -102,6 +128,14 @@ mod tests {
         assert!(!get(2).1);
         cache.remove(id(2));
         assert!(!get(2).1);
+        // One in use is not evicted, and one that is removed meanwhile is not given out again.
+        let (held, _) = get(3);
+        get(4);
+        assert!(get(3).1);
+        cache.remove(id(3));
+        assert!(!cache.make_room(80) && cache.make_room(60));
+        drop(held);
+        assert!(!get(3).1);
         assert_eq!(
             cache
                 .get_or_load(id(9), "m", 40, || Err::<u8, _>("bad"))

@@ -1,4 +1,4 @@
-//! Evaluation of one request.
+//! Evaluation of one input.
 
 use super::keys::stored;
 use crate::body::Limited;
@@ -16,8 +16,8 @@ use he_ops::wire::Header;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// `POST /v1/models/{id}/infer`: a seeded or full ciphertext frame for each input in, a report frame and a
-/// ciphertext frame for each output out.
+/// `POST /v1/models/{id}/infer`: the ciphertext frames of all inputs in the order of the manifest, seeded or full, in; a
+/// report frame and the ciphertext frames of all outputs out.
 ///
 /// `x-key-id` names the uploaded keys. With `x-request-id`, `GET /v1/requests/{id}` tells where the request stands.
 pub(super) async fn infer(
@@ -43,13 +43,15 @@ pub(super) async fn infer(
         }
     };
 
-    let Ok(reading) = service.readers.try_acquire() else {
-        return Err(Problem::busy("request bodies", service.config.readers, 1));
-    };
+    // Held until the answer: a request that waits is in memory as well.
     let limit = model.request_limit;
+    let kib = u32::try_from(limit.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+    let Ok(memory) = Arc::clone(&service.requests).try_acquire_many_owned(kib) else {
+        let places = service.config.request_bytes / limit.max(1);
+        return Err(Problem::busy("request bodies", places as usize, 1));
+    };
     let body = Limited::new("request", &headers, body, limit, service.config.idle_timeout).await?;
     let frames = body.collect().await?;
-    drop(reading);
 
     let key_id = text(&headers, "x-key-id").ok_or_else(|| {
         Problem::missing(
@@ -79,6 +81,7 @@ pub(super) async fn infer(
             model,
             key_id,
             frames,
+            _memory: memory,
             receive,
             progress,
         })

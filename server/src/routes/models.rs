@@ -41,7 +41,10 @@ pub(super) async fn file(
 ) -> Result<Response, Problem> {
     let model = service.model(&id)?;
     let path = format!("/v1/models/{id}/files/{name}");
-    let bytes = model.files.get(&name).ok_or_else(|| Problem::not_found(&path))?;
+    let bytes = model
+        .files
+        .get(name.as_str())
+        .ok_or_else(|| Problem::not_found(&path))?;
     let kind = if name.ends_with(".json") {
         "application/json"
     } else {
