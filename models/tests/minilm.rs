@@ -3,13 +3,12 @@
 //! `golden.json` is written by `models/training/minilm/export.py` together with the weights.
 #![allow(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
 )]
 
 use models::reference::Mode;
-use models::{Bundle, Head, Model, ModelDir};
+use models::{Bundle, Head, ModelDir};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -47,23 +46,5 @@ fn embeddings_are_those_of_pytorch() {
         let polynomial = model.forward(&embedded.x, Mode::Polynomial).unwrap();
         let close = cosine(&polynomial, &exact);
         assert!(close > 0.995, "{:?}: cosine {close}", case.text);
-    }
-}
-
-#[test]
-fn every_reciprocal_is_well_conditioned() {
-    let dir = ModelDir::open(concat!(env!("CARGO_MANIFEST_DIR"), "/minilm")).unwrap();
-    let Model::Transformer { config, .. } = dir.model().unwrap() else {
-        panic!("a transformer")
-    };
-    for layer in &config.fit.as_ref().unwrap().layers {
-        let margin = config.margin * config.margin;
-        for [lo, hi] in layer
-            .denominator
-            .iter()
-            .chain([&layer.norm1.variance, &layer.norm2.variance])
-        {
-            assert!(hi / lo / margin < 100.0, "{lo} {hi}");
-        }
     }
 }

@@ -95,8 +95,8 @@ def config():
         "norm": {"kind": "layer_norm", "epsilon": NORM_EPSILON},
         "activation": {"kind": "quadratic"},
         "head": {"kind": "embedding"},
-        "precision_bits": 8,
-        "margin": 1.5,
+        "precision_bits": 7,
+        "margin": 2.5,
     }
 
 

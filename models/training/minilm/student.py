@@ -121,7 +121,7 @@ class MiniLM(nn.Module):
         z = z - z.mean(-1, keepdim=True)
         v = (z * z).mean(-1, keepdim=True) + NORM_EPSILON
         self.see(name, v, real)
-        inverse = v.rsqrt() if self.functions is None else self.functions(name[:-1], int(name[-1]), v)
+        inverse = v.rsqrt() if self.functions is None else self.functions(name[:5], int(name[6:]), v)
         z = z * inverse
         self.see(f"normed{name[4:]}", z, real)
         return z * norm.weight + norm.bias
