@@ -279,7 +279,13 @@ fn separate_steps_by_files_and_by_pipes() {
         "Unknown evaluation keys",
     );
     let list = json(&ok(&["models", "--server", &url, "--json"], b""));
-    assert_eq!(list[0]["id"], "sentiment");
+    let ids: Vec<_> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|model| &model["id"])
+        .collect();
+    assert_eq!(ids, ["minilm", "sentiment"]);
 
     #[cfg(unix)]
     {
