@@ -53,6 +53,7 @@ pub mod cost;
 pub mod error;
 pub mod exec;
 pub mod graph;
+pub mod head;
 mod par;
 pub mod ring;
 pub mod rlwe;

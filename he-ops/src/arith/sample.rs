@@ -21,6 +21,8 @@ pub enum Domain {
     KeySwitchKey,
     /// Mask of a public key.
     PublicKey,
+    /// Masks of a key that leads to a smaller ring.
+    RingSwitch,
 }
 
 impl Domain {
@@ -29,6 +31,7 @@ impl Domain {
             Self::Ciphertext => *b"ckks-cts",
             Self::KeySwitchKey => *b"ckks-ksk",
             Self::PublicKey => *b"ckks-pub",
+            Self::RingSwitch => *b"ckks-rsw",
         }
     }
 }
@@ -92,6 +95,11 @@ impl SecretRng {
             key.to_vec(),
             *b"ckks-sec",
         ))))
+    }
+
+    /// 0 or 1, uniform.
+    pub fn bit(&mut self) -> u64 {
+        u64::from(next_byte(&mut self.0) & 1)
     }
 
     /// A uniform element of {-1, 0, 1}.

@@ -24,13 +24,15 @@ pub enum Kind {
     Rescale,
     /// Bootstrap.
     Bootstrap,
+    /// Exact decision.
+    Decision,
     /// Sums, products with scalars, constants.
     Other,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::KeySwitch,
         Kind::Hoisted,
         Kind::LinearMap,
@@ -38,6 +40,7 @@ impl Kind {
         Kind::Product,
         Kind::Rescale,
         Kind::Bootstrap,
+        Kind::Decision,
         Kind::Other,
     ];
 
@@ -52,6 +55,7 @@ impl Kind {
             Kind::Product => "product",
             Kind::Rescale => "rescale",
             Kind::Bootstrap => "bootstrap",
+            Kind::Decision => "decision",
             Kind::Other => "other",
         }
     }
@@ -162,6 +166,7 @@ impl Default for Machine {
                 (Kind::Product, correction(0.86, 0.3)),
                 (Kind::Rescale, correction(0.84, 0.4)),
                 (Kind::Bootstrap, correction(1.01, 0.17)),
+                (Kind::Decision, correction(1.0, 0.1)),
                 (Kind::Other, correction(0.99, 0.2)),
             ]),
         }

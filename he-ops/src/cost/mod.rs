@@ -10,6 +10,7 @@
 //! | `machine`, `fit` | coefficients, and where they come from |
 
 mod fit;
+mod head;
 mod machine;
 mod maps;
 mod plan;

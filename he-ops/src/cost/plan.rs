@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::head::decision_key_bytes;
 use super::machine::{Kind, Machine};
 use super::steps::{Counts, KeyLevels, group_cost};
 use super::work::{Counter, Work};
@@ -210,7 +211,8 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
         total_ms,
         memory: Memory {
             ciphertexts: peak,
-            keys: EvaluationKeys::expected_memory_bytes(&plan.params, &config, &plan.key_uses())? as u64,
+            keys: EvaluationKeys::expected_memory_bytes(&plan.params, &config, &plan.key_uses())? as u64
+                + decision_key_bytes(plan.decision(), &plan.params),
             matrices,
             weights: weights(plan),
         },

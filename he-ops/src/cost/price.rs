@@ -92,6 +92,7 @@ fn parts(
         Op::Relinearize(_) => vec![(Kind::KeySwitch, counter.key_switch(&relin(level)?, level))],
         Op::Rescale(_) => vec![(Kind::Rescale, counter.rescale(above, 2))],
         Op::Align(..) => vec![(Kind::Rescale, counter.align(above, 2))],
+        Op::Decide(values, decision) => vec![(Kind::Decision, counter.decide(level, values.len(), decision))],
         Op::Bootstrap(_) => match bootstrap {
             None => return Ok(vec![(Kind::Bootstrap, Work::default())]),
             Some(literal) => {

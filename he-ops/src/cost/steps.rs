@@ -183,6 +183,7 @@ pub(crate) fn group_cost(keys: &KeyLevels, group: &[&Step], parts: usize) -> Res
         }
         Op::Rescale(_) => (Kind::Rescale, counter.rescale(level_in, parts)),
         Op::Align(..) => (Kind::Rescale, counter.align(level + 1, parts)),
+        Op::Decide(values, decision) => (Kind::Decision, counter.decide(level_in, values.len(), decision)),
         Op::Bootstrap(_) => {
             counts.bootstraps = 1;
             let literal = keys.bootstrap.as_ref().ok_or_else(|| Error::Circuit {

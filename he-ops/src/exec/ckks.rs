@@ -4,6 +4,7 @@ use super::{Backend, SumRow};
 use crate::ckks::weighted_sum::Row;
 use crate::ckks::{Bootstrapper, Ciphertext, Evaluator, Pattern};
 use crate::graph::{Op, Step};
+use crate::head::{Decision, EncryptedLabel, HeadKey, decide};
 use crate::{Error, Result};
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use std::sync::Arc;
 pub struct Ckks<'a> {
     evaluator: &'a Evaluator,
     bootstrapper: Option<Arc<Bootstrapper>>,
+    head: Option<Arc<HeadKey>>,
+    label: Option<EncryptedLabel>,
 }
 
 impl<'a> Ckks<'a> {
@@ -21,6 +24,8 @@ impl<'a> Ckks<'a> {
         Ckks {
             evaluator,
             bootstrapper: None,
+            head: None,
+            label: None,
         }
     }
 
@@ -31,7 +36,21 @@ impl<'a> Ckks<'a> {
         Ckks {
             evaluator,
             bootstrapper,
+            head: None,
+            label: None,
         }
+    }
+
+    /// The same for plans that end with a decision: with the client's key of the exact head.
+    #[must_use]
+    pub fn with_head(self, head: Option<Arc<HeadKey>>) -> Self {
+        Ckks { head, ..self }
+    }
+
+    /// What was decided, after a run.
+    #[must_use]
+    pub fn label(&self) -> Option<&EncryptedLabel> {
+        self.label.as_ref()
     }
 }
 
@@ -194,5 +213,16 @@ impl Backend for Ckks<'_> {
         let low = self.evaluator.drop_level(a, step.level + 1)?;
         let scaled = self.evaluator.mul_scalar(&low, 1.0, step.plain_scale)?;
         checked(self.evaluator.rescale(&scaled)?, step)
+    }
+
+    fn decide(&mut self, values: &[&Ciphertext], decision: &Decision, _: &Step) -> Result<()> {
+        let key = self.head.as_ref().ok_or_else(|| Error::MissingKey {
+            op: "decide",
+            key: "the exact head".to_owned(),
+            level: 0,
+            found: "none was given".to_owned(),
+        })?;
+        self.label = Some(decide(self.evaluator, key, values, decision)?);
+        Ok(())
     }
 }

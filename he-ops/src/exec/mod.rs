@@ -15,6 +15,7 @@ pub use sim::{Sim, SimValue};
 use crate::Result;
 use crate::ckks::Pattern;
 use crate::graph::Step;
+use crate::head::Decision;
 
 /// One of several weighted sums over the same inputs.
 #[derive(Debug, Clone)]
@@ -118,4 +119,9 @@ pub trait Backend {
     /// # Errors
     /// As [`add`](Self::add).
     fn align(&mut self, a: &Self::Value, step: &Step) -> Result<Self::Value>;
+    /// One class from the logits in these values. No step reads it: the backend keeps it.
+    ///
+    /// # Errors
+    /// As [`decide`](crate::head::decide); a backend without the key of the exact head.
+    fn decide(&mut self, values: &[&Self::Value], decision: &Decision, step: &Step) -> Result<()>;
 }

@@ -5,6 +5,7 @@ use num_complex::Complex64;
 use super::{Backend, SumRow};
 use crate::ckks::Pattern;
 use crate::graph::{Op, Step};
+use crate::head::Decision;
 use crate::par;
 use crate::{Error, Result};
 
@@ -14,6 +15,8 @@ pub struct Plain {
     slots: usize,
     /// Root mean square of the slots of every value made, in order of the steps; for the noise model.
     magnitudes: Vec<f64>,
+    /// The logits of the decision at the end, if there was one, and the class.
+    decided: Option<(Vec<f64>, Option<usize>)>,
 }
 
 impl Plain {
@@ -22,12 +25,19 @@ impl Plain {
         Plain {
             slots,
             magnitudes: Vec::new(),
+            decided: None,
         }
     }
 
     /// Root mean square of the slots of each value, in order of the steps run so far.
     pub fn magnitudes(&self) -> &[f64] {
         &self.magnitudes
+    }
+
+    /// The logits of the decision that the plan ended with, and the class ahead of all others.
+    #[must_use]
+    pub fn decided(&self) -> Option<&(Vec<f64>, Option<usize>)> {
+        self.decided.as_ref()
     }
 
     fn keep(&mut self, value: Vec<Complex64>) -> Result<Vec<Complex64>> {
@@ -157,5 +167,13 @@ impl Backend for Plain {
 
     fn align(&mut self, a: &Self::Value, _: &Step) -> Result<Self::Value> {
         self.keep(a.clone())
+    }
+
+    fn decide(&mut self, values: &[&Self::Value], decision: &Decision, _: &Step) -> Result<()> {
+        let values: Vec<&[Complex64]> = values.iter().map(|value| value.as_slice()).collect();
+        let logits = decision.read(&values)?;
+        let class = decision.of(&logits);
+        self.decided = Some((logits, class));
+        Ok(())
     }
 }

@@ -115,6 +115,12 @@ fn execute<B: Backend>(
         Op::Rescale(a) => backend.rescale(value(a)?, step),
         Op::DropLevel(a, _) => backend.drop_level(value(a)?, step),
         Op::Align(a, _) => backend.align(value(a)?, step),
+        Op::Decide(args, decision) => {
+            let values = args.iter().map(value).collect::<Result<Vec<_>>>()?;
+            backend.decide(&values, decision, step)?;
+            // The last step: nothing is left to read.
+            return Ok(Vec::new());
+        }
     };
     Ok(vec![result?])
 }

@@ -22,6 +22,7 @@ use crate::ckks::Pattern;
 use crate::ckks::bootstrap::noise;
 use crate::cost::KeyLevels;
 use crate::graph::{Op, Plan, PlannedBootstrap, Step};
+use crate::head::Decision;
 use crate::rlwe::params::ERROR_STD_DEV;
 use crate::rlwe::{KeyPurpose, Params};
 use crate::{Error, Result};
@@ -57,6 +58,7 @@ pub struct Sim {
     keys: KeyLevels,
     bootstrap: Option<PlannedBootstrap>,
     done: Vec<SimValue>,
+    resolution: Option<f64>,
 }
 
 impl Sim {
@@ -69,6 +71,7 @@ impl Sim {
             keys: KeyLevels::of(plan),
             bootstrap: plan.bootstrap.clone(),
             done: Vec::new(),
+            resolution: None,
         }
     }
 
@@ -88,6 +91,12 @@ impl Sim {
     #[must_use]
     pub fn steps(&self) -> &[SimValue] {
         &self.done
+    }
+
+    /// How far apart two logits of the decision at the end must be, after a run of a plan with one.
+    #[must_use]
+    pub fn resolution(&self) -> Option<f64> {
+        self.resolution
     }
 
     fn degree(&self) -> f64 {
@@ -453,5 +462,13 @@ impl Backend for Sim {
             scale,
         );
         self.keep(value, step)
+    }
+
+    fn decide(&mut self, values: &[&SimValue], decision: &Decision, _: &Step) -> Result<()> {
+        let worst = |f: fn(&SimValue) -> f64| values.iter().map(|value| f(value)).fold(0.0, f64::max);
+        let scale = values.first().map_or(1.0, |value| value.scale);
+        let (variance, power) = (worst(|value| value.variance), worst(|value| value.power));
+        self.resolution = Some(decision.resolution_with(&self.params, scale, variance, power)?);
+        Ok(())
     }
 }

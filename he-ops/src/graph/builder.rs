@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::ckks::{Pattern, SlotMap};
+use crate::head::Decision;
 
 /// A value of a [`Graph`]. Ids are handed out in order, so an operand always has a smaller id than its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +70,8 @@ pub enum Op {
     /// Bring a value to the given level at exactly the scale its consumer needs: drop to one level above,
     /// multiply by a constant one, rescale.
     Align(NodeId, usize),
+    /// One exact class from the logits in these values; the last step of a plan, see [`Plan::decided`](super::Plan::decided).
+    Decide(Vec<NodeId>, Arc<Decision>),
 }
 
 impl Op {
@@ -89,7 +92,7 @@ impl Op {
             | Op::DropLevel(a, _)
             | Op::Align(a, _) => vec![*a],
             Op::WeightedSum(terms) => terms.iter().map(|(a, _)| *a).collect(),
-            Op::LinearMap(inputs, _) => inputs.clone(),
+            Op::LinearMap(inputs, _) | Op::Decide(inputs, _) => inputs.clone(),
         }
     }
 
@@ -121,6 +124,9 @@ impl Op {
             Op::Rescale(a) => Op::Rescale(f(*a)),
             Op::DropLevel(a, level) => Op::DropLevel(f(*a), *level),
             Op::Align(a, level) => Op::Align(f(*a), *level),
+            Op::Decide(inputs, decision) => {
+                Op::Decide(inputs.iter().map(|a| f(*a)).collect(), Arc::clone(decision))
+            }
         }
     }
 
@@ -145,6 +151,7 @@ impl Op {
             Op::Rescale(..) => "rescale",
             Op::DropLevel(..) => "drop_level",
             Op::Align(..) => "align",
+            Op::Decide(..) => "decide",
         }
     }
 
@@ -447,6 +454,7 @@ fn content(op: &Op) -> [u8; 32] {
         Op::DropLevel(_, level) | Op::Align(_, level) => _ = hasher.update(&level.to_le_bytes()),
         Op::Cut(_, cut) => _ = hasher.update(&cut.to_le_bytes()),
         Op::LinearMap(_, map) => _ = hasher.update(map.digest()),
+        Op::Decide(_, decision) => _ = hasher.update(&decision.canonical_bytes()),
         _ => {}
     }
     for pattern in op.patterns() {

@@ -6,7 +6,8 @@ use super::builder::{Label, NodeId, Op};
 use super::summary::PlanSummary;
 use std::sync::Arc;
 
-use crate::Result;
+use crate::head::{Decision, check_params};
+use crate::{Error, Result};
 use crate::ckks::{BootstrapLiteral, Bootstrapper, Encoder};
 use crate::rlwe::{EvaluationKeyConfig, KeyPurpose, KeyUses, Params};
 
@@ -106,6 +107,53 @@ impl Plan {
         levels.chain(inputs).max().unwrap_or(0).saturating_sub(bottom)
     }
 
+    /// This plan with an exact decision over its outputs in their place: the same steps and keys, and one step more, which
+    /// the key of the [exact head](crate::head) serves.
+    ///
+    /// # Errors
+    /// [`Error::Insecure`](crate::Error::Insecure) for parameters under which that key would be weaker than the others,
+    /// [`Error::Shape`](crate::Error::Shape) for a decision that reads more outputs than there are.
+    pub fn decided(&self, decision: Arc<Decision>) -> Result<Plan> {
+        check_params(&self.params)?;
+        let read = decision.readings().iter().map(|reading| reading.value + 1).max();
+        if read > Some(self.outputs.len()) {
+            return Err(Error::Shape {
+                what: "outputs of a plan that a decision reads",
+                needed: read.unwrap_or(0),
+                found: self.outputs.len(),
+            });
+        }
+        let mut plan = self.clone();
+        let outputs = std::mem::take(&mut plan.outputs);
+        let values: Vec<NodeId> = outputs.iter().map(|port| port.value).collect();
+        let mut frees = values.clone();
+        frees.sort_unstable();
+        frees.dedup();
+        plan.steps.push(Step {
+            op: Op::Decide(values, decision),
+            level_in: outputs.iter().map(|port| port.level).max().unwrap_or(0),
+            level: 0,
+            scale: outputs.first().map_or(1.0, |port| port.scale),
+            plain_scale: 1.0,
+            group: None,
+            label: Label {
+                layer: "exact head".to_owned(),
+                op: "decide".to_owned(),
+            },
+            frees,
+        });
+        Ok(plan)
+    }
+
+    /// The decision that this plan ends with, if it does.
+    #[must_use]
+    pub fn decision(&self) -> Option<&Decision> {
+        match self.steps.last().map(|step| &step.op) {
+            Some(Op::Decide(_, decision)) => Some(decision),
+            _ => None,
+        }
+    }
+
     /// The bootstrap of this plan with its matrices, to be made once and shared; `None` for a plan without one.
     ///
     /// # Errors
@@ -190,8 +238,10 @@ impl Plan {
             for pattern in step.op.patterns() {
                 hasher.update(&pattern.canonical_bytes());
             }
-            if let Op::LinearMap(_, map) = &step.op {
-                hasher.update(map.digest());
+            match &step.op {
+                Op::LinearMap(_, map) => _ = hasher.update(map.digest()),
+                Op::Decide(_, decision) => _ = hasher.update(&decision.canonical_bytes()),
+                _ => {}
             }
         }
         *hasher.finalize().as_bytes()

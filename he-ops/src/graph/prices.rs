@@ -25,6 +25,7 @@ enum Like {
     Rescale,
     Align,
     Bootstrap,
+    Decide(usize),
 }
 
 impl Like {
@@ -46,6 +47,7 @@ impl Like {
             Op::Rescale(_) => Self::Rescale,
             Op::Align(..) => Self::Align,
             Op::Bootstrap(_) => Self::Bootstrap,
+            Op::Decide(_, decision) => Self::Decide(decision.classes()),
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
     }
     match op {
         Op::Mul(a, b) if a == b => write!(f, " {a}")?,
-        Op::WeightedSum(_) | Op::LinearMap(..) => {
+        Op::WeightedSum(_) | Op::LinearMap(..) | Op::Decide(..) => {
             // Runs of ids are written as ranges: the 16 baby steps of a matrix fit on one line.
             let args = op.args();
             let mut rest = args.as_slice();
@@ -57,6 +57,7 @@ pub(super) fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
         Op::Rotate(_, k) => write!(f, " by {k}"),
         Op::Cut(_, cut) => write!(f, " number {cut}"),
         Op::LinearMap(_, map) => write!(f, " {} diagonals, n {}", map.diagonals(), map.baby_steps()),
+        Op::Decide(_, decision) => write!(f, " {} classes, {} bootstraps", decision.classes(), decision.bootstraps()),
         Op::DropLevel(_, level) | Op::Align(_, level) => write!(f, " to {level}"),
         Op::AddPlain(_, pattern) => write!(f, " period {}", pattern.period()),
         Op::WeightedSum(terms) => {

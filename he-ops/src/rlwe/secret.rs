@@ -133,6 +133,11 @@ impl SecretKey {
         self.digest
     }
 
+    /// The coefficients, each -1, 0 or 1.
+    pub(crate) fn coefficients(&self) -> &[i8] {
+        &self.coefficients
+    }
+
     pub(crate) fn check(&self, params: &Params) -> Result<()> {
         if self.digest == params.digest() {
             return Ok(());

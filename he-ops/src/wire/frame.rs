@@ -41,16 +41,25 @@ pub enum Kind {
     SecretKey,
     /// A latency report, as JSON.
     Report,
+    /// Key of the exact head. Public.
+    HeadKey,
+    /// Secret key of the exact head: never sent.
+    HeadSecret,
+    /// A class, encrypted.
+    Label,
 }
 
 impl Kind {
-    const ALL: [(Self, u8); 6] = [
+    const ALL: [(Self, u8); 9] = [
         (Self::Ciphertext, 1),
         (Self::SeededCiphertext, 2),
         (Self::KeySwitchKey, 3),
         (Self::PublicKey, 4),
         (Self::SecretKey, 5),
         (Self::Report, 6),
+        (Self::HeadKey, 7),
+        (Self::HeadSecret, 8),
+        (Self::Label, 9),
     ];
 
     fn tag(self) -> u8 {
@@ -67,7 +76,7 @@ impl Kind {
     /// True for everything but a secret key.
     #[must_use]
     pub fn is_safe_to_send(self) -> bool {
-        self != Self::SecretKey
+        !matches!(self, Self::SecretKey | Self::HeadSecret)
     }
 }
 
@@ -80,6 +89,9 @@ impl fmt::Display for Kind {
             Self::PublicKey => "public key",
             Self::SecretKey => "SECRET key",
             Self::Report => "latency report",
+            Self::HeadKey => "key of the exact head",
+            Self::HeadSecret => "SECRET key of the exact head",
+            Self::Label => "encrypted label",
         })
     }
 }

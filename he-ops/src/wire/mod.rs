@@ -12,6 +12,7 @@ mod ciphertext;
 mod codec;
 mod error;
 mod frame;
+mod head;
 mod keys;
 mod pack;
 mod peek;
@@ -25,9 +26,12 @@ pub use ciphertext::{
 };
 pub use error::{Result, WireError};
 pub use frame::{Frame, HEADER_LEN, Header, Kind, MAGIC, VERSION, first_frame, hex, read_frame, write_frame};
+pub use head::{
+    decode_head_key, decode_label, encode_head_key, encode_label, head_key_frame_limit, label_frame_len,
+};
 pub use keys::{decode_key, decode_public_key, encode_key, encode_public_key, key_frame_limit};
 pub use pack::packed_len;
 pub use peek::{Peek, peek};
 pub use report::{decode_report, encode_report};
 #[cfg(feature = "secret")]
-pub use secret::{decode_secret_key, encode_secret_key};
+pub use secret::{decode_head_secret, decode_secret_key, encode_head_secret, encode_secret_key};

@@ -51,6 +51,11 @@ pub fn peek(frame: &Frame<'_>) -> Result<Peek> {
                 ..Peek::default()
             }
         }
-        Kind::PublicKey | Kind::SecretKey | Kind::Report => Peek::default(),
+        Kind::PublicKey
+        | Kind::SecretKey
+        | Kind::Report
+        | Kind::HeadKey
+        | Kind::HeadSecret
+        | Kind::Label => Peek::default(),
     })
 }

@@ -1,0 +1,152 @@
+//! The exact head on the wire: its evaluation key, and the label that comes back.
+
+use super::ciphertext::checked_frame;
+use super::codec::{self, Bytes};
+use super::error::{Result, WireError};
+use super::frame::{HEADER_LEN, Kind, write_frame};
+use super::pack::{pack_limb, packed_len, unpack_limb};
+use crate::arith::Modulus;
+use crate::arith::sample::Seed;
+use crate::head::{
+    EncryptedLabel, SeededHeadKey, SeededRingSwitchKey, TFHE_PARAMETERS_NAME, head_key_bytes, ring_switch_residues, tfhe_words,
+};
+use crate::rlwe::Params;
+use serde::{Deserialize, Serialize};
+
+/// Fields of a key besides its bodies: name, seeds and lengths, rounded up.
+const FIELDS: u64 = 256;
+
+#[derive(Serialize, Deserialize)]
+struct HeadKeyWire<'a> {
+    /// Parameter set of the crate `tfhe`: a key of another one is refused by name.
+    #[serde(borrow)]
+    tfhe: &'a str,
+    seeds: [Seed; 3],
+    #[serde(borrow)]
+    ring_switch: Bytes<'a>,
+    #[serde(borrow)]
+    bootstrap: Bytes<'a>,
+    #[serde(borrow)]
+    switch: Bytes<'a>,
+}
+
+fn bottom(params: &Params) -> Result<Modulus> {
+    let table = params.q_tables(0)?.first().map(|table| *table.modulus());
+    table.ok_or(WireError::Truncated {
+        what: "primes of the parameters",
+        needed: 1,
+        found: 0,
+    })
+}
+
+/// Limit for the frame of a key of the exact head: its exact size, and a few bytes for the fields.
+#[must_use]
+pub fn head_key_frame_limit(params: &Params) -> u64 {
+    HEADER_LEN as u64 + FIELDS + head_key_bytes(params)
+}
+
+fn word_bytes(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+fn read_words(what: &'static str, bytes: &[u8], needed: usize) -> Result<Vec<u64>> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    if words.len() == needed && rest.is_empty() {
+        return Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect());
+    }
+    Err(WireError::Field {
+        what,
+        needed: format!("{} bytes", 8 * needed),
+        found: format!("{} bytes", bytes.len()),
+    })
+}
+
+/// Frame of the evaluation key of the exact head.
+///
+/// # Errors
+/// [`WireError::Codec`]; none for a key of these parameters.
+pub fn encode_head_key(params: &Params, key: &SeededHeadKey) -> Result<Vec<u8>> {
+    let mut ring_switch = Vec::new();
+    pack_limb(&key.ring_switch.bodies, bottom(params)?.bits(), &mut ring_switch);
+    let (bootstrap, switch) = (word_bytes(&key.bootstrap), word_bytes(&key.switch));
+    let wire = HeadKeyWire {
+        tfhe: TFHE_PARAMETERS_NAME,
+        seeds: [key.ring_switch.seed, key.bootstrap_seed, key.switch_seed],
+        ring_switch: Bytes(&ring_switch),
+        bootstrap: Bytes(&bootstrap),
+        switch: Bytes(&switch),
+    };
+    Ok(write_frame(
+        Kind::HeadKey,
+        params.digest(),
+        &codec::encode("key of the exact head", &wire)?,
+    ))
+}
+
+/// Key of exactly one frame; every size is checked before it is read, every residue while.
+///
+/// # Errors
+/// Any variant of [`WireError`], the first that applies in the order of the module's text.
+pub fn decode_head_key(params: &Params, bytes: &[u8]) -> Result<SeededHeadKey> {
+    let frame = checked_frame(params, bytes, head_key_frame_limit(params), Kind::HeadKey)?;
+    let wire: HeadKeyWire<'_> = codec::decode("key of the exact head", frame.payload)?;
+    if wire.tfhe != TFHE_PARAMETERS_NAME {
+        return Err(WireError::Field {
+            what: "parameters of tfhe",
+            needed: TFHE_PARAMETERS_NAME.to_owned(),
+            found: wire.tfhe.chars().take(80).collect(),
+        });
+    }
+    let modulus = bottom(params)?;
+    let count = ring_switch_residues(params);
+    if wire.ring_switch.0.len() != packed_len(count, modulus.bits()) {
+        return Err(WireError::Field {
+            what: "packed residues of a ring-switch key",
+            needed: format!("{} bytes", packed_len(count, modulus.bits())),
+            found: format!("{} bytes", wire.ring_switch.0.len()),
+        });
+    }
+    let mut bodies = vec![0; count];
+    unpack_limb(wire.ring_switch.0, modulus.value(), modulus.bits(), 0, &mut bodies)?;
+    let [bootstrap, switch] = tfhe_words();
+    let [ring_seed, bootstrap_seed, switch_seed] = wire.seeds;
+    Ok(SeededHeadKey {
+        ring_switch: SeededRingSwitchKey {
+            seed: ring_seed,
+            bodies,
+        },
+        bootstrap_seed,
+        bootstrap: read_words("bootstrap key of tfhe", wire.bootstrap.0, bootstrap)?,
+        switch_seed,
+        switch: read_words("key-switch key of tfhe", wire.switch.0, switch)?,
+    })
+}
+
+/// Bytes of the frame of a label: always the same.
+#[must_use]
+pub fn label_frame_len() -> u64 {
+    (HEADER_LEN + 4 * EncryptedLabel::LEN) as u64
+}
+
+/// Frame of an encrypted label: its words, nothing else.
+#[must_use]
+pub fn encode_label(params: &Params, label: &EncryptedLabel) -> Vec<u8> {
+    let bytes: Vec<u8> = label.words().iter().flat_map(|word| word.to_le_bytes()).collect();
+    write_frame(Kind::Label, params.digest(), &bytes)
+}
+
+/// Label of exactly one frame.
+///
+/// # Errors
+/// Any variant of [`WireError`], the first that applies in the order of the module's text.
+pub fn decode_label(params: &Params, bytes: &[u8]) -> Result<EncryptedLabel> {
+    let frame = checked_frame(params, bytes, label_frame_len(), Kind::Label)?;
+    let (words, rest) = frame.payload.as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(WireError::Trailing {
+            what: "encrypted label",
+            extra: rest.len() as u64,
+        });
+    }
+    Ok(EncryptedLabel::new(words.iter().map(|word| u32::from_le_bytes(*word)).collect())?)
+}
