@@ -1,5 +1,6 @@
 //! What the decrypted numbers mean, by the head of the model.
 
+use crate::session::Decided;
 use models::reference::{label, probabilities};
 use models::{Bundle, Head, Manifest};
 use serde::Serialize;
@@ -12,6 +13,13 @@ const TOP: usize = 5;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "head", rename_all = "snake_case")]
 pub enum Answer {
+    /// A class, decided under encryption; no numbers come with it.
+    Label {
+        /// Its name; none where no class was ahead of all others.
+        label: Option<String>,
+        /// Its number.
+        index: Option<usize>,
+    },
     /// Of a classifier.
     Classification {
         /// The label with the largest logit.
@@ -47,6 +55,23 @@ pub struct Prediction {
 }
 
 impl Answer {
+    /// What a label means.
+    #[must_use]
+    pub fn label(manifest: &Manifest, decided: Decided) -> Self {
+        let index = match decided {
+            Decided::Class(index) => Some(index),
+            Decided::Tie => None,
+        };
+        let name = |index: usize| match &manifest.head {
+            Head::Classification { labels } => labels.get(index).cloned(),
+            _ => None,
+        };
+        Self::Label {
+            label: index.map(|index| name(index).unwrap_or_else(|| index.to_string())),
+            index,
+        }
+    }
+
     /// The answer from the numbers that [`Session::decrypt`](crate::Session::decrypt) gave. `position` is the token that a
     /// prediction follows; beyond the last one it is the last one.
     #[must_use]
@@ -97,6 +122,7 @@ impl Answer {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
+            Self::Label { label, .. } => label.as_deref().unwrap_or("undecided"),
             Self::Classification { label, .. } => label,
             Self::NextToken { tokens, .. } => tokens.first().map_or("", |token| token.text.as_str()),
             Self::Embedding { .. } => "embedding",
@@ -109,7 +135,7 @@ impl Answer {
         match self {
             Self::Classification { probability, .. } => Some(*probability),
             Self::NextToken { tokens, .. } => tokens.first().map(|token| token.probability),
-            Self::Embedding { .. } => None,
+            Self::Embedding { .. } | Self::Label { .. } => None,
         }
     }
 
@@ -119,6 +145,7 @@ impl Answer {
         let unit = f64::from(bits).exp2();
         let round = |v: &mut f64| *v = (*v * unit).round() / unit;
         match &mut self {
+            Self::Label { .. } => {}
             Self::Classification {
                 probability, logits, ..
             } => {
@@ -144,6 +171,12 @@ pub fn cosine(a: &[f64], b: &[f64]) -> f64 {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Label {
+                label: Some(label), ..
+            } => f.write_str(label),
+            Self::Label { label: None, .. } => {
+                f.write_str("undecided: several classes are closer than the resolution of the decision")
+            }
             Self::Classification {
                 label, probability, ..
             } => write!(f, "{label} {:.1} %", probability * 100.0),

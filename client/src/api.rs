@@ -1,6 +1,7 @@
 //! The service over HTTP.
 
 use crate::error::{Error, ProblemText, Result};
+use crate::session::Reply;
 use bytes::BytesMut;
 use futures_util::{StreamExt, stream};
 use models::{Head, Manifest};
@@ -253,11 +254,12 @@ impl Api {
         &self,
         model: &str,
         key_id: &str,
+        reply: Reply,
         frames: Vec<u8>,
         limit: u64,
         mut progress: impl FnMut(&Standing),
     ) -> Result<Vec<u8>> {
-        let path = format!("/v1/models/{model}/infer");
+        let path = format!("/v1/models/{model}/infer?reply={}", reply.name());
         let id = request_id(&frames);
         let request = self
             .http

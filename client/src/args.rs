@@ -1,6 +1,7 @@
 //! The command line, and the texts that teach it.
 
 use clap::{Args, Parser, Subcommand};
+use client::Reply;
 use std::path::PathBuf;
 
 /// Private inference: a server runs a model on your text or image without seeing it.
@@ -128,6 +129,10 @@ pub struct Demo {
     /// One JSON document on stdout.
     #[arg(long)]
     pub json: bool,
+    /// What to ask for: the numbers that the model ends with, or the exact class alone (logits unless the model gives only
+    /// labels).
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub reply: Option<Reply>,
 }
 
 /// Make the keys for a model: a secret key that stays here, and evaluation keys for the server.
@@ -139,6 +144,7 @@ pub struct Demo {
 Examples:
   client keygen
   client keygen --model sentiment --keys ./keys --server http://127.0.0.1:8080
+  client keygen --reply label                                   keys that can ask for exact labels
 
 The secret key is written with mode 0600 and never replaced without --force: what was encrypted
 with an old key cannot be read with a new one.")]
@@ -153,6 +159,9 @@ pub struct Keygen {
     /// One JSON document on stdout.
     #[arg(long)]
     pub json: bool,
+    /// `label` also makes the keys for exact labels, 30 MB more to upload; automatic where a model gives nothing else.
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub reply: Option<Reply>,
 }
 
 /// Encrypt a text or an image; works without a server.
@@ -185,6 +194,7 @@ Examples:
   client infer request.he -o reply.he
   client infer < request.he > reply.he
   client infer request.he --report report.json -o reply.he
+  client infer request.he --reply label | client decrypt        after keygen --reply label
 
 A file that holds a secret key is never sent.")]
 pub struct Infer {
@@ -200,6 +210,10 @@ pub struct Infer {
     /// Write the latency report here, as JSON.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// What to ask for: the numbers that the model ends with, or the exact class alone (logits unless the model gives only
+    /// labels).
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub reply: Option<Reply>,
 }
 
 /// Decrypt an answer: a label, an embedding, or the next token; works without a server.

@@ -7,7 +7,7 @@ use crate::files;
 use crate::ui::Progress;
 use client::demo::{Options, Ui, size, time};
 use client::{
-    Answer, Api, Error, KeyFolder, KeySet, Query, Result, Session, Upload, cosine, download_bundle,
+    Answer, Api, Error, KeyFolder, KeySet, Query, Reply, Result, Session, Upload, cosine, download_bundle,
 };
 use he_ops::trace::LatencyReport;
 use he_ops::wire::{Frame, decode_report};
@@ -27,6 +27,7 @@ pub async fn demo(args: Demo, progress: Progress) -> Result<()> {
         model: args.model,
         models,
         threads: args.threads,
+        reply: args.reply,
     };
     let query = query(args.text.as_deref(), &args.image)?;
     let demo = client::demo::run(&options, &query, Arc::new(progress)).await?;
@@ -47,10 +48,14 @@ pub async fn keygen(args: Keygen, progress: Progress) -> Result<()> {
     let params = manifest.checked_params()?;
     progress.note(&format!("  model {}: {}", args.keys.model, params.security()));
     let (bundle, public) = download_bundle(&api, &manifest).await?;
-    let count = manifest.keys.len();
-    progress.start("keys", count as u64, false);
+    let reply = Reply::choose(args.reply, &manifest)?;
     let clock = Instant::now();
-    let session = Session::generate(manifest, bundle)?;
+    let mut session = Session::generate(manifest, bundle)?;
+    if reply == Reply::Label {
+        session = session.with_labels(None)?;
+    }
+    let count = session.key_count();
+    progress.start("keys", count as u64, false);
     let keys = folder.save(&session, &public, args.force, |done, _| progress.at(done as u64))?;
     let elapsed = clock.elapsed();
     let path = folder.path().display();
@@ -130,6 +135,12 @@ pub async fn infer(args: &Infer, progress: Progress) -> Result<()> {
     let keys = folder(&args.keys);
     let manifest = keys.manifest()?;
     Session::check_request(&manifest, &name, &frames)?;
+    let asked = Reply::choose(args.reply, &manifest)?;
+    if asked == Reply::Label && !keys.has_labels() {
+        return Err(Error::NoLabelKey {
+            model: args.keys.model.clone(),
+        });
+    }
     let params = manifest.checked_params()?;
     let progress = Arc::new(progress);
     let key_id = ensure_uploaded(&api, &keys, &args.keys.model, &progress).await?.0;
@@ -137,7 +148,9 @@ pub async fn infer(args: &Infer, progress: Progress) -> Result<()> {
     let limit = client::session::reply_limit(&manifest, &params)?;
     let clock = Instant::now();
     let on = |s: &client::api::Standing| progress.at(s.done as u64);
-    let reply = api.infer(&args.keys.model, &key_id, frames, limit, on).await?;
+    let reply = api
+        .infer(&args.keys.model, &key_id, asked, frames, limit, on)
+        .await?;
     let report = report_of(&reply)?;
     let (trip, evaluate) = (time(clock.elapsed()), report.evaluate_us / 1e3);
     progress.done(
@@ -173,7 +186,7 @@ pub fn decrypt(args: &Decrypt) -> Result<()> {
     let mut answers = Vec::new();
     for path in &args.files {
         let decrypted = session.decrypt(&files::read(path)?)?;
-        let answer = session.answer(decrypted.outputs, args.position.unwrap_or(usize::MAX));
+        let answer = session.answer_of(&decrypted, args.position.unwrap_or(usize::MAX));
         answers.push((answer.rounded(bits), decrypted.report.filter(|_| args.report)));
     }
     if let Some(path) = &args.vector {

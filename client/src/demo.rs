@@ -6,7 +6,7 @@ use crate::api::{Api, Upload};
 use crate::error::{Error, Result};
 use crate::folder::download_bundle;
 use crate::local::LocalServer;
-use crate::session::{Decrypted, Query, Session};
+use crate::session::{Query, Reply, Session};
 use he_ops::trace::LatencyReport;
 use models::ModelDir;
 use models::reference::Mode;
@@ -17,10 +17,6 @@ use std::io::BufWriter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Largest difference of a number from the clear polynomial model that counts as agreement, as a part of the largest number
-/// of the answer if that is above 1.
-pub const TOLERANCE: f64 = 1.0 / 128.0;
 
 /// Hears how far a long step is.
 pub trait Ui: Send + Sync {
@@ -41,6 +37,8 @@ pub struct Options {
     pub models: PathBuf,
     /// Threads of the server; 0 takes all cores.
     pub threads: usize,
+    /// What to ask for; the model's usual answer where nothing is set.
+    pub reply: Option<Reply>,
 }
 
 /// What came out.
@@ -57,9 +55,10 @@ pub struct Demo {
     pub answer: Answer,
     /// That of the same polynomial model in clear.
     pub clear: Answer,
-    /// Largest difference between an encrypted number of the answer and a clear one, embeddings before they are normed.
+    /// Largest difference between an encrypted number of the answer and a clear one, embeddings before they are normed; for
+    /// a label, by how much the clear numbers contradict it.
     pub max_error: f64,
-    /// Largest difference that counts as agreement.
+    /// Largest difference that counts as agreement; for a label its resolution.
     pub tolerance: f64,
     /// Starting the server: compiling the plan.
     pub start_ms: f64,
@@ -118,10 +117,14 @@ pub async fn run(options: &Options, query: &Query, ui: Arc<dyn Ui>) -> Result<De
         &format!("model compiled and served on {} in {}", server.url(), time(start)),
     );
 
-    let count = manifest.keys.len();
-    ui.start("keys", count as u64, false);
+    let asked = Reply::choose(options.reply, &manifest)?;
     let clock = Instant::now();
-    let session = Session::generate(manifest, bundle)?;
+    let mut session = Session::generate(manifest, bundle)?;
+    if asked == Reply::Label {
+        session = session.with_labels(None)?;
+    }
+    let count = session.key_count();
+    ui.start("keys", count as u64, false);
     let path = data.path().join("evaluation.keys");
     let file = std::fs::File::create(&path).map_err(Error::io(&path))?;
     let keys = session.evaluation_keys(&mut BufWriter::new(file), |done, _| ui.at(done as u64))?;
@@ -165,19 +168,19 @@ pub async fn run(options: &Options, query: &Query, ui: Arc<dyn Ui>) -> Result<De
 
     ui.start("evaluate", session.manifest().plan.steps as u64, false);
     let limit = session.reply_limit()?;
-    let infer = api.infer(&options.model, &key_id, request.frames, limit, |s| {
+    let infer = api.infer(&options.model, &key_id, asked, request.frames, limit, |s| {
         ui.at(s.done as u64)
     });
     let (reply, round_trip) = timed(infer).await;
     let reply = reply?;
     let clock = Instant::now();
-    let Decrypted { outputs, report } = session.decrypt(&reply)?;
+    let decrypted = session.decrypt(&reply)?;
     let decrypt = clock.elapsed();
     let missing = || Error::Protocol {
         url: server.url().to_owned(),
         reason: "the reply has no report".into(),
     };
-    let report = report.ok_or_else(missing)?;
+    let report = decrypted.report.clone().ok_or_else(missing)?;
     let evaluate_ms = report.evaluate_us / 1e3;
     ui.done(
         "evaluate",
@@ -188,13 +191,12 @@ pub async fn run(options: &Options, query: &Query, ui: Arc<dyn Ui>) -> Result<De
     );
 
     let clear = dir.model()?.forward(&request.x, Mode::Polynomial)?;
-    let differences = outputs.iter().zip(&clear).map(|(a, b)| (a - b).abs());
-    // A number that is not one is an infinite error.
-    let worst = |worst: f64, next: f64| worst.max(if next.is_nan() { f64::INFINITY } else { next });
-    let max_error = differences.fold(0.0, worst);
-    let tolerance = TOLERANCE * clear.iter().map(|v| v.abs()).fold(1.0, f64::max);
+    let (max_error, tolerance) = session.difference(&decrypted, &clear);
     let position = request.tokens.saturating_sub(1);
-    let (answer, clear) = (session.answer(outputs, position), session.answer(clear, position));
+    let (answer, clear) = (
+        session.answer_of(&decrypted, position),
+        session.answer(clear, position),
+    );
     server.stop().await?;
     Ok(Demo {
         text: text.to_owned(),
@@ -221,7 +223,7 @@ pub async fn run(options: &Options, query: &Query, ui: Arc<dyn Ui>) -> Result<De
 }
 
 impl Demo {
-    /// Whether the encrypted answer is the clear one, up to [`TOLERANCE`].
+    /// Whether the encrypted answer is the clear one, up to [`Self::tolerance`].
     ///
     /// # Errors
     /// [`Error::Precision`].
@@ -247,7 +249,7 @@ impl fmt::Display for Demo {
         }
         let row = |f: &mut fmt::Formatter<'_>, answer: &Answer, how: &str| {
             let Some(p) = answer.probability() else {
-                return writeln!(f, "    {answer}  {how}");
+                return writeln!(f, "    {:<42}  {how}", answer.to_string());
             };
             let filled = (p.clamp(0.0, 1.0) * 30.0).round() as usize;
             writeln!(
@@ -262,7 +264,6 @@ impl fmt::Display for Demo {
         writeln!(f)?;
         row(f, &self.answer, "on encrypted data, by the server")?;
         row(f, &self.clear, "in clear, by the same model")?;
-        let bits = -self.max_error.max(f64::MIN_POSITIVE).log2();
         let agree = match (&self.answer, &self.clear) {
             (Answer::Embedding { vector: a }, Answer::Embedding { vector: b }) => {
                 format!("cosine of the two {:.6}", cosine(a, b))
@@ -270,11 +271,21 @@ impl fmt::Display for Demo {
             (a, b) if a.name() == b.name() => "same answer".to_owned(),
             _ => "DIFFERENT answers".to_owned(),
         };
-        writeln!(
-            f,
-            "\n  {agree}; largest difference {:.1e} ({bits:.1} bits)",
-            self.max_error
-        )?;
+        match self.answer {
+            Answer::Label { .. } => writeln!(
+                f,
+                "\n  {agree}; only the class came back, told apart from {:.2} of a logit on",
+                self.tolerance
+            )?,
+            _ => {
+                let bits = -self.max_error.max(f64::MIN_POSITIVE).log2();
+                writeln!(
+                    f,
+                    "\n  {agree}; largest difference {:.1e} ({bits:.1} bits)",
+                    self.max_error
+                )?;
+            }
+        }
         writeln!(f, "  {}", self.security)?;
 
         writeln!(f, "\n  {:<29} times", "sizes")?;

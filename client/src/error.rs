@@ -11,6 +11,20 @@ pub type Result<T> = core::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A label is asked for where there are none.
+    #[error("the model {model} gives no labels; ask for logits (leave out --reply label)")]
+    NoLabel {
+        /// Id of the model.
+        model: String,
+    },
+    /// A label is asked for, or came, and the keys were made without those of the exact head.
+    #[error(
+        "the keys for {model} cannot ask for labels or read them; make keys that can: client keygen --model {model} --reply label"
+    )]
+    NoLabelKey {
+        /// Id of the model.
+        model: String,
+    },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -170,7 +184,7 @@ impl Error {
             Self::Refused {
                 status: 400..=499, ..
             } => 4,
-            Self::EmptyText | Self::Image { .. } => 2,
+            Self::EmptyText | Self::Image { .. } | Self::NoLabel { .. } | Self::NoLabelKey { .. } => 2,
             Self::Mismatch { .. } | Self::Unsafe { .. } | Self::OtherKeys { .. } => 6,
             Self::Precision { .. } => 7,
             _ => 1,

@@ -4,7 +4,7 @@
 use crate::api::Api;
 use crate::error::{Error, Result};
 use crate::session::{KeySet, Session};
-use he_ops::wire::{decode_secret_key, encode_secret_key};
+use he_ops::wire::{decode_head_secret, decode_secret_key, encode_head_secret, encode_secret_key};
 use models::{Bundle, Manifest};
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 
 /// File of the secret key.
 pub const SECRET: &str = "secret.key";
+/// The secrets of the exact head, if the keys can ask for labels; mode 0600.
+pub const LABEL_SECRET: &str = "label.key";
 /// File of the evaluation keys: concatenated frames, as uploaded.
 pub const EVALUATION: &str = "evaluation.keys";
 const MANIFEST: &str = "manifest.json";
@@ -69,10 +71,12 @@ impl KeyFolder {
         self.check_free(force)?;
         fs::create_dir_all(&self.path).map_err(Error::io(&self.path))?;
         restrict(&self.path, 0o700)?;
-        let secret_path = self.path.join(SECRET);
-        if secret_path.exists() {
-            // An old secret key beside new evaluation keys would give answers that mean nothing.
-            fs::remove_file(&secret_path).map_err(Error::io(&secret_path))?;
+        let [secret_path, label_path] = [SECRET, LABEL_SECRET].map(|name| self.path.join(name));
+        for path in [&secret_path, &label_path] {
+            if path.exists() {
+                // An old secret key beside new evaluation keys would give answers that mean nothing.
+                fs::remove_file(path).map_err(Error::io(path))?;
+            }
         }
         let manifest = serde_json::to_vec_pretty(session.manifest()).unwrap_or_default();
         for (name, bytes) in files {
@@ -84,6 +88,9 @@ impl KeyFolder {
             keys = Some(session.evaluation_keys(file, progress)?);
             Ok(())
         })?;
+        if let Some(head) = session.head() {
+            write(&label_path, &encode_head_secret(session.params(), head), 0o600)?;
+        }
         let secret = encode_secret_key(session.params(), session.secret());
         write(&secret_path, &secret, 0o600)?;
         keys.ok_or_else(|| self.no_keys())
@@ -114,7 +121,21 @@ impl KeyFolder {
         let bytes = Zeroizing::new(self.read(SECRET)?);
         let params = manifest.checked_params()?;
         let secret = decode_secret_key(&params, &bytes).map_err(Error::wire(path.display().to_string()))?;
-        Session::new(manifest, bundle, secret)
+        let session = Session::new(manifest, bundle, secret)?;
+        if !self.has_labels() {
+            return Ok(session);
+        }
+        let path = self.path.join(LABEL_SECRET);
+        check_mode(&path)?;
+        let bytes = Zeroizing::new(self.read(LABEL_SECRET)?);
+        let head = decode_head_secret(&params, &bytes).map_err(Error::wire(path.display().to_string()))?;
+        session.with_labels(Some(head))
+    }
+
+    /// The keys can ask for labels.
+    #[must_use]
+    pub fn has_labels(&self) -> bool {
+        self.path.join(LABEL_SECRET).exists()
     }
 
     /// The manifest that the keys were made for.

@@ -14,7 +14,7 @@
 //!
 //! let request = session.encrypt("an utterly charming film")?;
 //! let limit = session.reply_limit()?;
-//! let reply = api.infer("sentiment", &key_id, request.frames, limit, |_| {}).await?;
+//! let reply = api.infer("sentiment", &key_id, client::Reply::Logits, request.frames, limit, |_| {}).await?;
 //! let decrypted = session.decrypt(&reply)?;
 //! println!("{}", session.answer(decrypted.outputs, request.tokens - 1));
 //! # Ok(()) }
@@ -35,4 +35,4 @@ pub use api::{Api, Upload};
 pub use error::{Error, Result};
 pub use folder::{KeyFolder, download_bundle};
 pub use local::LocalServer;
-pub use session::{Decrypted, KeySet, Query, Request, Session};
+pub use session::{Decided, Decrypted, KeySet, Query, Reply, Request, Session, TOLERANCE};

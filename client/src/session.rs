@@ -3,11 +3,13 @@
 use crate::answer::Answer;
 use crate::error::{Error, Result};
 use he_ops::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
+use he_ops::head::{EncryptedLabel, HeadSecret};
 use he_ops::rlwe::{KeyGenerator, Params, SecretKey};
 use he_ops::trace::LatencyReport;
 use he_ops::wire::{
-    Frame, Header, Kind, ciphertext_frame_limit, decode_ciphertext, decode_report, decode_seeded_ciphertext,
-    encode_key, encode_seeded_ciphertext, expect_level_and_scale, first_frame,
+    Frame, Header, Kind, ciphertext_frame_limit, decode_ciphertext, decode_label, decode_report,
+    decode_seeded_ciphertext, encode_head_key, encode_key, encode_seeded_ciphertext, expect_level_and_scale,
+    first_frame, label_frame_len,
 };
 use models::transformer::packing::Slots;
 use models::{Bundle, Embedded, Input, Manifest};
@@ -17,6 +19,10 @@ use std::io::Write;
 /// Room for the report in a reply.
 const REPORT_LIMIT: u64 = 1 << 20;
 
+/// Largest difference of a number from the clear polynomial model that counts as agreement, as a part of the largest number
+/// of the answer if that is above 1.
+pub const TOLERANCE: f64 = 1.0 / 128.0;
+
 /// All that is needed to ask and to understand the answer. The secret key never leaves it.
 pub struct Session {
     manifest: Manifest,
@@ -24,6 +30,7 @@ pub struct Session {
     encoder: Encoder,
     bundle: Bundle,
     secret: SecretKey,
+    head: Option<HeadSecret>,
 }
 
 /// What a model is asked.
@@ -53,6 +60,52 @@ pub struct Request {
     pub truncated: bool,
 }
 
+/// What a server is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// The numbers that the model ends with.
+    #[default]
+    Logits,
+    /// The class alone, exact.
+    Label,
+}
+
+impl Reply {
+    /// As in `?reply=`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logits => "logits",
+            Self::Label => "label",
+        }
+    }
+
+    /// What was asked for, if the model gives it; what it gives, if nothing was asked for.
+    ///
+    /// # Errors
+    /// [`Error::NoLabel`] for a label of a model without an exact head.
+    pub fn choose(asked: Option<Self>, manifest: &Manifest) -> Result<Self> {
+        match (asked, &manifest.decision) {
+            (Some(Self::Label), None) => Err(Error::NoLabel {
+                model: manifest.id.clone(),
+            }),
+            (Some(asked), _) => Ok(asked),
+            (None, Some(decision)) if decision.config.only => Ok(Self::Label),
+            (None, _) => Ok(Self::Logits),
+        }
+    }
+}
+
+/// What a label says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decided {
+    /// Number of the class.
+    Class(usize),
+    /// No class was ahead of all others.
+    Tie,
+}
+
 /// A decrypted reply.
 #[derive(Debug, Clone)]
 pub struct Decrypted {
@@ -60,6 +113,8 @@ pub struct Decrypted {
     pub outputs: Vec<f64>,
     /// Where the time of the server went, if the reply says so.
     pub report: Option<LatencyReport>,
+    /// The class, where a label was asked for; then there are no outputs.
+    pub label: Option<Decided>,
 }
 
 /// A set of evaluation keys.
@@ -111,7 +166,7 @@ fn check_magnitude(params: &Params, ciphertext: &Ciphertext, slots: &[Complex64]
 /// # Errors
 /// [`Error::Mismatch`] for a manifest whose output levels do not exist, which its check rules out.
 pub fn reply_limit(manifest: &Manifest, params: &Params) -> Result<u64> {
-    let mut limit = REPORT_LIMIT;
+    let mut limit = REPORT_LIMIT + label_frame_len();
     for port in &manifest.outputs {
         limit += ciphertext_frame_limit(params, port.level, 2).map_err(Error::wire("manifest"))?;
     }
@@ -141,7 +196,41 @@ impl Session {
             encoder,
             bundle,
             secret,
+            head: None,
         })
+    }
+
+    /// The same with secrets of the exact head, so that it can ask for labels: fresh ones, or those of a file.
+    ///
+    /// # Errors
+    /// - [`Error::NoLabel`] for a model without an exact head
+    /// - no randomness from the operating system
+    pub fn with_labels(self, known: Option<HeadSecret>) -> Result<Self> {
+        if self.manifest.decision.is_none() {
+            return Err(Error::NoLabel {
+                model: self.manifest.id,
+            });
+        }
+        let head = match known {
+            Some(head) => head,
+            None => HeadSecret::generate()?,
+        };
+        Ok(Self {
+            head: Some(head),
+            ..self
+        })
+    }
+
+    /// The secrets of the exact head, if it can ask for labels.
+    #[must_use]
+    pub fn head(&self) -> Option<&HeadSecret> {
+        self.head.as_ref()
+    }
+
+    /// Evaluation keys that it makes.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.manifest.keys.len() + usize::from(self.head.is_some())
     }
 
     /// The manifest.
@@ -185,7 +274,13 @@ impl Session {
             let key = generator.key(purpose, level)?;
             let frame = encode_key(&self.params, &key).map_err(Error::wire("evaluation key"))?;
             out.write_all(&frame).map_err(Error::io("evaluation keys"))?;
-            progress(i + 1, config.len());
+            progress(i + 1, self.key_count());
+        }
+        if let Some(head) = &self.head {
+            let key = head.evaluation_key(&self.params, &self.secret)?;
+            let frame = encode_head_key(&self.params, &key).map_err(Error::wire("key of the exact head"))?;
+            out.write_all(&frame).map_err(Error::io("evaluation keys"))?;
+            progress(self.key_count(), self.key_count());
         }
         out.flush().map_err(Error::io("evaluation keys"))?;
         Ok(KeySet {
@@ -274,6 +369,14 @@ impl Session {
         } else {
             (None, reply)
         };
+        if Header::parse(rest).map_err(wire())?.kind == Kind::Label {
+            let label = decode_label(&self.params, rest).map_err(wire())?;
+            return Ok(Decrypted {
+                outputs: Vec::new(),
+                label: Some(self.read_label(&label)?),
+                report,
+            });
+        }
         let decryptor = Decryptor::new(&self.params, &self.secret)?;
         let mut answer = Slots::new();
         let total = self.manifest.outputs.len();
@@ -294,7 +397,19 @@ impl Session {
             answer.insert(port.name.clone(), slots);
         }
         let outputs = self.manifest.packing.unpack(&answer)?;
-        Ok(Decrypted { outputs, report })
+        Ok(Decrypted {
+            outputs,
+            label: None,
+            report,
+        })
+    }
+
+    fn read_label(&self, label: &EncryptedLabel) -> Result<Decided> {
+        let head = self.head.as_ref().ok_or_else(|| Error::NoLabelKey {
+            model: self.manifest.id.clone(),
+        })?;
+        let classes = self.manifest.packing.answer_features();
+        Ok(head.decrypt(label, classes)?.map_or(Decided::Tie, Decided::Class))
     }
 
     /// Checks that a file holds exactly one request: whole, undamaged ciphertexts under the model's parameters, one for each
@@ -335,5 +450,32 @@ impl Session {
     #[must_use]
     pub fn answer(&self, outputs: Vec<f64>, position: usize) -> Answer {
         Answer::new(&self.manifest, &self.bundle, outputs, position)
+    }
+
+    /// How far a reply is from clear outputs, and how far it may be: the largest difference of a number; for a label, by how
+    /// much the clear logits contradict it, and its resolution.
+    #[must_use]
+    pub fn difference(&self, decrypted: &Decrypted, clear: &[f64]) -> (f64, f64) {
+        if let (Some(decided), Some(decision)) = (decrypted.label, &self.manifest.decision) {
+            let class = match decided {
+                Decided::Class(class) => Some(class),
+                Decided::Tie => None,
+            };
+            return (decision.config.contradiction(clear, class), decision.resolution);
+        }
+        let differences = decrypted.outputs.iter().zip(clear).map(|(a, b)| (a - b).abs());
+        // A number that is not one is an infinite error.
+        let worst = |worst: f64, next: f64| worst.max(if next.is_nan() { f64::INFINITY } else { next });
+        let largest = clear.iter().map(|v| v.abs()).fold(1.0, f64::max);
+        (differences.fold(0.0, worst), TOLERANCE * largest)
+    }
+
+    /// The meaning of a reply: of its numbers at this position of a text, or of its label.
+    #[must_use]
+    pub fn answer_of(&self, decrypted: &Decrypted, position: usize) -> Answer {
+        match decrypted.label {
+            Some(decided) => Answer::label(&self.manifest, decided),
+            None => self.answer(decrypted.outputs.clone(), position),
+        }
     }
 }

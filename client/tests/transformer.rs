@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use client::{Answer, Api, Error, LocalServer, Query, Session, download_bundle};
+use client::{Answer, Api, Error, LocalServer, Query, Reply, Session, download_bundle};
 use models::reference::Mode;
 use models::transformer::{
     Activation, Attention, Fit, Head, Mask, Norm, NormKind, Pool, Position, TransformerConfig, synthetic,
@@ -203,7 +203,7 @@ async fn ask(api: &Api, models: &Path, id: &str, queries: &[Query]) -> (Session,
         let request = session.encrypt_query(query).unwrap();
         let limit = session.reply_limit().unwrap();
         let reply = api
-            .infer(id, &key_id, request.frames, limit, |_| ())
+            .infer(id, &key_id, Reply::Logits, request.frames, limit, |_| ())
             .await
             .unwrap();
         let decrypted = session.decrypt(&reply).unwrap();
@@ -280,7 +280,10 @@ async fn two_layers_in_several_ciphertexts_and_a_bad_request_of_each_kind() {
         ("none", Vec::new(), 400, "truncated"),
     ] {
         assert!(Session::check_request(manifest, name, &frames).is_err(), "{name}");
-        match api.infer("sentences", &key_id, frames, limit, |_| ()).await {
+        match api
+            .infer("sentences", &key_id, Reply::Logits, frames, limit, |_| ())
+            .await
+        {
             Err(Error::Refused {
                 status: found,
                 problem,
@@ -295,7 +298,7 @@ async fn two_layers_in_several_ciphertexts_and_a_bad_request_of_each_kind() {
     let stranger =
         Session::generate(manifest.clone(), download_bundle(&api, manifest).await.unwrap().0).unwrap();
     let reply = api
-        .infer("sentences", &key_id, good, limit, |_| ())
+        .infer("sentences", &key_id, Reply::Logits, good, limit, |_| ())
         .await
         .unwrap();
     assert!(matches!(stranger.decrypt(&reply), Err(Error::OtherKeys { .. })));

@@ -68,7 +68,11 @@ impl Setup {
         let scale = self.params.scale(level).unwrap();
         let plaintext = self.encoder.encode(&values, level, scale).unwrap();
         let encryptor = Encryptor::new(&self.params, &self.secret).unwrap();
-        encryptor.encrypt(&plaintext).unwrap().expand(&self.params).unwrap()
+        encryptor
+            .encrypt(&plaintext)
+            .unwrap()
+            .expand(&self.params)
+            .unwrap()
     }
 
     fn decision(&self, classes: usize, rule: Rule, range: f64) -> Decision {
@@ -99,7 +103,9 @@ impl Setup {
 fn sequence(seed: u64) -> impl FnMut() -> f64 {
     let mut state = seed;
     move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 }
@@ -133,7 +139,11 @@ fn a_threshold_is_at_its_margin() {
         for (difference, class) in [(margin - 1.02 * resolution, 0), (margin + 1.02 * resolution, 1)] {
             let logits = [0.4, 0.4 + difference];
             assert_eq!(decision.of(&logits), Some(class));
-            assert_eq!(setup.decided(&logits, &decision, 0), Some(class), "{margin} {difference}");
+            assert_eq!(
+                setup.decided(&logits, &decision, 0),
+                Some(class),
+                "{margin} {difference}"
+            );
         }
     }
 }
@@ -160,7 +170,10 @@ fn time_of_six_classes() {
     let (evaluator, clock) = (setup.evaluator(), Instant::now());
     let first = decide(&evaluator, &setup.key, &[&value], &decision).unwrap();
     println!("{} bootstraps in {:?}", decision.bootstraps(), clock.elapsed());
-    assert_eq!(first, decide(&evaluator, &setup.key, &[&value], &decision).unwrap());
+    assert_eq!(
+        first,
+        decide(&evaluator, &setup.key, &[&value], &decision).unwrap()
+    );
 }
 
 #[test]
@@ -183,7 +196,10 @@ fn wrong_keys_and_damaged_bytes_are_refused() {
     assert!(setup.head.evaluation_key(&other, &setup.secret).is_err());
 
     for cut in [0, 79, 80, 200, setup.bytes.len() - 1] {
-        assert!(decode_head_key(&setup.params, &setup.bytes[..cut]).is_err(), "{cut}");
+        assert!(
+            decode_head_key(&setup.params, &setup.bytes[..cut]).is_err(),
+            "{cut}"
+        );
     }
     let mut longer = setup.bytes.clone();
     longer.push(0);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::config::{self, ModelConfig, label_names};
+use crate::decision::DecisionConfig;
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
 use crate::manifest::Head;
@@ -21,6 +22,7 @@ pub struct ModelDir {
     id: String,
     config: Config,
     public: PublicConfig,
+    decision: Option<DecisionConfig>,
 }
 
 /// `config.json`, by its `model_type`.
@@ -66,7 +68,15 @@ impl ModelDir {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let bytes = read(&path.join("config.json"))?;
+        #[derive(Deserialize)]
+        struct Replies {
+            decision: Option<DecisionConfig>,
+        }
         let (config, public) = (Config::from_json(&bytes)?, PublicConfig::from_json(&bytes)?);
+        let replies: Replies = serde_json::from_slice(&bytes).map_err(|error| Error::Format {
+            file: "config.json",
+            reason: error.to_string(),
+        })?;
         let whole = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
         let id = whole
             .file_name()
@@ -86,6 +96,7 @@ impl ModelDir {
             id,
             config,
             public,
+            decision: replies.decision,
         })
     }
 
@@ -123,6 +134,11 @@ impl ModelDir {
     /// What a client gets of the configuration.
     pub fn public(&self) -> &PublicConfig {
         &self.public
+    }
+
+    /// Its exact head, if the operator has set one.
+    pub fn decision(&self) -> Option<DecisionConfig> {
+        self.decision
     }
 
     /// What the model answers.

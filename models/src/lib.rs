@@ -19,6 +19,7 @@
 #[cfg(feature = "bundle")]
 pub mod bundle;
 pub mod config;
+pub mod decision;
 pub mod dir;
 pub mod embeddings;
 pub mod error;
@@ -39,6 +40,7 @@ pub mod weights;
 #[cfg(feature = "bundle")]
 pub use bundle::{Bundle, Embedded};
 pub use config::ModelConfig;
+pub use decision::{DecisionConfig, DecisionEntry};
 pub use dir::ModelDir;
 pub use error::{Error, Result};
 pub use manifest::{Head, Manifest};

@@ -8,6 +8,7 @@ use he_ops::rlwe::{EvaluationKeyConfig, KeyPurpose, Params, ParamsLiteral};
 use he_ops::wire::hex;
 use serde::{Deserialize, Serialize};
 
+use crate::decision::{DecisionConfig, DecisionEntry};
 use crate::dir::ModelDir;
 use crate::error::{Error, Result};
 use crate::model::CompiledModel;
@@ -45,6 +46,9 @@ pub struct Manifest {
     pub input: Input,
     /// What the numbers of the answer mean.
     pub head: Head,
+    /// How labels are made in place of logits, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionEntry>,
     /// Depth, counts and sizes of the plan.
     pub plan: PlanSummary,
     /// The public bundle.
@@ -137,6 +141,9 @@ impl Manifest {
         let ports = |ports: &[Port]| -> Result<Vec<PortEntry>> {
             ports.iter().map(|found| port(params, found)).collect()
         };
+        let entry = |config: DecisionConfig| {
+            DecisionEntry::new(config, config.decision(&compiled.packing)?.as_ref(), params)
+        };
         let manifest = Self {
             version: VERSION,
             id: model.id().to_owned(),
@@ -151,6 +158,7 @@ impl Manifest {
             packing: compiled.packing.clone(),
             input: model.public().input,
             head: model.head(),
+            decision: model.decision().map(entry).transpose()?,
             plan: plan.summary()?,
             files,
         };
@@ -248,6 +256,13 @@ impl Manifest {
                 if each { "each token" } else { "an input" },
                 self.head
             )));
+        }
+        if let Some(decision) = &self.decision {
+            DecisionEntry::new(
+                decision.config,
+                decision.config.decision(&self.packing)?.as_ref(),
+                params,
+            )?;
         }
         let allowed = self.input.files();
         match self

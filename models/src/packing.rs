@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::decision::LogitSlot;
 use crate::error::{Error, Result};
 use crate::lower::{INPUT, OUTPUT};
 use crate::staircase::Staircase;
@@ -114,6 +115,24 @@ impl Packing {
                 staircase.unpack(answer.get(OUTPUT).map(Vec::as_slice).unwrap_or_default())
             }
             Self::Blocks(blocks) => blocks.unpack(answer),
+        }
+    }
+
+    /// Where the logits of a classification lie; `None` for answers that are not one row of numbers.
+    pub(crate) fn logit_slots(&self) -> Result<Option<Vec<LogitSlot>>> {
+        match self {
+            // The mean over all slots, real part and imaginary part.
+            Self::Staircase(_) => Ok(Some(
+                [false, true]
+                    .map(|imaginary| LogitSlot {
+                        output: 0,
+                        slot: 0,
+                        period: 1,
+                        imaginary,
+                    })
+                    .to_vec(),
+            )),
+            Self::Blocks(blocks) => blocks.logit_slots(),
         }
     }
 }

@@ -8,7 +8,7 @@ use he_ops::cost::{Memory, plan_costs};
 use he_ops::graph::Plan;
 use he_ops::wire::{ciphertext_frame_limit, hex};
 use models::transformer::compile::Target;
-use models::{Head, Manifest, ModelDir};
+use models::{DecisionConfig, Head, Manifest, ModelDir};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,6 +21,10 @@ pub(crate) struct Served {
     pub id: String,
     /// What the workers run.
     pub plan: Plan,
+    /// The same plan up to an encrypted label, if the model has an exact head.
+    pub decided: Option<Plan>,
+    /// Logits are not given out.
+    pub labels_only: bool,
     /// Its encoder: tables that all requests share.
     pub encoder: Encoder,
     /// The matrices of its bootstrap, if the plan has one: shared by all requests as well.
@@ -54,6 +58,8 @@ pub(crate) struct ModelEntry {
     pub params_digest: String,
     /// What it answers.
     pub head: Head,
+    /// What may be asked for: `logits`, `label`.
+    pub replies: Vec<&'static str>,
     /// Levels from request to reply, or between bootstraps.
     pub depth: usize,
     /// Bootstraps of one evaluation.
@@ -149,7 +155,12 @@ impl Served {
             );
         }
         let costs = plan_costs(&plan, &target.machine, threads)?;
-        let needs = KeyNeeds::of(&plan)?;
+        let decision = dir.decision();
+        let decided = match &decision {
+            Some(own) => Some(plan.decided(own.decision(&compiled.packing)?)?),
+            None => None,
+        };
+        let needs = KeyNeeds::of(&plan, decided.is_some())?;
         let encoder = Encoder::new(&plan.params);
         let limits = plan.inputs.iter();
         let input_limits: Vec<u64> = limits
@@ -161,6 +172,7 @@ impl Served {
             object: "model",
             params_digest: hex(&plan.params.digest()),
             head: dir.head(),
+            replies: replies(decision.as_ref()),
             depth: plan.depth(),
             bootstraps: plan.summary()?.bootstrap.map_or(0, |b| b.count),
             keys: needs.len(),
@@ -183,6 +195,16 @@ impl Served {
             files: dir.public_files()?,
             entry,
             plan,
+            decided,
+            labels_only: decision.is_some_and(|own| own.only),
         })
+    }
+}
+
+fn replies(decision: Option<&DecisionConfig>) -> Vec<&'static str> {
+    match decision {
+        None => vec!["logits"],
+        Some(own) if own.only => vec!["label"],
+        Some(_) => vec!["logits", "label"],
     }
 }

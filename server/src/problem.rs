@@ -129,6 +129,20 @@ impl Problem {
         )
     }
 
+    /// 403: the model does not give out this kind of answer.
+    pub(crate) fn reply(model: &str, offered: &[&str], asked: &str) -> Self {
+        let detail = format!("the model {model} does not answer with {asked:?}");
+        let hint = "ask with ?reply= for one that GET /v1/models lists for it";
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "reply-not-offered",
+            "Reply not offered",
+            detail,
+            hint,
+        )
+        .numbers(offered.join(" or "), asked)
+    }
+
     /// 415: the body is declared as something that is not bytes.
     pub(crate) fn content_type(found: &str) -> Self {
         let detail = "the body must be a binary frame";

@@ -2,12 +2,11 @@
 
 use crate::catalog::{Catalog, Served};
 use crate::config::Config;
-use crate::keys::{KeyCache, KeyStore, StoreError};
+use crate::keys::{ClientKeys, KeyCache, KeyStore, StoreError};
 use crate::memory::key_memory;
 use crate::problem::Problem;
 use crate::progress::Registry;
 use crate::worker::Workers;
-use he_ops::rlwe::EvaluationKeys;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
@@ -21,7 +20,7 @@ pub(crate) struct Service {
     /// Key files.
     pub store: Arc<KeyStore>,
     /// Expanded keys.
-    pub cache: Arc<KeyCache<EvaluationKeys>>,
+    pub cache: Arc<KeyCache<ClientKeys>>,
     /// Requests in progress.
     pub registry: Arc<Registry>,
     /// Evaluation threads.

@@ -1,18 +1,18 @@
 //! Evaluation on dedicated threads: a bounded queue in front, a rayon pool inside, never the async runtime.
 
 use crate::catalog::Served;
-use crate::keys::{KeyCache, KeyId, KeyStore, load_keys};
+use crate::keys::{ClientKeys, KeyCache, KeyId, KeyStore, load_keys};
 use crate::problem::Problem;
 use crate::progress::{Progress, Registry};
 use bytes::Bytes;
 use he_ops::ckks::{Ciphertext, Evaluator};
 use he_ops::exec::{Ckks, run};
 use he_ops::graph::Port;
-use he_ops::rlwe::{EvaluationKeys, Params};
+use he_ops::rlwe::Params;
 use he_ops::trace::{LatencyReport, Tracer};
 use he_ops::wire::{
-    Header, Kind, WireError, decode_ciphertext, decode_seeded_ciphertext, encode_ciphertext, encode_report,
-    expect_level_and_scale, first_frame,
+    Header, Kind, WireError, decode_ciphertext, decode_seeded_ciphertext, encode_ciphertext, encode_label,
+    encode_report, expect_level_and_scale, first_frame,
 };
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -28,6 +28,8 @@ pub(crate) struct Job {
     /// The model to run.
     pub model: Arc<Served>,
     /// The stored keys to run it with.
+    /// A label is asked for, not logits.
+    pub label: bool,
     pub key_id: KeyId,
     /// The ciphertext frames, as received.
     pub frames: Bytes,
@@ -69,7 +71,7 @@ pub(crate) struct Workers {
 
 struct Shared {
     store: Arc<KeyStore>,
-    cache: Arc<KeyCache<EvaluationKeys>>,
+    cache: Arc<KeyCache<ClientKeys>>,
     registry: Arc<Registry>,
     pool: rayon::ThreadPool,
     /// Duration of the last evaluation, for `Retry-After`.
@@ -86,7 +88,7 @@ impl Workers {
         pool: rayon::ThreadPool,
         queue: usize,
         store: Arc<KeyStore>,
-        cache: Arc<KeyCache<EvaluationKeys>>,
+        cache: Arc<KeyCache<ClientKeys>>,
         registry: Arc<Registry>,
     ) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
@@ -211,24 +213,26 @@ impl Shared {
                 })?;
         let load = start.elapsed();
 
+        let plan = match &model.decided {
+            Some(decided) if job.label => decided,
+            _ => &model.plan,
+        };
         let mut tracer = Tracer::new();
+        let mut label = None;
         let outcome = self.pool.install(|| {
-            let evaluator = Evaluator::new(&model.encoder, keys);
-            let mut backend = Ckks::with_bootstrapper(&evaluator, model.bootstrapper.clone());
-            run(
-                &model.plan,
-                &mut backend,
-                &inputs,
-                &mut tracer,
-                &mut |done, total| {
-                    job.progress.step(done, total);
-                    if left() {
-                        ControlFlow::Break(())
-                    } else {
-                        ControlFlow::Continue(())
-                    }
-                },
-            )
+            let evaluator = Evaluator::new(&model.encoder, Arc::clone(&keys.evaluation));
+            let mut backend =
+                Ckks::with_bootstrapper(&evaluator, model.bootstrapper.clone()).with_head(keys.head.clone());
+            let outputs = run(plan, &mut backend, &inputs, &mut tracer, &mut |done, total| {
+                job.progress.step(done, total);
+                if left() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            });
+            label = backend.label().cloned();
+            outputs
         });
         let outputs = match outcome {
             Ok(outputs) => outputs,
@@ -244,13 +248,16 @@ impl Shared {
 
         let start = Instant::now();
         let mut reply = Vec::new();
-        for port in &model.plan.outputs {
+        if let Some(label) = &label {
+            reply.extend(encode_label(params, label));
+        }
+        for port in &plan.outputs {
             let output = outputs
                 .get(&port.name)
                 .ok_or_else(|| Problem::internal(&"the plan gave no output"))?;
             reply.extend(encode_ciphertext(params, output).map_err(|e| Problem::internal(&e))?);
         }
-        let mut report = tracer.report(&model.plan, self.pool.current_num_threads());
+        let mut report = tracer.report(plan, self.pool.current_num_threads());
         report.push_phase("receive", job.receive);
         report.push_phase("queue", waited);
         report.push_phase("decode", decode);

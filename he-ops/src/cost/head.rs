@@ -10,13 +10,18 @@ impl Counter<'_> {
         let classes = decision.classes();
         // Two products and two transforms of a limb, and an encoded plaintext.
         let reading = self.limbs(3, 2, 6) + self.coefficients(1, self.degree() / 2);
-        let lower = if level > 0 { self.limbs(0, 0, 4) } else { Work::default() };
-        let (transforms, degree) = ring_switch_transforms(self.degree());
-        let switch = transform(degree) * transforms + Work {
-            products: (2 * degree * transforms) as u64,
-            bytes: (24 * degree * transforms) as u64,
-            ..Work::default()
+        let lower = if level > 0 {
+            self.limbs(0, 0, 4)
+        } else {
+            Work::default()
         };
+        let (transforms, degree) = ring_switch_transforms(self.degree());
+        let switch = transform(degree) * transforms
+            + Work {
+                products: (2 * degree * transforms) as u64,
+                bytes: (24 * degree * transforms) as u64,
+                ..Work::default()
+            };
         (reading + switch) * classes + lower * values + bootstrap() * decision.bootstraps()
     }
 }

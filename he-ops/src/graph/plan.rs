@@ -6,10 +6,10 @@ use super::builder::{Label, NodeId, Op};
 use super::summary::PlanSummary;
 use std::sync::Arc;
 
-use crate::head::{Decision, check_params};
-use crate::{Error, Result};
 use crate::ckks::{BootstrapLiteral, Bootstrapper, Encoder};
+use crate::head::{Decision, check_params};
 use crate::rlwe::{EvaluationKeyConfig, KeyPurpose, KeyUses, Params};
+use crate::{Error, Result};
 
 /// One step; its operands are named by the steps that computed them.
 #[derive(Debug, Clone, PartialEq)]

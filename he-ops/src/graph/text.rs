@@ -57,7 +57,12 @@ pub(super) fn write_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
         Op::Rotate(_, k) => write!(f, " by {k}"),
         Op::Cut(_, cut) => write!(f, " number {cut}"),
         Op::LinearMap(_, map) => write!(f, " {} diagonals, n {}", map.diagonals(), map.baby_steps()),
-        Op::Decide(_, decision) => write!(f, " {} classes, {} bootstraps", decision.classes(), decision.bootstraps()),
+        Op::Decide(_, decision) => write!(
+            f,
+            " {} classes, {} bootstraps",
+            decision.classes(),
+            decision.bootstraps()
+        ),
         Op::DropLevel(_, level) | Op::Align(_, level) => write!(f, " to {level}"),
         Op::AddPlain(_, pattern) => write!(f, " period {}", pattern.period()),
         Op::WeightedSum(terms) => {

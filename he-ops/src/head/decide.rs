@@ -46,7 +46,13 @@ impl EncryptedLabel {
 /// The logit of one class as an LWE sample of `tfhe`, the range of the decision being half of the torus.
 ///
 /// Cost: a product with a plaintext and two inverse transforms at level 0, and the ring switch.
-fn read(evaluator: &Evaluator, key: &HeadKey, values: &[Ciphertext], reading: &Reading, decision: &Decision) -> Result<Lwe> {
+fn read(
+    evaluator: &Evaluator,
+    key: &HeadKey,
+    values: &[Ciphertext],
+    reading: &Reading,
+    decision: &Decision,
+) -> Result<Lwe> {
     let params = evaluator.params();
     let value = values.get(reading.value).ok_or(Error::Shape {
         what: "values that a decision reads",
@@ -119,16 +125,23 @@ const MINUS: u64 = u64::MAX;
 /// # Errors
 /// [`Error::Params`] for a key of other parameters, [`Error::Shape`] and [`Error::Parts`] for values that are not what the
 /// decision reads, [`Error::Scale`] for a scale that leaves no room for the range of logits.
-pub fn decide(evaluator: &Evaluator, key: &HeadKey, values: &[&Ciphertext], decision: &Decision) -> Result<EncryptedLabel> {
+pub fn decide(
+    evaluator: &Evaluator,
+    key: &HeadKey,
+    values: &[&Ciphertext],
+    decision: &Decision,
+) -> Result<EncryptedLabel> {
     key.check(evaluator.params())?;
     let lowest = values.iter().map(|value| match value.level {
         0 => Ok((*value).clone()),
         _ => evaluator.drop_level(value, 0),
     });
     let lowest = lowest.collect::<Result<Vec<_>>>()?;
-    let logits = each(decision.readings(), |reading| read(evaluator, key, &lowest, reading, decision))
-        .into_iter()
-        .collect::<Result<Vec<_>>>()?;
+    let logits = each(decision.readings(), |reading| {
+        read(evaluator, key, &lowest, reading, decision)
+    })
+    .into_iter()
+    .collect::<Result<Vec<_>>>()?;
     let label = match (logits.as_slice(), decision.rule()) {
         ([a, b], rule) => {
             let margin = match rule {
@@ -142,7 +155,9 @@ pub fn decide(evaluator: &Evaluator, key: &HeadKey, values: &[&Ciphertext], deci
         (logits, _) => arg_max(key, logits),
     };
     let small = key.to_small(&label);
-    let rounded = words(&small).iter().map(|v| (v.wrapping_add(1 << 31) >> 32) as u32);
+    let rounded = words(&small)
+        .iter()
+        .map(|v| (v.wrapping_add(1 << 31) >> 32) as u32);
     EncryptedLabel::new(rounded.collect())
 }
 
@@ -159,7 +174,10 @@ fn arg_max(key: &HeadKey, logits: &[Lwe]) -> Lwe {
         _ => None,
     });
     let empty = || lwe(vec![0; words_of(logits)]);
-    let mut wins: Vec<Lwe> = logits.iter().map(|_| shift(empty(), step.wrapping_mul(classes - 2).wrapping_neg())).collect();
+    let mut wins: Vec<Lwe> = logits
+        .iter()
+        .map(|_| shift(empty(), step.wrapping_mul(classes - 2).wrapping_neg()))
+        .collect();
     for ((i, j), sign) in pairs.iter().zip(signs.iter().flatten()) {
         for (class, weight) in [(i, 1), (j, MINUS)] {
             if let Some(own) = wins.get_mut(*class) {

@@ -121,7 +121,11 @@ impl Decision {
             let mut others = logits.iter().enumerate().filter(|(j, _)| *j != i);
             others.all(|(_, other)| own > other)
         };
-        logits.iter().enumerate().find(|(i, own)| ahead(*i, own)).map(|(i, _)| i)
+        logits
+            .iter()
+            .enumerate()
+            .find(|(i, own)| ahead(*i, own))
+            .map(|(i, _)| i)
     }
 
     /// The logits in the slots of plain values.

@@ -107,7 +107,8 @@ impl HeadKey {
             return Ok(());
         }
         Err(Error::Params {
-            reason: "the key of the exact head belongs to other parameters; use the keys of this model".into(),
+            reason: "the key of the exact head belongs to other parameters; use the keys of this model"
+                .into(),
         })
     }
 
@@ -128,7 +129,8 @@ impl HeadKey {
         let switched = lwe_ciphertext_centered_binary_modulus_switch::<u64, usize, _>(small, steps);
         let constant = PlaintextList::new(value, PlaintextCount(TFHE.polynomial_size.0));
         let size = TFHE.glwe_dimension.to_glwe_size();
-        let mut accumulator = allocate_and_trivially_encrypt_new_glwe_ciphertext(size, &constant, TFHE.ciphertext_modulus);
+        let mut accumulator =
+            allocate_and_trivially_encrypt_new_glwe_ciphertext(size, &constant, TFHE.ciphertext_modulus);
         blind_rotate_assign(&switched, &mut accumulator, &self.bootstrap);
         let mut out = lwe(vec![0; TFHE.glwe_dimension.0 * TFHE.polynomial_size.0 + 1]);
         extract_lwe_sample_from_glwe_ciphertext(&accumulator, &mut out, MonomialDegree(0));

@@ -29,9 +29,11 @@ mod secret;
 pub use decide::{EncryptedLabel, decide};
 pub use decision::{Decision, Reading, Rule};
 pub use keys::{HeadKey, SeededHeadKey};
-pub use params::{HeadSecurity, TFHE_PARAMETERS, TFHE_PARAMETERS_NAME, check_params, head_key_bytes, head_memory_bytes};
+pub use params::{
+    HeadSecurity, TFHE_PARAMETERS, TFHE_PARAMETERS_NAME, check_params, head_key_bytes, head_memory_bytes,
+};
 pub(crate) use params::{ring_switch_transforms, tfhe_words};
-pub use ring_switch::{RingSwitchKey, SeededRingSwitchKey};
 pub(crate) use ring_switch::ring_switch_residues;
+pub use ring_switch::{RingSwitchKey, SeededRingSwitchKey};
 #[cfg(feature = "secret")]
 pub use secret::HeadSecret;

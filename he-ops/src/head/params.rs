@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use tfhe::core_crypto::prelude::DynamicDistribution;
-use tfhe::shortint::parameters::v1_8::V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128;
 use tfhe::shortint::parameters::ClassicPBSParameters;
+use tfhe::shortint::parameters::v1_8::V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128;
 
 use super::ring_switch::{BASE_LOG, DEGREE, DIGITS};
 use crate::rlwe::Params;
@@ -117,7 +117,10 @@ pub fn head_memory_bytes(params: &Params) -> u64 {
 /// and rounding to the steps of the rotation, centred.
 pub(crate) fn bootstrap_variance() -> f64 {
     let p = &TFHE_PARAMETERS;
-    let (dimension, small) = ((p.glwe_dimension.0 * p.polynomial_size.0) as f64, p.lwe_dimension.0 as f64);
+    let (dimension, small) = (
+        (p.glwe_dimension.0 * p.polynomial_size.0) as f64,
+        p.lwe_dimension.0 as f64,
+    );
     let base = (p.ks_base_log.0 as f64).exp2();
     let (levels, kept) = (p.ks_level.0 as f64, base.powi(p.ks_level.0 as i32));
     let key = dimension * levels * (base * base + 2.0) / 12.0 * variance(p.lwe_noise_distribution);

@@ -60,6 +60,7 @@ pub(crate) fn small_table(params: &Params) -> Result<NttTable> {
 }
 
 /// g_l = q0 / 2^(8 l), l from 1.
+#[cfg(any(test, feature = "secret"))]
 pub(crate) fn gadget(modulus: &Modulus, digit: usize) -> u64 {
     let shift = BASE_LOG * (digit as u32 + 1);
     (modulus.value() + (1 << (shift - 1))) >> shift

@@ -27,7 +27,10 @@ impl std::fmt::Debug for HeadSecret {
 }
 
 fn lengths() -> [usize; 2] {
-    [TFHE.glwe_dimension.0 * TFHE.polynomial_size.0, TFHE.lwe_dimension.0]
+    [
+        TFHE.glwe_dimension.0 * TFHE.polynomial_size.0,
+        TFHE.lwe_dimension.0,
+    ]
 }
 
 impl HeadSecret {
@@ -37,7 +40,8 @@ impl HeadSecret {
     /// [`Error::Entropy`].
     pub fn generate() -> Result<Self> {
         let mut rng = SecretRng::from_entropy()?;
-        let [ring, small] = lengths().map(|n| Zeroizing::new((0..n).map(|_| rng.bit()).collect::<Vec<u64>>()));
+        let [ring, small] =
+            lengths().map(|n| Zeroizing::new((0..n).map(|_| rng.bit()).collect::<Vec<u64>>()));
         Ok(HeadSecret { ring, small })
     }
 
@@ -45,7 +49,11 @@ impl HeadSecret {
     #[must_use]
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let bits: Vec<&u64> = self.ring.iter().chain(self.small.iter()).collect();
-        let byte = |bits: &[&u64]| bits.iter().enumerate().fold(0u8, |byte, (i, bit)| byte | (**bit as u8) << i);
+        let byte = |bits: &[&u64]| {
+            bits.iter()
+                .enumerate()
+                .fold(0u8, |byte, (i, bit)| byte | (**bit as u8) << i)
+        };
         Zeroizing::new(bits.chunks(8).map(byte).collect())
     }
 
@@ -105,7 +113,13 @@ impl HeadSecret {
             TFHE.ciphertext_modulus,
         );
         let noise = TFHE.lwe_noise_distribution;
-        generate_seeded_lwe_keyswitch_key(&ring.as_lwe_secret_key(), &small, &mut switch, noise, seeder.as_mut());
+        generate_seeded_lwe_keyswitch_key(
+            &ring.as_lwe_secret_key(),
+            &small,
+            &mut switch,
+            noise,
+            seeder.as_mut(),
+        );
         Ok(SeededHeadKey {
             ring_switch: self.ring_switch_key(params, secret)?,
             bootstrap_seed,
@@ -134,7 +148,10 @@ impl HeadSecret {
                 let noise = (0..DEGREE).map(|_| i64::from(rng.noise())).collect();
                 let noise = transformed(Zeroizing::new(noise));
                 let g = gadget(&modulus, digit);
-                let values = mask.iter().zip(target.iter()).zip(source.iter().zip(noise.iter()));
+                let values = mask
+                    .iter()
+                    .zip(target.iter())
+                    .zip(source.iter().zip(noise.iter()));
                 bodies.extend(values.map(|((a, s), (m, e))| {
                     modulus.sub(modulus.add(*e, modulus.mul(g, *m)), modulus.mul(*a, *s))
                 }));

@@ -8,7 +8,8 @@ use super::pack::{pack_limb, packed_len, unpack_limb};
 use crate::arith::Modulus;
 use crate::arith::sample::Seed;
 use crate::head::{
-    EncryptedLabel, SeededHeadKey, SeededRingSwitchKey, TFHE_PARAMETERS_NAME, head_key_bytes, ring_switch_residues, tfhe_words,
+    EncryptedLabel, SeededHeadKey, SeededRingSwitchKey, TFHE_PARAMETERS_NAME, head_key_bytes,
+    ring_switch_residues, tfhe_words,
 };
 use crate::rlwe::Params;
 use serde::{Deserialize, Serialize};
@@ -107,7 +108,13 @@ pub fn decode_head_key(params: &Params, bytes: &[u8]) -> Result<SeededHeadKey> {
         });
     }
     let mut bodies = vec![0; count];
-    unpack_limb(wire.ring_switch.0, modulus.value(), modulus.bits(), 0, &mut bodies)?;
+    unpack_limb(
+        wire.ring_switch.0,
+        modulus.value(),
+        modulus.bits(),
+        0,
+        &mut bodies,
+    )?;
     let [bootstrap, switch] = tfhe_words();
     let [ring_seed, bootstrap_seed, switch_seed] = wire.seeds;
     Ok(SeededHeadKey {
@@ -148,5 +155,7 @@ pub fn decode_label(params: &Params, bytes: &[u8]) -> Result<EncryptedLabel> {
             extra: rest.len() as u64,
         });
     }
-    Ok(EncryptedLabel::new(words.iter().map(|word| u32::from_le_bytes(*word)).collect())?)
+    Ok(EncryptedLabel::new(
+        words.iter().map(|word| u32::from_le_bytes(*word)).collect(),
+    )?)
 }

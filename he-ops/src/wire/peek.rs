@@ -51,11 +51,8 @@ pub fn peek(frame: &Frame<'_>) -> Result<Peek> {
                 ..Peek::default()
             }
         }
-        Kind::PublicKey
-        | Kind::SecretKey
-        | Kind::Report
-        | Kind::HeadKey
-        | Kind::HeadSecret
-        | Kind::Label => Peek::default(),
+        Kind::PublicKey | Kind::SecretKey | Kind::Report | Kind::HeadKey | Kind::HeadSecret | Kind::Label => {
+            Peek::default()
+        }
     })
 }

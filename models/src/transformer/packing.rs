@@ -6,6 +6,7 @@ use he_ops::circuits::BlockLayout;
 use num_complex::Complex64;
 use serde::{Deserialize, Serialize};
 
+use crate::decision::LogitSlot;
 use crate::error::{Error, Result};
 
 /// Slots of one ciphertext each, by name.
@@ -228,6 +229,28 @@ impl BlockPacking {
             }
         };
         Ok((0..self.sequences).map(read).collect())
+    }
+}
+
+impl BlockPacking {
+    /// Where the logits of the first sequence lie, if the answer is one row of numbers.
+    pub(crate) fn logit_slots(&self) -> Result<Option<Vec<LogitSlot>>> {
+        let layout = self.layout()?;
+        let period = match self.answer {
+            Answer::First { .. } => self.slots,
+            Answer::Same { .. } => layout.stride(),
+            Answer::Each { .. } => return Ok(None),
+        };
+        let place = |f: usize| {
+            let block = f / layout.dim;
+            LogitSlot {
+                output: block / 2,
+                slot: slot(layout, 0, 0, f),
+                period,
+                imaginary: !block.is_multiple_of(2),
+            }
+        };
+        Ok(Some((0..self.answer.features()).map(place).collect()))
     }
 }
 

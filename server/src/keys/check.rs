@@ -2,10 +2,14 @@
 
 use crate::problem::Problem;
 use he_ops::graph::Plan;
+use he_ops::head::{HeadKey, SeededHeadKey, head_memory_bytes};
 use he_ops::rlwe::{EvaluationKeys, KeyPurpose, KeyUses, Params, SeededKeySwitchKey};
-use he_ops::wire::{WireError, decode_key, key_frame_limit, read_frame};
+use he_ops::wire::{
+    Header, Kind, WireError, decode_head_key, decode_key, head_key_frame_limit, key_frame_limit, read_frame,
+};
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::sync::Arc;
 
 /// The keys that a plan uses, with the sizes that follow.
 #[derive(Debug, Clone)]
@@ -14,6 +18,8 @@ pub(crate) struct KeyNeeds {
     keys: BTreeMap<KeyPurpose, usize>,
     /// Levels at which the plan uses each.
     uses: KeyUses,
+    /// The exact head has a key, which may come with the others.
+    head: bool,
     /// Largest frame of any of them.
     frame_limit: u64,
     /// Sum of all frames, with room for the fields: more cannot be right.
@@ -24,21 +30,28 @@ pub(crate) struct KeyNeeds {
 
 impl KeyNeeds {
     /// Reads the needs off a plan.
-    pub(crate) fn of(plan: &Plan) -> he_ops::Result<Self> {
+    pub(crate) fn of(plan: &Plan, head: bool) -> he_ops::Result<Self> {
         let params = plan.params.clone();
         let keys: BTreeMap<_, _> = plan.keys().iter().collect();
         let uses = plan.key_uses();
-        let expanded_bytes = EvaluationKeys::expected_memory_bytes(&params, &plan.keys(), &uses)? as u64;
+        let mut expanded_bytes = EvaluationKeys::expected_memory_bytes(&params, &plan.keys(), &uses)? as u64;
         let (mut frame_limit, mut total_limit) = (0, 0);
         for (purpose, level) in &keys {
             let limit = key_frame_limit(&params, *purpose, *level)?;
             frame_limit = limit.max(frame_limit);
             total_limit += limit;
         }
+        if head {
+            let limit = head_key_frame_limit(&params);
+            frame_limit = limit.max(frame_limit);
+            total_limit += limit;
+            expanded_bytes += head_memory_bytes(&params);
+        }
         Ok(Self {
             params,
             keys,
             uses,
+            head,
             frame_limit,
             total_limit,
             expanded_bytes,
@@ -56,16 +69,29 @@ fn for_each_key(
     needs: &KeyNeeds,
     reader: &mut impl Read,
     mut keep: impl FnMut(SeededKeySwitchKey) -> he_ops::Result<()>,
-) -> Result<(), Problem> {
+) -> Result<Option<SeededHeadKey>, Problem> {
     let mut missing = needs.keys.clone();
     let total = needs.keys.len();
     let mut count = 0;
+    let mut head = None;
     loop {
         let what = format!("key {} of {total}", count + 1);
         let wire = |e: WireError| Problem::wire(&what, &e);
         let Some(bytes) = read_frame(reader, needs.frame_limit).map_err(wire)? else {
             break;
         };
+        if needs.head && Header::parse(&bytes).map_err(wire)?.kind == Kind::HeadKey {
+            let what = "key of the exact head";
+            let key = decode_head_key(&needs.params, &bytes).map_err(|e| Problem::wire(what, &e))?;
+            if head.replace(key).is_some() {
+                return Err(Problem::wrong_keys(
+                    format!("there are two, {what}"),
+                    "one",
+                    "two",
+                ));
+            }
+            continue;
+        }
         let key = decode_key(&needs.params, &bytes, needs.frame_limit).map_err(wire)?;
         let name = key.purpose.describe(&needs.params);
         match needs.keys.get(&key.purpose) {
@@ -103,17 +129,28 @@ fn for_each_key(
             format!("{count} keys"),
         ));
     }
-    Ok(())
+    Ok(head)
+}
+
+/// The expanded keys of one client.
+pub(crate) struct ClientKeys {
+    pub evaluation: Arc<EvaluationKeys>,
+    /// Needed for labels alone.
+    pub head: Option<Arc<HeadKey>>,
 }
 
 /// Checks an upload down to every residue, and keeps nothing.
 pub(crate) fn check_keys(needs: &KeyNeeds, reader: &mut impl Read) -> Result<(), Problem> {
-    for_each_key(needs, reader, |_| Ok(()))
+    for_each_key(needs, reader, |_| Ok(())).map(drop)
 }
 
 /// Reads, checks and expands a stored set.
-pub(crate) fn load_keys(needs: &KeyNeeds, reader: &mut impl Read) -> Result<EvaluationKeys, Problem> {
+pub(crate) fn load_keys(needs: &KeyNeeds, reader: &mut impl Read) -> Result<ClientKeys, Problem> {
     let mut keys = EvaluationKeys::new(&needs.params);
-    for_each_key(needs, reader, |key| keys.insert_seeded(key, &needs.uses))?;
-    Ok(keys)
+    let head = for_each_key(needs, reader, |key| keys.insert_seeded(key, &needs.uses))?;
+    let head = head.map(|seeded| HeadKey::expand(&needs.params, seeded).map(Arc::new));
+    Ok(ClientKeys {
+        evaluation: Arc::new(keys),
+        head: head.transpose().map_err(|e| Problem::internal(&e))?,
+    })
 }

@@ -5,5 +5,5 @@ mod check;
 mod store;
 
 pub(crate) use cache::KeyCache;
-pub(crate) use check::{KeyNeeds, check_keys, load_keys};
+pub(crate) use check::{ClientKeys, KeyNeeds, check_keys, load_keys};
 pub use store::{KeyId, KeyInfo, KeyStore, StoreError};

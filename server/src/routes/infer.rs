@@ -2,19 +2,39 @@
 
 use super::keys::stored;
 use crate::body::Limited;
+use crate::catalog::Served;
 use crate::problem::Problem;
 use crate::progress::{Progress, Standing};
 use crate::service::Service;
 use crate::worker::Job;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use he_ops::trace::LatencyReport;
 use he_ops::wire::Header;
+use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// `logits` or `label`; without it logits, or the label where a model gives nothing else.
+#[derive(Debug, Deserialize)]
+pub(super) struct InferQuery {
+    reply: Option<String>,
+}
+
+/// True for a label.
+fn wants_label(model: &Served, query: &InferQuery) -> Result<bool, Problem> {
+    let asked = query.reply.as_deref().unwrap_or(match model.labels_only {
+        true => "label",
+        false => "logits",
+    });
+    if model.entry.replies.contains(&asked) {
+        return Ok(asked == "label");
+    }
+    Err(Problem::reply(&model.id, &model.entry.replies, asked))
+}
 
 /// `POST /v1/models/{id}/infer`: the ciphertext frames of all inputs in the order of the manifest, seeded or full, in; a
 /// report frame and the ciphertext frames of all outputs out.
@@ -23,12 +43,14 @@ use std::time::Instant;
 pub(super) async fn infer(
     State(service): State<Arc<Service>>,
     Path(id): Path<String>,
+    Query(query): Query<InferQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let start = Instant::now();
     service.check_open()?;
     let model = Arc::clone(service.model(&id)?);
+    let label = wants_label(&model, &query)?;
     let request = match text(&headers, "x-request-id") {
         None => None,
         Some(id) if is_request_id(id) => {
@@ -66,6 +88,11 @@ pub(super) async fn infer(
             &info.params_digest,
         ));
     }
+    if label && info.keys <= model.needs.len() {
+        let detail = "these keys have none for the exact head, which a label needs".to_owned();
+        let needed = format!("{} keys, the last one for the exact head", model.needs.len() + 1);
+        return Err(Problem::wrong_keys(detail, needed, format!("{} keys", info.keys)));
+    }
     // The cheap checks come before the queue; the worker checks the rest.
     let wire = |e| Problem::wire("request", &e);
     let head = Header::parse(&frames).map_err(wire)?;
@@ -79,6 +106,7 @@ pub(super) async fn infer(
         .workers
         .evaluate(Job {
             model,
+            label,
             key_id,
             frames,
             _memory: memory,

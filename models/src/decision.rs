@@ -1,0 +1,161 @@
+//! The exact head of a model: what `config.json` says of it, and where its logits are.
+
+use std::sync::Arc;
+
+use he_ops::ckks::Pattern;
+use he_ops::head::{Decision, Reading, Rule, check_params, head_key_bytes};
+use he_ops::rlwe::Params;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::packing::Packing;
+
+/// `decision` of `config.json`, set by the operator; a model without it answers with logits alone.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DecisionConfig {
+    /// How the class is chosen.
+    #[serde(flatten)]
+    pub rule: Rule,
+    /// No two logits are further apart, the margin of a threshold included. Inputs for which they are get a wrong label.
+    pub range: f64,
+    /// Labels are the only answer: logits are refused.
+    #[serde(default)]
+    pub only: bool,
+}
+
+/// What a client must know to ask for a label.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DecisionEntry {
+    /// As in the configuration of the model.
+    #[serde(flatten)]
+    pub config: DecisionConfig,
+    /// Two logits that are further apart are told apart but for a probability of 2^-64.
+    pub resolution: f64,
+    /// Programmable bootstraps of a label.
+    pub bootstraps: usize,
+    /// Bytes of the additional key on the wire, frame header not counted.
+    pub key_bytes: u64,
+}
+
+impl DecisionConfig {
+    /// The decision over outputs that are packed like this.
+    ///
+    /// # Errors
+    /// - an answer that is not one row of logits
+    /// - a range or a margin that is none, or more classes than a decision takes
+    pub fn decision(&self, packing: &Packing) -> Result<Arc<Decision>> {
+        Ok(Arc::new(Decision::new(
+            self.rule,
+            self.range,
+            readings(packing)?,
+        )?))
+    }
+
+    /// By how much clear logits contradict a label (`None` for a tie), in units of a logit: 0 for the right one. At most the
+    /// [resolution](DecisionEntry::resolution) where the encrypted decision works as it should.
+    #[must_use]
+    pub fn contradiction(&self, logits: &[f64], class: Option<usize>) -> f64 {
+        if let (Rule::Threshold { margin }, [a, b]) = (self.rule, logits) {
+            let above = b - a - margin;
+            return match class {
+                Some(1) => (-above).max(0.0),
+                Some(0) => above.max(0.0),
+                _ => f64::INFINITY,
+            };
+        }
+        let mut sorted = logits.to_vec();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        match (class, sorted.as_slice()) {
+            (Some(class), [best, ..]) => logits.get(class).map_or(f64::INFINITY, |own| best - own),
+            (None, [best, second, ..]) => best - second,
+            _ => f64::INFINITY,
+        }
+    }
+}
+
+impl DecisionEntry {
+    /// For a plan with these parameters.
+    ///
+    /// # Errors
+    /// - parameters under which the key of the exact head would be weaker than the others
+    pub fn new(config: DecisionConfig, decision: &Decision, params: &Params) -> Result<Self> {
+        check_params(params)?;
+        Ok(Self {
+            config,
+            resolution: decision.resolution(params)?,
+            bootstraps: decision.bootstraps(),
+            key_bytes: head_key_bytes(params),
+        })
+    }
+}
+
+/// Where the logits of an answer lie, for means over all slots.
+fn readings(packing: &Packing) -> Result<Vec<Reading>> {
+    let Some(places) = packing.logit_slots()? else {
+        return Err(Error::Config {
+            field: "decision",
+            needed: "a model that classifies".to_owned(),
+            found: "another head".to_owned(),
+        });
+    };
+    let reading = |place: &LogitSlot| {
+        let mut weights = vec![0.0; place.period];
+        let (at, one) = (place.slot % place.period.max(1), place.period as f32);
+        if let Some(weight) = weights.get_mut(at) {
+            *weight = one;
+        }
+        let zeros = vec![0.0; place.period];
+        let weights = if place.imaginary {
+            // Re(-i z) = Im z.
+            Pattern::complex(zeros, weights.iter().map(|w| -w).collect())
+        } else {
+            Pattern::real(weights)
+        };
+        Ok(Reading {
+            value: place.output,
+            weights: weights?,
+        })
+    };
+    places.iter().map(reading).collect()
+}
+
+/// Where a logit lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogitSlot {
+    /// Number of the output.
+    pub output: usize,
+    /// Slot, and every slot that is a multiple of `period` away: all of them hold the number.
+    pub slot: usize,
+    /// A power of two.
+    pub period: usize,
+    /// In the imaginary part.
+    pub imaginary: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_contradicts_a_label() {
+        let of = |rule| DecisionConfig {
+            rule,
+            range: 16.0,
+            only: false,
+        };
+        let arg_max = of(Rule::ArgMax);
+        let logits = [1.0, 4.0, 3.5];
+        let found =
+            [Some(1), Some(2), Some(0), None, Some(3)].map(|class| arg_max.contradiction(&logits, class));
+        assert_eq!(found, [0.0, 0.5, 3.0, 0.5, f64::INFINITY]);
+        let threshold = of(Rule::Threshold { margin: 2.0 });
+        let found = [Some(0), Some(1), None].map(|class| threshold.contradiction(&[1.0, 3.5], class));
+        assert_eq!(found, [0.5, 0.0, f64::INFINITY]);
+        let config: DecisionConfig =
+            serde_json::from_str(r#"{"kind": "threshold", "margin": 2.0, "range": 16.0}"#).unwrap();
+        assert_eq!(config, threshold);
+        let config: DecisionConfig =
+            serde_json::from_str(r#"{"kind": "arg_max", "range": 16, "only": true}"#).unwrap();
+        assert!(config.only);
+    }
+}
