@@ -1,0 +1,93 @@
+"""Trains a model of the zoo and its softmax twin over seeds, and writes its folder: `polynomial-transformers r8`."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from . import ranges
+from .baseline import linear
+from .card import card
+from .export import export, write_json
+from .tasks import TASKS
+from .train import accuracy, predict, train
+
+
+def polynomial(model, own):
+    """Folded, in float64, with its fit: (model, ranges, fit). Ranges are those of train and dev."""
+    model.embedding.fold()
+    inputs = torch.cat([own.inputs["train"], own.inputs["dev"]])
+    model = model.double()
+    seen = ranges.to_json(ranges.observe(model, inputs), model, len(inputs))
+    return model, seen, ranges.fit(seen, model.shape)
+
+
+def conditions(model, own, fitted):
+    """hi/lo of the denominators: of the fit, and seen on test."""
+    seen = ranges.observe(model, own.inputs["test"])
+    return [
+        {"layer": i, "doublings": layer["reciprocal_doublings"],
+         "fit": [hi / lo for lo, hi in layer["denominator"]],
+         "test": (seen["denominators", i][1] / seen["denominators", i][0]).tolist()}
+        for i, layer in enumerate(fitted["layers"])
+    ]
+
+
+def golden(model, own, fitted, count=8):
+    inputs = own.inputs["test"][:count]
+    exact = predict(ranges.substitute(model, None), inputs)
+    found = predict(ranges.substitute(model, fitted), inputs)
+    name = "input_ids" if own.texts else "pixels"
+    return {"description": "float64 forward pass of the exported values, first test inputs", "cases": [
+        {name: i, "label": y, "logits_exact_division": a, "logits_polynomial": b}
+        for i, y, a, b in zip(inputs.tolist(), own.labels["test"].tolist(), exact.tolist(), found.tolist())]}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--cache", type=Path, default=Path(".cache"))
+    parser.add_argument("--out", type=Path, help="model folder; without it a folder of that name beside training/")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    task = TASKS[args.task]
+    out = args.out or Path(__file__).resolve().parents[2] / args.task
+    own = task.data(args.cache)
+    results = {
+        "task": args.task, "labels": own.names, "splits": {s: len(v) for s, v in own.labels.items()},
+        "majority": float(own.labels["test"].bincount().max() / len(own.labels["test"])),
+        "baseline": linear(own), "twin": [], "exact": [], "polynomial": [],
+        "shape": asdict(task.shape), "schedule": asdict(task.schedule),
+    }
+    best = None
+    both = lambda model: {s: accuracy(model, own, s) for s in ("dev", "test")}
+    for seed in args.seeds:
+        results["twin"].append({"seed": seed, **both(train(task, own, seed, True))})
+        model, seen, fitted = polynomial(train(task, own, seed, False).float(), own)
+        results["exact"].append({"seed": seed, **both(model)})
+        found = {"seed": seed, **both(ranges.substitute(model, fitted)),
+                 "test_inputs_outside_range": ranges.outside(model, own.inputs["test"], fitted)}
+        results["polynomial"].append(found)
+        print(results["twin"][-1], results["exact"][-1], found, flush=True)
+        if best is None or found["dev"] > best[0]["dev"]:
+            best = (found, model, seen, fitted)
+    found, model, seen, fitted = best
+    export(model, own, fitted, seen, out, task.patch)
+    exact = predict(ranges.substitute(model, None), own.inputs["test"])
+    approximate = predict(ranges.substitute(model, fitted), own.inputs["test"])
+    results["exported"] = {
+        **found, "server_parameters": model.server_parameters(),
+        "agreement_with_division": float((exact.argmax(-1) == approximate.argmax(-1)).double().mean()),
+        "largest_logit_difference": float((exact - approximate).abs().max()),
+        "conditions": conditions(ranges.substitute(model, None), own, fitted),
+    }
+    write_json(out / "golden.json", golden(model, own, fitted))
+    write_json(out / "results.json", results)
+    (out / "README.md").write_text(card(task, args.task, results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Range-aware training (stage 2), and accuracy."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+
+from .model import Transformer
+from .penalties import range_penalty
+
+
+@torch.no_grad()
+def predict(model, inputs, size=256):
+    model.eval()
+    return torch.cat([model(part) for part in inputs.split(size)])
+
+
+def accuracy(model, own, split):
+    return float((predict(model, own.inputs[split]).argmax(-1) == own.labels[split]).double().mean())
+
+
+def train(task, own, seed, twin, model=None, log=print):
+    """The epoch that is best on dev. `model`: go on from it (stage 1, see `model.swap`) instead of from scratch."""
+    torch.manual_seed(seed)
+    plan = task.schedule
+    model = model or Transformer(task.shape, task.embedding(own), twin)
+    g = torch.Generator().manual_seed(seed)
+    inputs, labels = own.inputs["train"], own.labels["train"]
+    steps = plan.epochs * (len(inputs) // plan.batch)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.rate, weight_decay=plan.weight_decay)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.rate, total_steps=steps, pct_start=0.15)
+    best, state = -1.0, None
+    for epoch in range(plan.epochs):
+        order = torch.randperm(len(inputs), generator=g)
+        for i in range(0, len(inputs) - plan.batch + 1, plan.batch):
+            model.train()
+            j = order[i : i + plan.batch]
+            loss = F.cross_entropy(model(inputs[j]), labels[j], label_smoothing=plan.smoothing)
+            if not twin:
+                loss = loss + plan.penalty * range_penalty(model.seen, plan)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            rate.step()
+            model.project()
+        dev = accuracy(model, own, "dev")
+        log(f"  seed {seed} {'twin' if twin else 'polynomial'} epoch {epoch}: dev {dev:.4f}")
+        if dev >= best:
+            best, state = dev, copy.deepcopy(model.state_dict())
+    model.load_state_dict(state)
+    return model.eval()
