@@ -5,10 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 
 from . import ranges
 from .baseline import linear
 from .card import card
+from .data import CLS, PAD, SEP
 from .export import export, write_json
 from .tasks import TASKS
 from .train import accuracy, predict, train
@@ -34,14 +36,52 @@ def conditions(model, own, fitted):
     ]
 
 
-def golden(model, own, fitted, count=8):
-    inputs = own.inputs["test"][:count]
+GOLDEN = [
+    "",
+    "The company said its first quarter net profit rose to 12 mln dlrs, or 35 cts a share.",
+    "Wheat exports fell as farmers held back grain, the ministry of agriculture said.",
+    "The central bank cut its key rate and the dollar fell against the yen.",
+    "Oil ministers agreed to keep crude output at 16 mln barrels a day.",
+    "Dear friend, you have won a prize! Click here to claim your free money now!!!",
+    "Re: the patch for the build . Could you send me the log of the failing test? Thanks, Anna",
+    "Ships wait at the port because of a strike. " * 20,
+]
+
+
+def golden(model, own, fitted):
+    if own.texts:
+        tokenizer = Tokenizer.from_str(own.tokenizer)
+        inputs = torch.tensor([e.ids for e in tokenizer.encode_batch(GOLDEN)])
+        cases = [{"text": text, "input_ids": ids} for text, ids in zip(GOLDEN, inputs.tolist())]
+    else:
+        inputs = own.inputs["test"][:8]
+        cases = [{"pixels": pixels} for pixels in inputs.tolist()]
     exact = predict(ranges.substitute(model, None), inputs)
     found = predict(ranges.substitute(model, fitted), inputs)
-    name = "input_ids" if own.texts else "pixels"
-    return {"description": "float64 forward pass of the exported values, first test inputs", "cases": [
-        {name: i, "label": y, "logits_exact_division": a, "logits_polynomial": b}
-        for i, y, a, b in zip(inputs.tolist(), own.labels["test"].tolist(), exact.tolist(), found.tolist())]}
+    for case, a, b in zip(cases, exact.tolist(), found.tolist()):
+        case.update(logits_exact_division=a, logits_polynomial=b)
+    return {"description": "float64 forward pass of the exported values", "cases": cases}
+
+
+def strange(own, count=2000):
+    """Inputs that no data set has: tokens, or pixels, at random."""
+    g = torch.Generator().manual_seed(0)
+    like = own.inputs["train"]
+    if not own.texts:
+        return torch.randint(256, (count, like.shape[1]), generator=g)
+    pool = like[like > SEP].unique()
+    ids = pool[torch.randint(len(pool), (count, like.shape[1]), generator=g)]
+    end = torch.randint(1, like.shape[1], (count, 1), generator=g)
+    at = torch.arange(like.shape[1])
+    ids = torch.where(at == end, SEP, torch.where(at > end, PAD, ids))
+    ids[:, 0] = CLS
+    return ids
+
+
+def write_split(own, path):
+    """test.tsv of the Rust side, for `evaluate --split`."""
+    rows = (f"{i}\ttest\t{y}\t{t}\n" for i, (t, y) in enumerate(zip(own.texts["test"], own.labels["test"].tolist())))
+    path.write_text("id\tdomain\tlabel\ttext\n" + "".join(rows), encoding="utf-8")
 
 
 def main():
@@ -51,11 +91,14 @@ def main():
     parser.add_argument("--out", type=Path, help="model folder; without it a folder of that name beside training/")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--split", type=Path, help="only writes the test texts to this file, for the Rust command evaluate")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     task = TASKS[args.task]
     out = args.out or Path(__file__).resolve().parents[2] / args.task
     own = task.data(args.cache)
+    if args.split:
+        return write_split(own, args.split)
     results = {
         "task": args.task, "labels": own.names, "splits": {s: len(v) for s, v in own.labels.items()},
         "majority": float(own.labels["test"].bincount().max() / len(own.labels["test"])),
@@ -83,6 +126,11 @@ def main():
         "agreement_with_division": float((exact.argmax(-1) == approximate.argmax(-1)).double().mean()),
         "largest_logit_difference": float((exact - approximate).abs().max()),
         "conditions": conditions(ranges.substitute(model, None), own, fitted),
+    }
+    odd = strange(own)
+    results["exported"]["strange_inputs"] = {
+        "inputs": len(odd), "outside_range": ranges.outside(model, odd, fitted),
+        "largest_logit": float(predict(ranges.substitute(model, fitted), odd).abs().max()),
     }
     write_json(out / "golden.json", golden(model, own, fitted))
     write_json(out / "results.json", results)

@@ -41,8 +41,10 @@ Denominators seen on train and dev, widened by {s.margin} on either side. Condit
 {conditions}
 
 Test inputs with a denominator outside its range: {e['test_inputs_outside_range']}. Labels equal to those of the exact division:
-{100 * e['agreement_with_division']:.2f} %; largest difference of a logit {e['largest_logit_difference']:.4f}. Outside of its range the polynomial grows
-and the answer is meaningless; nothing in the encrypted evaluation notices.
+{100 * e['agreement_with_division']:.2f} %; largest difference of a logit {e['largest_logit_difference']:.4f}. Of {e['strange_inputs']['inputs']} inputs
+at random (tokens of random words, or pixels of noise) {e['strange_inputs']['outside_range']} have a denominator outside its range; the largest logit of all is
+{e['strange_inputs']['largest_logit']:.1f}. Far outside of its range a polynomial grows and the answer means nothing; nothing in the encrypted
+evaluation notices.
 
 ## Licences
 
