@@ -8,7 +8,7 @@
 
 use models::reference::{Mode, label};
 use models::transformer::{Fit, Ranges, TransformerConfig};
-use models::{Bundle, ModelDir};
+use models::{Bundle, Head, ModelDir};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -23,6 +23,9 @@ struct Case {
     input_ids: Vec<u32>,
     #[serde(default)]
     pixels: Vec<u8>,
+    /// Of a language model: the token whose successor the logits are.
+    #[serde(default)]
+    position: usize,
     logits_exact_division: Vec<f64>,
     logits_polynomial: Vec<f64>,
 }
@@ -46,9 +49,15 @@ fn follows_pytorch(id: &str) {
             (Mode::Exact, &case.logits_exact_division),
             (Mode::Polynomial, &case.logits_polynomial),
         ] {
-            let found = model.forward(&x, mode).unwrap();
-            assert_eq!(found.len(), expected.len());
-            assert_eq!(label(&found), label(expected));
+            let all = model.forward(&x, mode).unwrap();
+            let positions = if dir.head() == Head::NextToken {
+                bundle.config().seq_len
+            } else {
+                1
+            };
+            assert_eq!(all.len(), positions * expected.len());
+            let found = &all[case.position * expected.len()..][..expected.len()];
+            assert_eq!(label(found), label(expected));
             for (a, b) in found.iter().zip(expected) {
                 assert!(
                     (a - b).abs() <= 1e-4 * b.abs().max(1.0),
@@ -66,7 +75,12 @@ fn follows_pytorch(id: &str) {
     assert_eq!(report.missed().count(), 0, "{report}");
     for (own, theirs) in fit.layers.iter().zip(&trained.layers) {
         assert_eq!(own.reciprocal_doublings, theirs.reciprocal_doublings);
-        for (a, b) in own.denominator.iter().flatten().zip(theirs.denominator.iter().flatten()) {
+        for (a, b) in own
+            .denominator
+            .iter()
+            .flatten()
+            .zip(theirs.denominator.iter().flatten())
+        {
             assert!((a - b).abs() <= 1e-6 * b.abs());
         }
         for [lo, hi] in &theirs.denominator {
@@ -83,4 +97,9 @@ fn r8_follows_pytorch() {
 #[test]
 fn spam_follows_pytorch() {
     follows_pytorch("spam");
+}
+
+#[test]
+fn fashion_follows_pytorch() {
+    follows_pytorch("fashion");
 }

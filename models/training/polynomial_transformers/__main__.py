@@ -1,6 +1,7 @@
 """Trains a model of the zoo and its softmax twin over seeds, and writes its folder: `polynomial-transformers r8`."""
 
 import argparse
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,12 +9,12 @@ import torch
 from tokenizers import Tokenizer
 
 from . import ranges
-from .baseline import linear
+from .baseline import linear, ngrams
 from .card import card
-from .data import CLS, PAD, SEP
+from .data import CLS, IGNORED, PAD, SEP
 from .export import export, write_json
 from .tasks import TASKS
-from .train import accuracy, predict, train
+from .train import predict, quality, train
 
 
 def polynomial(model, own):
@@ -49,6 +50,7 @@ GOLDEN = [
 
 
 def golden(model, own, fitted):
+    """Inputs and answers; of next tokens, the answer at the last token that is not padding."""
     if own.texts:
         tokenizer = Tokenizer.from_str(own.tokenizer)
         inputs = torch.tensor([e.ids for e in tokenizer.encode_batch(GOLDEN)])
@@ -58,6 +60,11 @@ def golden(model, own, fitted):
         cases = [{"pixels": pixels} for pixels in inputs.tolist()]
     exact = predict(ranges.substitute(model, None), inputs)
     found = predict(ranges.substitute(model, fitted), inputs)
+    if model.shape.next_token:
+        last = ((inputs != PAD).sum(1) - 1).clamp_min(0)
+        exact, found = (v[torch.arange(len(v)), last] for v in (exact, found))
+        for case, position in zip(cases, last.tolist()):
+            case["position"] = position
     for case, a, b in zip(cases, exact.tolist(), found.tolist()):
         case.update(logits_exact_division=a, logits_polynomial=b)
     return {"description": "float64 forward pass of the exported values", "cases": cases}
@@ -69,6 +76,8 @@ def strange(own, count=2000):
     like = own.inputs["train"]
     if not own.texts:
         return torch.randint(256, (count, like.shape[1]), generator=g)
+    if own.words is None:
+        return torch.randint(int(like.max()) + 1, (count, like.shape[1]), generator=g)
     pool = like[like > SEP].unique()
     ids = pool[torch.randint(len(pool), (count, like.shape[1]), generator=g)]
     end = torch.randint(1, like.shape[1], (count, 1), generator=g)
@@ -79,9 +88,16 @@ def strange(own, count=2000):
 
 
 def write_split(own, path):
-    """test.tsv of the Rust side, for `evaluate --split`."""
-    rows = (f"{i}\ttest\t{y}\t{t}\n" for i, (t, y) in enumerate(zip(own.texts["test"], own.labels["test"].tolist())))
+    """test.tsv of the Rust side, for `evaluate --split`: texts, or pixels; the label, or the token after the text."""
+    texts = own.texts.get("test") or (" ".join(map(str, row)) for row in own.inputs["test"].tolist())
+    labels = own.labels["test"].view(len(own.labels["test"]), -1)[:, -1].tolist()
+    rows = (f"{i}\ttest\t{y}\t{t}\n" for i, (t, y) in enumerate(zip(texts, labels)))
     path.write_text("id\tdomain\tlabel\ttext\n" + "".join(rows), encoding="utf-8")
+
+
+def write_card(task, name, folder, results):
+    write_json(folder / "results.json", results)
+    (folder / "README.md").write_text(card(task, name, results), encoding="utf-8")
 
 
 def main():
@@ -91,27 +107,35 @@ def main():
     parser.add_argument("--out", type=Path, help="model folder; without it a folder of that name beside training/")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--split", type=Path, help="only writes the test texts to this file, for the Rust command evaluate")
+    parser.add_argument("--split", type=Path, help="only writes the test set to this file, for the Rust command evaluate")
+    parser.add_argument("--evaluated", type=Path, help="only puts this output of evaluate --json into results.json and the card")
+    parser.add_argument("--card", action="store_true", help="only writes the card anew, from results.json")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     task = TASKS[args.task]
     out = args.out or Path(__file__).resolve().parents[2] / args.task
+    if args.card or args.evaluated:
+        results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+        if args.evaluated:
+            results["evaluated"] = json.loads(args.evaluated.read_text(encoding="utf-8"))
+        return write_card(task, args.task, out, results)
     own = task.data(args.cache)
     if args.split:
         return write_split(own, args.split)
+    known = own.labels["test"][own.labels["test"] != IGNORED]
     results = {
         "task": args.task, "labels": own.names, "splits": {s: len(v) for s, v in own.labels.items()},
-        "majority": float(own.labels["test"].bincount().max() / len(own.labels["test"])),
-        "baseline": linear(own), "twin": [], "exact": [], "polynomial": [],
+        "majority": float(known.bincount().max() / len(known)),
+        "baseline": ngrams(own, task.shape.outputs) if task.shape.next_token else linear(own), "twin": [], "exact": [], "polynomial": [],
         "shape": asdict(task.shape), "schedule": asdict(task.schedule),
     }
     best = None
-    both = lambda model: {s: accuracy(model, own, s) for s in ("dev", "test")}
     for seed in args.seeds:
-        results["twin"].append({"seed": seed, **both(train(task, own, seed, True))})
+        results["twin"].append({"seed": seed, **quality(train(task, own, seed, True), own)})
         model, seen, fitted = polynomial(train(task, own, seed, False).float(), own)
-        results["exact"].append({"seed": seed, **both(model)})
-        found = {"seed": seed, **both(ranges.substitute(model, fitted)),
+        results["exact"].append({"seed": seed, **quality(model, own)})
+        found = {"seed": seed, **quality(ranges.substitute(model, fitted), own),
+                 "condition": max(hi / lo for layer in fitted["layers"] for lo, hi in layer["denominator"]),
                  "test_inputs_outside_range": ranges.outside(model, own.inputs["test"], fitted)}
         results["polynomial"].append(found)
         print(results["twin"][-1], results["exact"][-1], found, flush=True)
@@ -133,8 +157,7 @@ def main():
         "largest_logit": float(predict(ranges.substitute(model, fitted), odd).abs().max()),
     }
     write_json(out / "golden.json", golden(model, own, fitted))
-    write_json(out / "results.json", results)
-    (out / "README.md").write_text(card(task, args.task, results), encoding="utf-8")
+    write_card(task, args.task, out, results)
 
 
 if __name__ == "__main__":

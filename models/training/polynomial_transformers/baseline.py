@@ -1,7 +1,10 @@
-"""What a linear model makes of the same split."""
+"""What simple models make of the same split."""
 
+import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+
+from .data import IGNORED, PAD
 
 
 def linear(own):
@@ -23,3 +26,37 @@ def linear(own):
         if best is None or found["dev"] > best["dev"]:
             best = found
     return best
+
+
+def ngrams(own, outputs, longest=5):
+    """Perplexity of next tokens by counts of what followed up to `longest` tokens, each length smoothed by the shorter
+    one (Witten-Bell); the order that is best on dev. It sees the same windows as the transformer."""
+
+    def coded(split, order):
+        """Contexts of `order` tokens as numbers, and what follows; None where the window is too short."""
+        x, y = own.inputs[split].numpy(), own.labels[split].numpy()
+        code = np.zeros_like(x)
+        for back in range(order):
+            code[:, back:] = code[:, back:] + (x[:, : x.shape[1] - back] + 1) * (outputs + 1) ** back
+            code[:, :back] = -1
+        return code, y
+
+    def probabilities(split):
+        p = np.full(own.labels[split].shape, 1 / outputs)
+        for order in range(longest + 1):
+            code, y = coded("train", order)
+            known = (y != IGNORED) & (own.inputs["train"].numpy() != PAD) & (code >= 0)
+            contexts, totals = np.unique(code[known], return_counts=True)
+            pairs, counts = np.unique(code[known] * outputs + y[known], return_counts=True)
+            kinds = np.bincount(np.searchsorted(contexts, pairs // outputs), minlength=len(contexts))
+            code, y = coded(split, order)
+            look = lambda keys, values, wanted: np.where(
+                keys[at := np.searchsorted(keys, wanted).clip(max=len(keys) - 1)] == wanted, values[at], 0)
+            total, kind = look(contexts, totals, code), look(contexts, kinds, code)
+            count = look(pairs, counts, code * outputs + y)
+            p = np.where(total > 0, (count + kind * p) / np.maximum(total + kind, 1), p)
+            yield float(np.exp(-np.log(p).mean()))
+
+    dev, test = list(probabilities("dev")), list(probabilities("test"))
+    best = int(np.argmin(dev))
+    return {"name": f"counts of {best + 1} characters", "dev_perplexity": dev[best], "test_perplexity": test[best], "orders": test}

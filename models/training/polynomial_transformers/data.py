@@ -6,21 +6,26 @@ import hashlib
 import json
 import random
 import re
+import subprocess
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, models, normalizers
 
 from .registry import fetch
 
 PAD, UNK, CLS, SEP = 0, 100, 101, 102
+IGNORED = -100
 
 
 @dataclass
 class Data:
-    """`inputs[split]` (n, ..) and `labels[split]` of train, dev, test; `texts[split]` for texts."""
+    """`inputs[split]` (n, ..) and `labels[split]` of train, dev, test; `texts[split]` for texts.
+
+    Labels are (n), or (n, seq_len) next tokens, `IGNORED` where there is none.
+    """
 
     names: list
     inputs: dict
@@ -121,3 +126,53 @@ def fashion(cache):
     y = {s: torch.from_numpy(read(f"{s}-labels-idx1-ubyte.gz", 8)).long() for s in ("train", "t10k")}
     cut = lambda v: {"train": v["train"][:55000], "dev": v["train"][55000:], "test": v["t10k"]}
     return Data(FASHION, cut(x), cut(y))
+
+
+CHARACTERS = "abcdefghijklmnopqrstuvwxyz .,:?"
+
+
+def character_tokenizer(seq_len):
+    """Lower-case letters, space and four signs; other signs become one of them or vanish. Token 0 only pads."""
+    vocab = {c: i for i, c in enumerate(["[PAD]", *CHARACTERS])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="[PAD]"))
+    replace = lambda pattern, by: normalizers.Replace(Regex(pattern), by)
+    tokenizer.normalizer = normalizers.Sequence([
+        normalizers.NFD(), normalizers.Lowercase(), replace(";", ":"), replace("!", "."),
+        replace("[^a-z .,:?]+", " "), replace(" +", " "),
+    ])
+    tokenizer.enable_truncation(seq_len)
+    tokenizer.enable_padding(length=seq_len, pad_id=PAD, pad_token="[PAD]")
+    return tokenizer
+
+
+def bible(cache, seq_len):
+    """The King James Bible (1611) as characters, next characters as labels.
+
+    200 pieces one after the other; of ten pieces one is test and one dev. One window in ten of train is repeated with its
+    end padded, down to nothing, so that the ranges know padding.
+    """
+    program, text = fetch("kjv-reader", cache) / "usr/bin/bible", fetch("kjv", cache) / "usr/lib"
+    found = subprocess.run([program, "-p", text, "-f"], input="gen1:1-rev22:21\n", capture_output=True, text=True, check=True)
+    verses = [line.split(" ", 1)[1] for line in found.stdout.splitlines() if re.match(r"\w+:\d+ ", line)]
+    tokenizer = character_tokenizer(seq_len)
+    spec = tokenizer.to_str()
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    space = tokenizer.token_to_id(" ")
+    coded = [e.ids + [space] for e in tokenizer.encode_batch(verses)]
+    windows = {"train": [], "dev": [], "test": []}
+    for piece in range(200):
+        own = torch.tensor(sum(coded[piece * len(coded) // 200 : (piece + 1) * len(coded) // 200], []))
+        windows[{0: "test", 5: "dev"}.get(piece % 10, "train")].append(own.unfold(0, seq_len + 1, seq_len))
+    out = Data([], {}, {}, tokenizer=spec)
+    for split, own in windows.items():
+        own = torch.cat(own)
+        out.inputs[split], out.labels[split] = own[:, :-1], own[:, 1:]
+        out.texts[split] = ["".join(CHARACTERS[i - 1] for i in row) for row in out.inputs[split].tolist()]
+    g = torch.Generator().manual_seed(0)
+    x, y = out.inputs["train"], out.labels["train"]
+    some = torch.randperm(len(x), generator=g)[: len(x) // 10]
+    hidden = torch.arange(seq_len) >= torch.randint(seq_len, (len(some), 1), generator=g)
+    out.inputs["train"] = torch.cat([x, x[some].masked_fill(hidden, PAD)])
+    out.labels["train"] = torch.cat([y, y[some].masked_fill(hidden, IGNORED)])
+    return out

