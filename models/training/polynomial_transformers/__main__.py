@@ -21,8 +21,8 @@ def polynomial(model, own):
     """Folded, in float64, with its fit: (model, ranges, fit). Ranges are those of train and dev."""
     model.embedding.fold()
     inputs = torch.cat([own.inputs["train"], own.inputs["dev"]])
-    model = model.double()
     seen = ranges.to_json(ranges.observe(model, inputs), model, len(inputs))
+    model = model.double()
     return model, seen, ranges.fit(seen, model.shape)
 
 

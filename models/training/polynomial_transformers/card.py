@@ -3,34 +3,89 @@
 from statistics import mean, stdev
 
 
-def row(name, seeds):
-    test = [100 * s["test"] for s in seeds]
-    spread = f" ± {stdev(test):.1f}" if len(test) > 1 else ""
-    return f"| {name} | {mean(test):.1f}{spread} | {' / '.join(f'{v:.1f}' for v in test)} |"
+def row(name, seeds, key, factor, digits):
+    values = [factor * s[key] for s in seeds]
+    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"| {name} | {mean(values):.{digits}f}{spread} | {' / '.join(f'{v:.{digits}f}' for v in values)} |"
+
+
+def seeds_table(r):
+    """Test accuracies, or perplexities of a model of next tokens, and what they say."""
+    e, base, test = r["exported"], r["baseline"], r["splits"]["test"]
+    rows = (("softmax twin (layer norm, GELU)", "twin"), ("polynomial model, exact division", "exact"),
+            ("polynomial model, reciprocal polynomial", "polynomial"))
+    if "test_perplexity" in e:
+        key, factor, digits, what = "test_perplexity", 1, 3, f"test perplexity per character, {test} windows of {r['shape']['seq_len']}"
+        bases = [f"| {base['name']} (Witten-Bell) | {base['test_perplexity']:.3f} | |"]
+        gap = f"Polynomial minus twin: {mean(x[key] for x in r['polynomial']) - mean(x[key] for x in r['twin']):+.3f}."
+        best = f"perplexity {e[key]:.3f}, {100 * e['test']:.1f} % of the next characters right on test"
+    else:
+        key, factor, digits, what = "test", 100, 1, f"test accuracy, {test} inputs"
+        bases = [f"| majority class | {100 * r['majority']:.1f} | |", f"| {base['name']} | {100 * base['test']:.1f} | |"]
+        gap = f"Polynomial minus twin: {100 * (mean(x[key] for x in r['polynomial']) - mean(x[key] for x in r['twin'])):+.1f} points."
+        best = f"{100 * e['test']:.1f} on test"
+    lines = [f"| {what} | mean of seeds | each |", "|---|---|---|", *bases, *(row(name, r[k], key, factor, digits) for name, k in rows)]
+    return "\n".join(lines) + f"\n\n{gap} The folder holds seed {e['seed']}, the best on dev ({best})."
+
+
+def baseline_note(task, r):
+    if task.shape.next_token:
+        return ("Counts are as honest a competitor as the twin: this model shows that next tokens can be predicted under encryption, "
+                "not that a short training beats counting.")
+    seen = f"The transformer sees the first {task.shape.seq_len} tokens, the baseline the whole text. " * (not task.patch)
+    return seen + ("The linear baseline is as honest a competitor as the twin: this model shows that the mechanism works, not that "
+                   "it is needed here.")
+
+
+def encrypted(r, name):
+    """The table of `evaluate --json`, and what an evaluation costs."""
+    found = r.get("evaluated")
+    if not found or not found["encrypted"]:
+        return "Not measured yet."
+    e, clear, ms = found["encrypted"], found["clear"], found["encrypted"]["evaluate"]
+    perplexity = "perplexity" in e["score"]
+    percent = lambda v: f"{100 * v:.2f} %"
+
+    def line(what, s, compared):
+        cells = [what, str(s["inputs"]), percent(s["accuracy"]), *([f"{s['perplexity']:.3f}"] * perplexity),
+                 percent(s["agreement"]) if compared else "", f"{s['max_error']:.1e}" if compared else ""]
+        return "| " + " | ".join(cells) + " |"
+
+    head = ["", "inputs", "right", *(["perplexity"] * perplexity), "same label as the row above", "largest error of a logit"]
+    table = "\n".join([
+        "| " + " | ".join(head) + " |", "|---" * len(head) + "|",
+        line("exact division", clear["exact"], False), line("polynomial", clear["polynomial"], True),
+        line("polynomial, these inputs", e["polynomial"], False), line("encrypted", e["score"], True)])
+    machine = found["machine"]
+    return f"""{table}
+
+Depth {e['depth']}{f" between {e['bootstraps']} bootstraps" * (e['bootstraps'] > 0)}. Predicted {e['predicted_ms'] / 1e3:.1f} s; measured {ms['median_ms'] / 1e3:.1f} s in the
+median of {len(ms['runs_ms'])} ({ms['min_ms'] / 1e3:.1f} to {ms['max_ms'] / 1e3:.1f} s) on {machine['cpu']}, {found['threads']} threads, other programs running.
+Evaluation keys {e['upload_bytes'] / 1e6:.0f} MB, once; request {e['request_bytes'] / 1e6:.2f} MB, reply {e['reply_bytes'] / 1e6:.2f} MB.
+
+```sh
+polynomial-transformers {name} --split {name}.tsv
+cargo run --release -p benches --bin evaluate -- --model {name} --split {name}.tsv --encrypted {e['score']['inputs']} --json > {name}.json
+polynomial-transformers {name} --evaluated {name}.json
+```"""
 
 
 def card(task, name, r):
-    s, e, base = task.shape, r["exported"], r["baseline"]
-    gap = 100 * (mean(x["test"] for x in r["polynomial"]) - mean(x["test"] for x in r["twin"]))
+    s, e = task.shape, r["exported"]
     conditions = "\n".join(
         f"| {c['layer']} | {max(c['fit']):.1f} | {max(c['test']):.1f} | {2 ** c['doublings'] - 1} |" for c in e["conditions"])
+    kind = "Characters at random" if s.next_token else "Pixels of noise" if task.patch else "Tokens of random words"
     return f"""# {task.title}
 
-{s.n_layers} layer{'s' * (s.n_layers > 1)}, {s.dim} features, {s.n_heads} heads, feed-forward {s.hidden_dim}, {s.seq_len} positions; PowerSoftmax with
+{s.n_layers} layer{'s' * (s.n_layers > 1)}, {s.dim} features, {s.n_heads} heads, feed-forward {s.hidden_dim}, {s.seq_len} positions; {'causal ' * s.causal}PowerSoftmax with
 p = {s.power}, {s.norm.replace('_', ' ')} ({s.norm_position}), {s.activation} activation. {e['server_parameters']:,} weights on the server.
 
-| test accuracy, {r['splits']['test']} inputs | mean of seeds | each |
-|---|---|---|
-| majority class | {100 * r['majority']:.1f} | |
-| {base['name']} | {100 * base['test']:.1f} | |
-{row('softmax twin (layer norm, GELU)', r['twin'])}
-{row('polynomial model, exact division', r['exact'])}
-{row('polynomial model, reciprocal polynomial', r['polynomial'])}
+{seeds_table(r)}
+{baseline_note(task, r)}
 
-Polynomial minus twin: {gap:+.1f} points. The folder holds seed {e['seed']}, the best on dev ({100 * e['test']:.1f} on test).
-{'The transformer sees the first ' + str(s.seq_len) + ' tokens, the baseline the whole text. ' * (not task.patch)}The linear baseline is as
-honest a competitor as the twin: this model shows that the mechanism works, not that it is needed here.
-Accuracy under encryption: not measured yet.
+## Encrypted
+
+{encrypted(r, name)}
 
 ## Ranges
 
@@ -41,10 +96,9 @@ Denominators seen on train and dev, widened by {s.margin} on either side. Condit
 {conditions}
 
 Test inputs with a denominator outside its range: {e['test_inputs_outside_range']}. Labels equal to those of the exact division:
-{100 * e['agreement_with_division']:.2f} %; largest difference of a logit {e['largest_logit_difference']:.4f}. Of {e['strange_inputs']['inputs']} inputs
-at random (tokens of random words, or pixels of noise) {e['strange_inputs']['outside_range']} have a denominator outside its range; the largest logit of all is
-{e['strange_inputs']['largest_logit']:.1f}. Far outside of its range a polynomial grows and the answer means nothing; nothing in the encrypted
-evaluation notices.
+{100 * e['agreement_with_division']:.2f} %; largest difference of a logit {e['largest_logit_difference']:.4f}. {kind}, {e['strange_inputs']['inputs']}
+inputs: {e['strange_inputs']['outside_range']} have a denominator outside its range; the largest logit of all is {e['strange_inputs']['largest_logit']:.1f}.
+Far outside of its range a polynomial grows and the answer means nothing; nothing in the encrypted evaluation notices.
 
 ## Licences
 
@@ -55,6 +109,6 @@ evaluation notices.
 ```sh
 cd models/training
 python3 -m venv .venv && .venv/bin/pip install .
-.venv/bin/polynomial-transformers {name} --out ../{name}
+.venv/bin/polynomial-transformers {name}
 ```
 """

@@ -17,8 +17,12 @@ def predict(model, inputs, size=256):
 
 
 def accuracy(model, own, split):
-    """Right labels, or right next tokens of all positions, as a share."""
-    right, known = predict(model, own.inputs[split]).argmax(-1) == own.labels[split], own.labels[split] != IGNORED
+    return share(predict(model, own.inputs[split]), own.labels[split])
+
+
+def share(logits, labels):
+    """Right labels, or right next tokens of all positions."""
+    right, known = logits.argmax(-1) == labels, labels != IGNORED
     return float(right[known].double().mean())
 
 
@@ -28,10 +32,10 @@ def loss_of(logits, labels, smoothing=0.0):
 
 def quality(model, own):
     """Accuracy on dev and test; of a model of next tokens also the perplexity."""
-    out = {s: accuracy(model, own, s) for s in ("dev", "test")}
+    logits = {s: predict(model, own.inputs[s]) for s in ("dev", "test")}
+    out = {s: share(v, own.labels[s]) for s, v in logits.items()}
     if model.shape.next_token:
-        for s in ("dev", "test"):
-            out[f"{s}_perplexity"] = float(loss_of(predict(model, own.inputs[s]), own.labels[s]).exp())
+        out.update({f"{s}_perplexity": float(loss_of(v, own.labels[s]).exp()) for s, v in logits.items()})
     return out
 
 
