@@ -47,7 +47,7 @@ def encrypted(r, name):
     percent = lambda v: f"{100 * v:.2f} %"
 
     def line(what, s, compared):
-        cells = [what, str(s["inputs"]), percent(s["accuracy"]), *([f"{s['perplexity']:.3f}"] * perplexity),
+        cells = [what, str(s["inputs"]), percent(s["accuracy"]), *(f"{s[k]:.3f}" for k in ("perplexity",) if k in s),
                  percent(s["agreement"]) if compared else "", f"{s['max_error']:.1e}" if compared else ""]
         return "| " + " | ".join(cells) + " |"
 
