@@ -103,3 +103,8 @@ fn spam_follows_pytorch() {
 fn fashion_follows_pytorch() {
     follows_pytorch("fashion");
 }
+
+#[test]
+fn bible_follows_pytorch() {
+    follows_pytorch("bible");
+}
