@@ -92,6 +92,8 @@ def exported(model, own, fitted):
     exact = predict(ranges.substitute(model, None), own.inputs["test"])
     approximate = predict(ranges.substitute(model, fitted), own.inputs["test"])
     odd = strange(own)
+    answers = predict(ranges.substitute(model, fitted), odd).flatten(1)
+    finite = answers.isfinite().all(1)
     return {
         "server_parameters": model.server_parameters(),
         "agreement_with_division": float((exact.argmax(-1) == approximate.argmax(-1)).double().mean()),
@@ -99,7 +101,7 @@ def exported(model, own, fitted):
         "conditions": conditions(ranges.substitute(model, None), own, fitted),
         "strange_inputs": {
             "inputs": len(odd), "outside_range": ranges.outside(model, odd, fitted),
-            "largest_logit": float(predict(ranges.substitute(model, fitted), odd).abs().max()),
+            "not_finite": int((~finite).sum()), "largest_logit": float(answers[finite].abs().max()),
         },
     }
 

@@ -74,6 +74,9 @@ def card(task, name, r):
     s, e = task.shape, r["exported"]
     conditions = "\n".join(
         f"| {c['layer']} | {max(c['fit']):.1f} | {max(c['test']):.1f} | {2 ** c['doublings'] - 1} |" for c in e["conditions"])
+    odd = e["strange_inputs"]
+    largest = "some answers are not finite" if odd["largest_logit"] is None else (
+        f"{odd.get('not_finite', 0)} answers are not finite, the largest logit of the others is {odd['largest_logit']:.1f}")
     kind = "Characters at random" if s.next_token else "Pixels of noise" if task.patch else "Tokens of random words"
     return f"""# {task.title}
 
@@ -96,8 +99,8 @@ Denominators seen on train and dev, widened by {s.margin} on either side. Condit
 {conditions}
 
 Test inputs with a denominator outside its range: {e['test_inputs_outside_range']}. Labels equal to those of the exact division:
-{100 * e['agreement_with_division']:.2f} %; largest difference of a logit {e['largest_logit_difference']:.4f}. {kind}, {e['strange_inputs']['inputs']}
-inputs: {e['strange_inputs']['outside_range']} have a denominator outside its range; the largest logit of all is {e['strange_inputs']['largest_logit']:.1f}.
+{100 * e['agreement_with_division']:.2f} %; largest difference of a logit {e['largest_logit_difference']:.4f}. {kind}, {odd['inputs']}
+inputs: {odd['outside_range']} have a denominator outside its range; {largest}.
 Far outside of its range a polynomial grows and the answer means nothing; nothing in the encrypted evaluation notices.
 
 ## Licences
