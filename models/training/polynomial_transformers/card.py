@@ -56,7 +56,7 @@ def encrypted(r, name):
         "| " + " | ".join(head) + " |", "|---" * len(head) + "|",
         line("exact division", clear["exact"], False), line("polynomial", clear["polynomial"], True),
         line("polynomial, these inputs", e["polynomial"], False), line("encrypted", e["score"], True)])
-    machine = found["machine"]
+    machine, part = found["machine"], f" --clear {clear['exact']['inputs']}" * (clear["exact"]["inputs"] < r["splits"]["test"])
     return f"""{table}
 
 Depth {e['depth']}{f" between {e['bootstraps']} bootstraps" * (e['bootstraps'] > 0)}. Predicted {e['predicted_ms'] / 1e3:.1f} s; measured {ms['median_ms'] / 1e3:.1f} s in the
@@ -65,7 +65,7 @@ Evaluation keys {e['upload_bytes'] / 1e6:.0f} MB, once; request {e['request_byte
 
 ```sh
 polynomial-transformers {name} --split {name}.tsv
-cargo run --release -p benches --bin evaluate -- --model {name} --split {name}.tsv --encrypted {e['score']['inputs']} --json > {name}.json
+cargo run --release -p benches --bin evaluate -- --model {name} --split {name}.tsv{part} --encrypted {e['score']['inputs']} --json > {name}.json
 polynomial-transformers {name} --evaluated {name}.json
 ```"""
 
