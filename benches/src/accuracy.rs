@@ -1,84 +1,68 @@
-//! The model in clear on its whole test split, and encrypted through the real server on a part of it.
+//! A model in clear on held-out inputs, with divisions and with polynomials, and encrypted through the real server on some
+//! of them.
 
+use std::path::Path;
 use std::time::Instant;
 
-use client::{Api, LocalServer, Session, download_bundle};
-use models::reference::{Mode, label};
+use anyhow::Context;
+use client::{Api, LocalServer, Query, Session, download_bundle};
+use models::reference::Mode;
 use models::split::Row;
-use models::{Bundle, Model, ModelDir};
+use models::{Bundle, Embedded, Head, Input, Model, ModelDir};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::engine::millis;
+use crate::score::{Score, Tally};
 use crate::stats::Runs;
 
-/// Right answers in clear on the whole test split.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Clear {
-    /// Held-out sentences.
-    pub sentences: usize,
-    /// Share of right labels when the denominator is inverted by a division.
-    pub exact_accuracy: f64,
-    /// Share of right labels of the polynomial that the server evaluates.
-    pub polynomial_accuracy: f64,
-    /// Share of the most frequent label: what knowing nothing is worth.
-    pub majority: f64,
-    /// Sentences for which division and polynomial give the same label, as a share.
-    pub agreement: f64,
+/// A model with what is needed to ask it in clear.
+pub struct Subject {
+    dir: ModelDir,
+    model: Model,
+    bundle: Bundle,
+    head: Head,
 }
 
-/// What the encrypted evaluation of some held-out sentences gave, against the clear polynomial model.
+/// The model in clear.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Clear {
+    /// With divisions and roots.
+    pub exact: Score,
+    /// With the polynomials that the server evaluates, against the exact one.
+    pub polynomial: Score,
+}
+
+/// Encrypted evaluations of some inputs, and what they cost.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Encrypted {
-    /// Sentences, taken evenly from the test split.
-    pub sentences: usize,
-    /// Share of right labels.
-    pub accuracy: f64,
-    /// The same of the clear polynomial model on the same sentences.
-    pub clear_accuracy: f64,
-    /// Share of labels equal to those of the clear polynomial model.
-    pub agreement: f64,
-    /// Largest difference between an encrypted and a clear logit.
-    pub max_logit_error: f64,
-    /// Its log2.
-    pub max_logit_error_log2: f64,
-    /// Ids of the sentences with another label than in clear.
+    /// Against the polynomial in clear.
+    pub score: Score,
+    /// The polynomial in clear on the same inputs.
+    pub polynomial: Score,
+    /// Largest error that is allowed: [`client::demo::TOLERANCE`] of the largest number of the clear answers, if that is
+    /// above 1.
+    pub tolerance: f64,
+    /// Ids of the inputs that have another label than in clear.
     pub disagreements: Vec<String>,
+    /// Levels from request to reply, or between bootstraps.
+    pub depth: usize,
+    /// Bootstraps of one evaluation.
+    pub bootstraps: usize,
+    /// Milliseconds of an evaluation as the cost model of the server says.
+    pub predicted_ms: f64,
+    /// Evaluation of one input, as the server measured it.
+    pub evaluate: Runs,
+    /// From sending an input to having its answer.
+    pub round_trip: Runs,
     /// Key generation on the side of the client.
     pub keygen_ms: f64,
     /// Bytes of the evaluation keys, sent once.
     pub upload_bytes: usize,
-    /// Bytes of one encrypted sentence.
+    /// Bytes of one encrypted input.
     pub request_bytes: usize,
     /// Bytes of one encrypted answer with its report.
     pub reply_bytes: usize,
-    /// Evaluation of one sentence, as the server measured it.
-    pub evaluate: Runs,
-    /// From sending a sentence to having its answer.
-    pub round_trip: Runs,
-}
-
-/// Evaluates every row in clear.
-///
-/// # Errors
-/// - the tokenizer refuses a sentence
-pub fn clear(model: &Model, bundle: &Bundle, rows: &[Row]) -> anyhow::Result<Clear> {
-    let (mut exact, mut polynomial, mut positive, mut agree) = (0, 0, 0, 0);
-    for row in rows {
-        let x = bundle.embed(&row.text)?.x;
-        let labelled = |mode| model.forward(&x, mode).map(|logits| label(&logits));
-        let (by_division, by_polynomial) = (labelled(Mode::Exact)?, labelled(Mode::Polynomial)?);
-        exact += usize::from(by_division == row.label);
-        polynomial += usize::from(by_polynomial == row.label);
-        agree += usize::from(by_division == by_polynomial);
-        positive += usize::from(row.label == 1);
-    }
-    Ok(Clear {
-        sentences: rows.len(),
-        exact_accuracy: share(exact, rows.len()),
-        polynomial_accuracy: share(polynomial, rows.len()),
-        majority: share(positive.max(rows.len() - positive), rows.len()),
-        agreement: share(agree, rows.len()),
-    })
 }
 
 /// `count` rows, evenly over all, so that every domain has its part; all when there are not so many.
@@ -89,85 +73,163 @@ pub fn spread(rows: &[Row], count: usize) -> Vec<&Row> {
         .collect()
 }
 
-/// Sends every row, encrypted, to a real server in this process, over HTTP on a loopback port; `progress(done, total)`.
-///
-/// # Errors
-/// - the server cannot start or refuses a request
-pub async fn encrypted(
-    dir: &ModelDir,
-    model: &Model,
-    rows: &[&Row],
-    threads: usize,
-    mut progress: impl FnMut(usize, usize),
-) -> anyhow::Result<Encrypted> {
-    let data = tempfile::tempdir()?;
-    let folder = dir.path().parent().unwrap_or(dir.path());
-    let config = server::Config {
-        only: Some(dir.id().to_owned()),
-        threads,
-        ..server::Config::new(folder, data.path())
-    };
-    let server = LocalServer::start(config).await?;
+impl Subject {
+    /// Reads weights and bundle of a model folder.
+    ///
+    /// # Errors
+    /// - a file is missing or refused
+    pub fn open(dir: ModelDir) -> anyhow::Result<Self> {
+        Ok(Self {
+            model: dir.model()?,
+            bundle: Bundle::open(&dir)?,
+            head: dir.head(),
+            dir,
+        })
+    }
 
-    let api = Api::new(server.url())?;
-    let manifest = api.manifest(dir.id()).await?;
-    let (bundle, _) = download_bundle(&api, &manifest).await?;
-    let start = Instant::now();
-    let session = Session::generate(manifest, bundle)?;
-    let mut keys = Vec::new();
-    session.evaluation_keys(&mut keys, |_, _| ())?;
-    let keygen_ms = millis(start);
-    let upload_bytes = keys.len();
-    let key_id = api.upload_keys(dir.id(), keys, |_| ()).await?.key_id;
+    /// What a row asks: its text, or the image whose pixels stand in place of one.
+    fn query(&self, row: &Row) -> anyhow::Result<Query> {
+        Ok(match self.dir.public().input {
+            Input::Text => Query::Text(row.text.clone()),
+            Input::Patches { .. } => Query::Image {
+                file: row
+                    .text
+                    .split(' ')
+                    .map(str::parse)
+                    .collect::<Result<_, _>>()
+                    .with_context(|| format!("pixels from 0 to 255 needed in row {}", row.id))?,
+                index: 0,
+            },
+        })
+    }
 
-    let (mut right, mut clear_right, mut largest) = (0, 0, 0.0_f64);
-    let (mut request_bytes, mut reply_bytes) = (0, 0);
-    let (mut disagreements, mut evaluate, mut round_trip) = (Vec::new(), Vec::new(), Vec::new());
-    for (done, row) in rows.iter().enumerate() {
-        progress(done, rows.len());
-        let request = session.encrypt(&row.text)?;
-        request_bytes = request.frames.len();
-        let start = Instant::now();
-        let reply = api
-            .infer(dir.id(), &key_id, request.frames, session.reply_limit()?, |_| ())
-            .await?;
-        round_trip.push(millis(start));
-        reply_bytes = reply.len();
-        let decrypted = session.decrypt(&reply)?;
-        let logits = decrypted.outputs;
-        evaluate.extend(decrypted.report.map(|report| report.evaluate_us / 1e3));
-
-        let expected = model.forward(&request.x, Mode::Polynomial)?;
-        let differences = logits.iter().zip(&expected).map(|(a, b)| (a - b).abs());
-        largest = differences.fold(largest, f64::max);
-        let (found, expected) = (label(&logits), label(&expected));
-        right += usize::from(found == row.label);
-        clear_right += usize::from(expected == row.label);
-        if found != expected {
-            disagreements.push(row.id.clone());
+    fn embed(&self, query: &Query) -> models::Result<Embedded> {
+        match query {
+            Query::Text(text) => self.bundle.embed(text),
+            Query::Image { file, .. } => self.bundle.embed_image(file),
         }
     }
-    progress(rows.len(), rows.len());
-    server.stop().await?;
-    Ok(Encrypted {
-        sentences: rows.len(),
-        accuracy: share(right, rows.len()),
-        clear_accuracy: share(clear_right, rows.len()),
-        agreement: share(rows.len() - disagreements.len(), rows.len()),
-        max_logit_error: largest,
-        max_logit_error_log2: largest.log2(),
-        disagreements,
-        keygen_ms,
-        upload_bytes,
-        request_bytes,
-        reply_bytes,
-        evaluate: Runs::new(evaluate),
-        round_trip: Runs::new(round_trip),
-    })
-}
 
-fn share(part: usize, whole: usize) -> f64 {
-    part as f64 / whole.max(1) as f64
+    /// What is right: the label of the row, or for every token the one after it, the label of the row after the last. An
+    /// embedding has nothing to be right about.
+    fn targets(&self, row: &Row, embedded: &Embedded) -> Vec<usize> {
+        let inner = embedded.ids.get(1..embedded.tokens).unwrap_or_default();
+        match self.head {
+            Head::Classification { .. } => vec![row.label],
+            Head::Embedding => Vec::new(),
+            Head::NextToken => (inner.iter().map(|id| *id as usize)).chain([row.label]).collect(),
+        }
+    }
+
+    fn tally(&self, answer: &[f64], reference: &[f64], targets: &[usize]) -> Tally {
+        Tally::new(
+            &self.head,
+            self.bundle.config().seq_len,
+            answer,
+            reference,
+            targets,
+        )
+    }
+
+    /// Evaluates the rows in clear, on all threads of the pool.
+    ///
+    /// # Errors
+    /// - the tokenizer refuses a text, or a row holds no image
+    pub fn clear(&self, rows: &[&Row]) -> anyhow::Result<Clear> {
+        let pairs: Vec<[Tally; 2]> = rows
+            .par_iter()
+            .map(|row| {
+                let embedded = self.embed(&self.query(row)?)?;
+                let targets = self.targets(row, &embedded);
+                let [exact, polynomial] =
+                    [Mode::Exact, Mode::Polynomial].map(|mode| self.model.forward(&embedded.x, mode));
+                let (exact, polynomial) = (exact?, polynomial?);
+                Ok([&exact, &polynomial].map(|answer| self.tally(answer, &exact, &targets)))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let sum = |pick: fn(&[Tally; 2]) -> &Tally| pairs.iter().map(pick).sum::<Tally>().score(&self.head);
+        Ok(Clear {
+            exact: sum(|[exact, _]| exact),
+            polynomial: sum(|[_, polynomial]| polynomial),
+        })
+    }
+
+    /// Sends every row, encrypted, to a real server in this process, over HTTP on a loopback port; `progress(done, total)`.
+    ///
+    /// # Errors
+    /// - the server cannot start or refuses a request
+    pub async fn encrypted(
+        &self,
+        rows: &[&Row],
+        threads: usize,
+        mut progress: impl FnMut(usize, usize),
+    ) -> anyhow::Result<Encrypted> {
+        let (data, id) = (tempfile::tempdir()?, self.dir.id());
+        let folder = self.dir.path().parent().unwrap_or(Path::new("."));
+        let config = server::Config {
+            only: Some(id.to_owned()),
+            threads,
+            ..server::Config::new(folder, data.path())
+        };
+        let server = LocalServer::start(config).await?;
+
+        let api = Api::new(server.url())?;
+        let entry = (api.models().await?.into_iter().next()).context("the server lists no model")?;
+        let manifest = api.manifest(id).await?;
+        let (bundle, _) = download_bundle(&api, &manifest).await?;
+        let start = Instant::now();
+        let session = Session::generate(manifest, bundle)?;
+        let mut keys = Vec::new();
+        session.evaluation_keys(&mut keys, |_, _| ())?;
+        let keygen_ms = millis(start);
+        let upload_bytes = keys.len();
+        let key_id = api.upload_keys(id, keys, |_| ()).await?.key_id;
+
+        let (mut found, mut clear, mut largest) = (Tally::default(), Tally::default(), 1.0_f64);
+        let (mut request_bytes, mut reply_bytes) = (0, 0);
+        let (mut disagreements, mut evaluate, mut round_trip) = (Vec::new(), Vec::new(), Vec::new());
+        for (done, row) in rows.iter().enumerate() {
+            progress(done, rows.len());
+            let query = self.query(row)?;
+            let request = session.encrypt_query(&query)?;
+            request_bytes = request.frames.len();
+            let start = Instant::now();
+            let reply = api
+                .infer(id, &key_id, request.frames, session.reply_limit()?, |_| ())
+                .await?;
+            round_trip.push(millis(start));
+            reply_bytes = reply.len();
+            let decrypted = session.decrypt(&reply)?;
+            evaluate.extend(decrypted.report.map(|report| report.evaluate_us / 1e3));
+
+            let targets = self.targets(row, &self.embed(&query)?);
+            let expected = self.model.forward(&request.x, Mode::Polynomial)?;
+            largest = expected.iter().map(|v| v.abs()).fold(largest, f64::max);
+            let tally = self.tally(&decrypted.outputs, &expected, &targets);
+            if !tally.agrees() {
+                disagreements.push(row.id.clone());
+            }
+            found += &tally;
+            clear += &self.tally(&expected, &expected, &targets);
+        }
+        progress(rows.len(), rows.len());
+        server.stop().await?;
+        Ok(Encrypted {
+            score: found.score(&self.head),
+            polynomial: clear.score(&self.head),
+            tolerance: client::demo::TOLERANCE * largest,
+            disagreements,
+            depth: entry.depth,
+            bootstraps: entry.bootstraps,
+            predicted_ms: entry.predicted_ms,
+            evaluate: Runs::new(evaluate),
+            round_trip: Runs::new(round_trip),
+            keygen_ms,
+            upload_bytes,
+            request_bytes,
+            reply_bytes,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 //!
 //! | Module | What it is |
 //! |---|---|
-//! | [`accuracy`] | the model in clear on its test split, and encrypted through the real server |
+//! | [`accuracy`] | a model in clear on held-out inputs, and encrypted through the real server |
 //! | [`calibrate`] | every kind of operation, measured for the cost model |
 //! | [`engine`] | client and server in one value: keys made, sentences encrypted, plans run, without the network |
 //! | [`machine`] | the machine that a number was measured on |
 //! | [`rows`] | rows of the `primitives` and `peers` tables |
+//! | [`score`] | how good answers are, and how near to others |
 //! | [`stats`] | medians of a few runs |
 //! | [`timing`] | a plan with the time of every step |
 //! | [`transformer`] | transformers of built-in shapes, encrypted |
@@ -18,6 +19,7 @@ pub mod calibrate;
 pub mod engine;
 pub mod machine;
 pub mod rows;
+pub mod score;
 pub mod stats;
 pub mod timing;
 pub mod transformer;

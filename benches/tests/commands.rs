@@ -118,7 +118,7 @@ fn parameters_that_are_not_secure_are_refused() {
 fn a_sentence_goes_encrypted_through_the_server() {
     let document = json(&run(EVALUATE, &["--encrypted", "1", "--json"]));
     assert_eq!(document["passed"], true);
-    assert_eq!(document["encrypted"]["sentences"], 1);
-    assert_eq!(document["encrypted"]["agreement"], 1.0);
-    assert!(document["clear"]["polynomial_accuracy"].as_f64().unwrap() > 0.7);
+    assert_eq!(document["encrypted"]["score"]["inputs"], 1);
+    assert_eq!(document["encrypted"]["score"]["agreement"], 1.0);
+    assert!(document["clear"]["polynomial"]["accuracy"].as_f64().unwrap() > 0.7);
 }

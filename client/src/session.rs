@@ -295,8 +295,9 @@ impl Session {
     /// [`Error::EmptyText`], [`Error::Model`] when the tokenizer refuses the text or the model takes images,
     /// [`Error::Engine`] without randomness.
     pub fn encrypt(&self, text: &str) -> Result<Request> {
-        let text = text.trim();
-        if text.is_empty() {
+        // Of the white space at the ends only that of a shell goes: a language model reads the rest.
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.trim().is_empty() {
             return Err(Error::EmptyText);
         }
         self.seal(self.bundle.embed(text)?)

@@ -285,7 +285,7 @@ fn separate_steps_by_files_and_by_pipes() {
         .iter()
         .map(|model| &model["id"])
         .collect();
-    assert_eq!(ids, ["minilm", "sentiment"]);
+    assert_eq!(ids, ["bible", "fashion", "minilm", "r8", "sentiment", "spam"]);
 
     #[cfg(unix)]
     {

@@ -1,36 +1,41 @@
-//! `test.tsv`: the held-out sentences that a model folder carries, for honest accuracies.
+//! `test.tsv`: held-out inputs of a model, for honest accuracies.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// A held-out sentence.
+/// A held-out input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// Domain and number in the original file.
     pub id: String,
-    /// Where the sentence comes from.
+    /// Where it comes from.
     pub domain: String,
-    /// The human label.
+    /// The right label; of a language model, the token that follows the text.
     pub label: usize,
-    /// The sentence.
+    /// The text; of an image, its pixels from 0 to 255 row by row, with spaces between.
     pub text: String,
 }
 
-/// Reads `test.tsv` of a model folder: a header, then `id, domain, label, text`.
+/// The name of such a file in a model folder.
+pub const FILE: &str = "test.tsv";
+
+/// Reads such a file: a header, then `id, domain, label, text`.
 ///
 /// # Errors
 /// - the file cannot be read, or a line has other fields (the line is named)
-pub fn read(folder: &Path) -> Result<Vec<Row>> {
-    let path = folder.join("test.tsv");
-    let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
+pub fn read(path: &Path) -> Result<Vec<Row>> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     parse(&text)
 }
 
 fn parse(text: &str) -> Result<Vec<Row>> {
     let mut lines = text.split_terminator('\n').enumerate();
     let wrong = |line: usize, reason: &str| Error::Format {
-        file: "test.tsv",
+        file: FILE,
         reason: format!("line {}: {reason}", line + 1),
     };
     if lines.next().map(|(_, header)| header) != Some("id\tdomain\tlabel\ttext") {

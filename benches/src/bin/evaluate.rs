@@ -1,29 +1,38 @@
-//! Accuracy of a model: in clear with a division, in clear with the polynomial, and encrypted through the real server.
+//! How good a model is: in clear with divisions, in clear with polynomials, and encrypted through the real server.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use benches::accuracy::{self, Clear, Encrypted};
+use benches::accuracy::{Clear, Encrypted, Subject, spread};
 use benches::machine::Machine;
+use benches::score::Score;
 use clap::Parser;
-use models::Bundle;
 use serde::Serialize;
 
-/// Accuracy of a model on its held-out sentences: in clear, and encrypted through the real server.
+/// How good a model is on held-out inputs: in clear, and encrypted through the real server.
 ///
-/// In clear, the whole test split: once with an exact division in the attention, once with the polynomial that a server
-/// can evaluate under encryption. Encrypted, a part of the same split: the HTTP server is started in this process on a
-/// loopback port, fresh keys are made and uploaded, and every sentence goes the whole way. Each encrypted answer is
-/// held against the clear polynomial model: the label must be the same for at least 99 % of the sentences, and no logit
-/// may be off by more than 2^-7; otherwise the exit status is 1.
+/// In clear: once with exact divisions, once with the polynomials that a server can evaluate under encryption. Encrypted,
+/// some of the same inputs: the HTTP server is started in this process on a loopback port, fresh keys are made and
+/// uploaded, and every input goes the whole way. Of a classifier the labels count, of a language model the next token at
+/// every position, of an embedding its direction. Each encrypted answer is held against the polynomials in clear: 99 % of
+/// the labels must be the same, and no number may be off by more than 2^-7 (of the largest number of all answers, if that
+/// is above 1); otherwise the exit status is 1.
 #[derive(Debug, Parser)]
 #[command(name = "evaluate", version, after_help = EXAMPLES)]
 struct Args {
-    /// Model folder, or the name of one in models/. It must hold a test.tsv.
+    /// Model folder, or the name of one in models/.
     #[arg(long, default_value = "sentiment", env = "MODEL")]
     model: String,
-    /// Sentences to evaluate encrypted, taken evenly from the test split; 0 for the clear accuracies alone.
-    #[arg(long, default_value_t = 100)]
+    /// Held-out inputs: id, domain, label, text with tabs between, after a header that says so. For images pixels in place
+    /// of the text, for a language model the number of the token that follows as label [default: test.tsv of the folder].
+    #[arg(long, value_name = "FILE")]
+    split: Option<PathBuf>,
+    /// Inputs to evaluate in clear, taken evenly from the split [default: all].
+    #[arg(long, value_name = "N")]
+    clear: Option<usize>,
+    /// Inputs to evaluate encrypted, taken evenly from the split; 0 for those in clear alone.
+    #[arg(long, default_value_t = 100, value_name = "N")]
     encrypted: usize,
     /// Threads of an evaluation; 0 takes all cores.
     #[arg(long, default_value_t = 0, value_parser = server::parse_threads)]
@@ -35,12 +44,12 @@ struct Args {
 
 const EXAMPLES: &str = "Examples:
   cargo run --release -p benches --bin evaluate -- --model sentiment --encrypted 100
-  cargo run --release -p benches --bin evaluate -- --encrypted 0 --json";
+  cargo run --release -p benches --bin evaluate -- --encrypted 0 --json
+  polynomial-transformers r8 --split r8.tsv
+  cargo run --release -p benches --bin evaluate -- --model r8 --split r8.tsv --encrypted 20";
 
 /// Labels that must be those of the clear polynomial model, as a share.
 const AGREEMENT: f64 = 0.99;
-/// Largest difference of a logit.
-const LOGIT_ERROR: f64 = 1.0 / 128.0;
 
 /// The JSON document.
 #[derive(Debug, Serialize)]
@@ -50,7 +59,7 @@ struct Document {
     threads: usize,
     clear: Clear,
     encrypted: Option<Encrypted>,
-    /// Agreement and logit error within their bounds.
+    /// Agreement and errors within their bounds.
     passed: bool,
 }
 
@@ -72,28 +81,31 @@ fn main() -> anyhow::Result<ExitCode> {
 
 async fn measure(args: &Args) -> anyhow::Result<Document> {
     let dir = benches::open_model(&args.model)?;
-    let rows = models::split::read(dir.path()).context("the held-out sentences")?;
-    let (bundle, model) = (Bundle::open(&dir)?, dir.model()?);
-    eprintln!("{}: {} held-out sentences in clear", dir.id(), rows.len());
-    let clear = accuracy::clear(&model, &bundle, &rows)?;
+    let split = args.split.clone();
+    let split = split.unwrap_or_else(|| dir.path().join(models::split::FILE));
+    let rows = models::split::read(&split).context("the held-out inputs, see --split")?;
+    let (id, chosen) = (
+        dir.id().to_owned(),
+        spread(&rows, args.clear.unwrap_or(rows.len())),
+    );
+    let subject = Subject::open(dir)?;
+    eprintln!("{id}: {} held-out inputs in clear", chosen.len());
+    let clear = subject.clear(&chosen)?;
     let encrypted = if args.encrypted == 0 {
         None
     } else {
-        let chosen = accuracy::spread(&rows, args.encrypted);
-        eprintln!(
-            "{} of them encrypted, through a server in this process",
-            chosen.len()
-        );
+        let chosen = spread(&rows, args.encrypted);
+        eprintln!("{} encrypted, through a server in this process", chosen.len());
         let progress = |done, total| {
             if done % 10 == 0 || done == total {
                 eprintln!("{done} of {total}");
             }
         };
-        Some(accuracy::encrypted(&dir, &model, &chosen, args.threads, progress).await?)
+        Some(subject.encrypted(&chosen, args.threads, progress).await?)
     };
-    let passed = encrypted
-        .as_ref()
-        .is_none_or(|e| e.agreement >= AGREEMENT && e.max_logit_error <= LOGIT_ERROR);
+    let passed = encrypted.as_ref().is_none_or(|e| {
+        e.score.agreement.is_none_or(|share| share >= AGREEMENT) && e.score.max_error <= e.tolerance
+    });
     let machine = Machine::this();
     let threads = if args.threads == 0 {
         machine.cores
@@ -101,7 +113,7 @@ async fn measure(args: &Args) -> anyhow::Result<Document> {
         args.threads
     };
     Ok(Document {
-        model: dir.id().to_owned(),
+        model: id,
         machine,
         threads,
         clear,
@@ -111,62 +123,72 @@ async fn measure(args: &Args) -> anyhow::Result<Document> {
 }
 
 fn print(document: &Document) {
-    let percent = |share: f64| format!("{:.2} %", share * 100.0);
-    let clear = &document.clear;
     println!("model       {}", document.model);
-    println!("system      {}; {} threads", document.machine, document.threads);
-    println!("\nin clear, {} held-out sentences", clear.sentences);
-    println!("  exact division         {:>9}", percent(clear.exact_accuracy));
+    println!("system      {}; {} threads\n", document.machine, document.threads);
     println!(
-        "  polynomial             {:>9}",
-        percent(clear.polynomial_accuracy)
+        "{:<26}{:>7}{:>10}{:>12}{:>12}{:>19}{:>11}{:>11}",
+        "", "inputs", "accuracy", "perplexity", "same label", "cosine mean, least", "error", "median"
     );
-    println!("  most frequent label    {:>9}", percent(clear.majority));
-    println!("  same label by both     {:>9}", percent(clear.agreement));
+    let percent = |share: f64| format!("{:.2} %", share * 100.0);
+    let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let row = |name: &str, score: &Score, compared: bool, median: Option<f64>| {
+        println!(
+            "{name:<26}{:>7}{:>10}{:>12}{:>12}{:>19}{:>11}{:>11}",
+            score.inputs,
+            shown(score.accuracy.map(percent)),
+            shown(score.perplexity.map(|p| format!("{p:.3}"))),
+            shown(score.agreement.filter(|_| compared).map(percent)),
+            shown(
+                score
+                    .cosine
+                    .filter(|_| compared)
+                    .map(|[mean, least]| format!("{mean:.6}, {least:.6}"))
+            ),
+            shown(compared.then(|| format!("{:.1e}", score.max_error))),
+            shown(median.map(|ms| format!("{ms:.0} ms"))),
+        );
+    };
+    row("exact division", &document.clear.exact, false, None);
+    row("polynomial", &document.clear.polynomial, true, None);
     let Some(encrypted) = &document.encrypted else {
         return;
     };
-    println!("\nencrypted through the server, {} of them", encrypted.sentences);
-    println!("  encrypted              {:>9}", percent(encrypted.accuracy));
-    println!(
-        "  polynomial in clear    {:>9}",
-        percent(encrypted.clear_accuracy)
+    row("polynomial, these inputs", &encrypted.polynomial, false, None);
+    row(
+        "encrypted",
+        &encrypted.score,
+        true,
+        Some(encrypted.evaluate.median_ms),
     );
     println!(
-        "  same label by both     {:>9}   at least {} needed",
-        percent(encrypted.agreement),
-        percent(AGREEMENT)
-    );
-    println!(
-        "  largest logit error    {:>9.2e}   2^{:.1}; at most 2^{} allowed",
-        encrypted.max_logit_error,
-        encrypted.max_logit_error_log2,
-        LOGIT_ERROR.log2()
+        "\nEach against the row above it; encrypted needs {} of the labels and an error of at most {:.1e}.",
+        percent(AGREEMENT),
+        encrypted.tolerance
     );
     if !encrypted.disagreements.is_empty() {
-        println!("  another label          {}", encrypted.disagreements.join(", "));
+        println!("another label          {}", encrypted.disagreements.join(", "));
     }
-    let runs = |name: &str, runs: &benches::stats::Runs| {
+    println!(
+        "depth {}, {} bootstraps; an evaluation is predicted to take {:.0} ms",
+        encrypted.depth, encrypted.bootstraps, encrypted.predicted_ms
+    );
+    for (name, runs) in [
+        ("evaluation", &encrypted.evaluate),
+        ("round trip", &encrypted.round_trip),
+    ] {
         println!(
-            "  {name:<22} {:>6.0} ms   {:.0} to {:.0}",
+            "{name:<16}{:>7.0} ms   {:.0} to {:.0}",
             runs.median_ms, runs.min_ms, runs.max_ms
         );
-    };
-    runs("evaluation, median", &encrypted.evaluate);
-    runs("round trip, median", &encrypted.round_trip);
-    println!("  key generation         {:>6.0} ms   once", encrypted.keygen_ms);
-    println!(
-        "  evaluation keys        {:>6.1} MB   once",
-        encrypted.upload_bytes as f64 / 1e6
-    );
-    println!(
-        "  request                {:>6.2} MB",
-        encrypted.request_bytes as f64 / 1e6
-    );
-    println!(
-        "  reply                  {:>6.2} MB",
-        encrypted.reply_bytes as f64 / 1e6
-    );
+    }
+    println!("key generation  {:>7.0} ms   once", encrypted.keygen_ms);
+    for (name, bytes) in [
+        ("evaluation keys", encrypted.upload_bytes),
+        ("request", encrypted.request_bytes),
+        ("reply", encrypted.reply_bytes),
+    ] {
+        println!("{name:<16}{:>7.2} MB", bytes as f64 / 1e6);
+    }
     println!(
         "\n{}",
         if document.passed {

@@ -279,7 +279,7 @@ def main():
     here = Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path, default=here / ".cache", help="downloads and trained models")
-    parser.add_argument("--out", type=Path, default=here.parent / "sentiment")
+    parser.add_argument("--out", type=Path, default=here.parents[1] / "sentiment")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
     corpus = Corpus(args.cache)

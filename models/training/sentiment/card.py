@@ -168,7 +168,7 @@ The `encrypted` line is measured with
 The polynomial model is {gap} points from its softmax twin. It is {bag_gap} points from
 the better bag-of-words baseline: on single sentences with this little data, counting words goes a long way.
 What the table shows is what making a small transformer polynomial costs: about the noise between seeds.
-Test accuracies were also printed for earlier variants (`models/training/README.md`), but no choice used them.
+Test accuracies were also printed for earlier variants (`models/training/sentiment/README.md`), but no choice used them.
 
 | test accuracy | {domains} |
 |{rule}|
@@ -206,8 +206,8 @@ checked before commercial use; nothing here is legal advice.
 ## Reproduce
 
 ```sh
-cd models/training
-python3 -m venv .venv && .venv/bin/pip install -r requirements.txt
+cd models/training/sentiment
+python3 -m venv .venv && .venv/bin/pip install ..
 .venv/bin/python train.py
 ```
 """

@@ -1,0 +1,1 @@
+"""Transformers made of additions and multiplications: training, range control, export for encrypted inference."""

@@ -1,0 +1,62 @@
+"""What simple models make of the same split."""
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from .data import IGNORED, PAD
+
+
+def linear(own):
+    """TF-IDF(1,2) of the whole texts, or pixels; logistic regression, its strength chosen on dev."""
+    y = {s: v.numpy() for s, v in own.labels.items()}
+    if own.texts:
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
+        x = {"train": vectorizer.fit_transform(own.texts["train"])}
+        x.update({s: vectorizer.transform(own.texts[s]) for s in ("dev", "test")})
+        strengths, name = (1.0, 4.0, 16.0), "TF-IDF and logistic regression, whole texts"
+    else:
+        x = {s: v.numpy() / 255 for s, v in own.inputs.items()}
+        x["train"], y["train"] = x["train"][:10000], y["train"][:10000]
+        strengths, name = (0.01, 0.1), "logistic regression on the pixels of 10,000 images"
+    best = None
+    for c in strengths:
+        model = LogisticRegression(C=c, max_iter=500).fit(x["train"], y["train"])
+        found = {"name": name, "dev": float(model.score(x["dev"], y["dev"])), "test": float(model.score(x["test"], y["test"])), "strength": c}
+        if best is None or found["dev"] > best["dev"]:
+            best = found
+    return best
+
+
+def ngrams(own, outputs, longest=5):
+    """Perplexity of next tokens by counts of what followed up to `longest` tokens, each length smoothed by the shorter
+    one (Witten-Bell); the order that is best on dev. It sees the same windows as the transformer."""
+
+    def coded(split, order):
+        """Contexts of `order` tokens as numbers, and what follows; None where the window is too short."""
+        x, y = own.inputs[split].numpy(), own.labels[split].numpy()
+        code = np.zeros_like(x)
+        for back in range(order):
+            code[:, back:] = code[:, back:] + (x[:, : x.shape[1] - back] + 1) * (outputs + 1) ** back
+            code[:, :back] = -1
+        return code, y
+
+    def probabilities(split):
+        p = np.full(own.labels[split].shape, 1 / outputs)
+        for order in range(longest + 1):
+            code, y = coded("train", order)
+            known = (y != IGNORED) & (own.inputs["train"].numpy() != PAD) & (code >= 0)
+            contexts, totals = np.unique(code[known], return_counts=True)
+            pairs, counts = np.unique(code[known] * outputs + y[known], return_counts=True)
+            kinds = np.bincount(np.searchsorted(contexts, pairs // outputs), minlength=len(contexts))
+            code, y = coded(split, order)
+            look = lambda keys, values, wanted: np.where(
+                keys[at := np.searchsorted(keys, wanted).clip(max=len(keys) - 1)] == wanted, values[at], 0)
+            total, kind = look(contexts, totals, code), look(contexts, kinds, code)
+            count = look(pairs, counts, code * outputs + y)
+            p = np.where(total > 0, (count + kind * p) / np.maximum(total + kind, 1), p)
+            yield float(np.exp(-np.log(p).mean()))
+
+    dev, test = list(probabilities("dev")), list(probabilities("test"))
+    best = int(np.argmin(dev))
+    return {"name": f"counts of {best + 1} characters", "dev_perplexity": dev[best], "test_perplexity": test[best], "orders": test}

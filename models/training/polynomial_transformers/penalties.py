@@ -1,0 +1,29 @@
+"""Penalties that keep what a polynomial will see inside a narrow range."""
+
+import math
+
+import torch.nn.functional as F
+
+
+def excess(x, lo, hi):
+    """Squared distance of x from [lo, hi]: the mean, and a little of the worst."""
+    d = F.relu(x - hi) + F.relu(lo - x)
+    return (d * d).mean() + 0.05 * (d * d).amax()
+
+
+def range_penalty(seen, settings):
+    """Over all layers: denominators and variances (by their logarithm), scores and inputs of the activation."""
+    total = 0.0
+    for layer in seen["layers"]:
+        total = total + denominator_penalty([layer], settings)
+        for name in ("scores", "up"):
+            total = total + excess(layer[name], -settings.limit, settings.limit)
+    for norm in seen["norms"]:
+        if "variance" in norm:
+            total = total + excess(norm["variance"].log(), *(math.log(v) for v in settings.variance))
+    return total
+
+
+def denominator_penalty(layers, settings):
+    lo, hi = (math.log(v) for v in settings.denominator)
+    return sum(excess(layer["denominators"].log(), lo, hi) for layer in layers)

