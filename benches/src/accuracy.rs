@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
-use client::{Api, LocalServer, Query, Session, download_bundle};
+use client::api::ModelEntry;
+use client::{Api, LocalServer, Query, Reply, Session, download_bundle};
 use models::reference::Mode;
 use models::split::Row;
 use models::{Bundle, Embedded, Head, Input, Model, ModelDir};
@@ -18,10 +19,23 @@ use crate::stats::Runs;
 
 /// A model with what is needed to ask it in clear.
 pub struct Subject {
-    dir: ModelDir,
-    model: Model,
+    pub(crate) dir: ModelDir,
+    pub(crate) model: Model,
     bundle: Bundle,
     head: Head,
+}
+
+/// A running service with one client.
+pub(crate) struct Service {
+    pub server: LocalServer,
+    pub api: Api,
+    pub entry: ModelEntry,
+    pub session: Session,
+    pub key_id: String,
+    pub keygen_ms: f64,
+    pub upload_bytes: usize,
+    /// Holds the keys on disk as long as the server runs.
+    pub _data: tempfile::TempDir,
 }
 
 /// The model in clear.
@@ -40,7 +54,7 @@ pub struct Encrypted {
     pub score: Score,
     /// The polynomial in clear on the same inputs.
     pub polynomial: Score,
-    /// Largest error that is allowed: [`client::demo::TOLERANCE`] of the largest number of the clear answers, if that is
+    /// Largest error that is allowed: [`client::TOLERANCE`] of the largest number of the clear answers, if that is
     /// above 1.
     pub tolerance: f64,
     /// Ids of the inputs that have another label than in clear.
@@ -88,7 +102,7 @@ impl Subject {
     }
 
     /// What a row asks: its text, or the image whose pixels stand in place of one.
-    fn query(&self, row: &Row) -> anyhow::Result<Query> {
+    pub(crate) fn query(&self, row: &Row) -> anyhow::Result<Query> {
         Ok(match self.dir.public().input {
             Input::Text => Query::Text(row.text.clone()),
             Input::Patches { .. } => Query::Image {
@@ -154,6 +168,42 @@ impl Subject {
         })
     }
 
+    /// A real server in this process with this model alone, and a client with fresh keys, uploaded.
+    pub(crate) async fn serve(&self, threads: usize, reply: Reply) -> anyhow::Result<Service> {
+        let (data, id) = (tempfile::tempdir()?, self.dir.id());
+        let folder = self.dir.path().parent().unwrap_or(Path::new("."));
+        let config = server::Config {
+            only: Some(id.to_owned()),
+            threads,
+            ..server::Config::new(folder, data.path())
+        };
+        let server = LocalServer::start(config).await?;
+        let api = Api::new(server.url())?;
+        let entry = (api.models().await?.into_iter().next()).context("the server lists no model")?;
+        let manifest = api.manifest(id).await?;
+        let (bundle, _) = download_bundle(&api, &manifest).await?;
+        let start = Instant::now();
+        let mut session = Session::generate(manifest, bundle)?;
+        if reply == Reply::Label {
+            session = session.with_labels(None)?;
+        }
+        let mut keys = Vec::new();
+        session.evaluation_keys(&mut keys, |_, _| ())?;
+        let keygen_ms = millis(start);
+        let upload_bytes = keys.len();
+        let key_id = api.upload_keys(id, keys, |_| ()).await?.key_id;
+        Ok(Service {
+            server,
+            api,
+            entry,
+            session,
+            key_id,
+            keygen_ms,
+            upload_bytes,
+            _data: data,
+        })
+    }
+
     /// Sends every row, encrypted, to a real server in this process, over HTTP on a loopback port; `progress(done, total)`.
     ///
     /// # Errors
@@ -164,26 +214,17 @@ impl Subject {
         threads: usize,
         mut progress: impl FnMut(usize, usize),
     ) -> anyhow::Result<Encrypted> {
-        let (data, id) = (tempfile::tempdir()?, self.dir.id());
-        let folder = self.dir.path().parent().unwrap_or(Path::new("."));
-        let config = server::Config {
-            only: Some(id.to_owned()),
-            threads,
-            ..server::Config::new(folder, data.path())
-        };
-        let server = LocalServer::start(config).await?;
-
-        let api = Api::new(server.url())?;
-        let entry = (api.models().await?.into_iter().next()).context("the server lists no model")?;
-        let manifest = api.manifest(id).await?;
-        let (bundle, _) = download_bundle(&api, &manifest).await?;
-        let start = Instant::now();
-        let session = Session::generate(manifest, bundle)?;
-        let mut keys = Vec::new();
-        session.evaluation_keys(&mut keys, |_, _| ())?;
-        let keygen_ms = millis(start);
-        let upload_bytes = keys.len();
-        let key_id = api.upload_keys(id, keys, |_| ()).await?.key_id;
+        let id = self.dir.id();
+        let Service {
+            server,
+            api,
+            entry,
+            session,
+            key_id,
+            keygen_ms,
+            upload_bytes,
+            _data,
+        } = self.serve(threads, Reply::Logits).await?;
 
         let (mut found, mut clear, mut largest) = (Tally::default(), Tally::default(), 1.0_f64);
         let (mut request_bytes, mut reply_bytes) = (0, 0);
@@ -195,7 +236,14 @@ impl Subject {
             request_bytes = request.frames.len();
             let start = Instant::now();
             let reply = api
-                .infer(id, &key_id, request.frames, session.reply_limit()?, |_| ())
+                .infer(
+                    id,
+                    &key_id,
+                    Reply::Logits,
+                    request.frames,
+                    session.reply_limit()?,
+                    |_| (),
+                )
                 .await?;
             round_trip.push(millis(start));
             reply_bytes = reply.len();
@@ -217,7 +265,7 @@ impl Subject {
         Ok(Encrypted {
             score: found.score(&self.head),
             polynomial: clear.score(&self.head),
-            tolerance: client::demo::TOLERANCE * largest,
+            tolerance: client::TOLERANCE * largest,
             disagreements,
             depth: entry.depth,
             bootstraps: entry.bootstraps,

@@ -17,6 +17,7 @@
 pub mod accuracy;
 pub mod calibrate;
 pub mod engine;
+pub mod labels;
 pub mod machine;
 pub mod rows;
 pub mod score;

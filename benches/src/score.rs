@@ -25,6 +25,7 @@ pub struct Tally {
     /// Largest of 1 - cosine.
     turned: f64,
     max_error: f64,
+    gap: f64,
 }
 
 /// What the counts say. A field is absent where the head of the model has no such thing.
@@ -46,11 +47,20 @@ pub struct Score {
     pub cosine: Option<[f64; 2]>,
     /// Largest difference of a number of the answer from the reference; infinite if one is not a number.
     pub max_error: f64,
+    /// Largest difference of two numbers of one answer of a classifier: what the range of a decision must hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<f64>,
 }
 
 /// A number that is not one is an infinite error.
 fn worse(a: f64, b: f64) -> f64 {
     a.max(if b.is_nan() { f64::INFINITY } else { b })
+}
+
+fn gap(answer: &[f64]) -> f64 {
+    let most = answer.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let least = answer.iter().copied().fold(f64::INFINITY, f64::min);
+    most - least
 }
 
 impl Tally {
@@ -69,6 +79,7 @@ impl Tally {
             cosine: near,
             turned: worse(0.0, 1.0 - near),
             max_error: errors.fold(0.0, worse),
+            gap: gap(answer),
             ..Self::default()
         };
         let rows = answer.chunks(width.max(1)).zip(reference.chunks(width.max(1)));
@@ -98,6 +109,7 @@ impl Tally {
             cosine: matches!(head, Head::Embedding)
                 .then(|| [self.cosine / self.inputs.max(1) as f64, 1.0 - self.turned]),
             max_error: self.max_error,
+            gap: matches!(head, Head::Classification { .. }).then_some(self.gap),
         }
     }
 }
@@ -112,6 +124,7 @@ impl AddAssign<&Tally> for Tally {
         self.cosine += other.cosine;
         self.turned = worse(self.turned, other.turned);
         self.max_error = worse(self.max_error, other.max_error);
+        self.gap = worse(self.gap, other.gap);
     }
 }
 

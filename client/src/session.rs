@@ -97,6 +97,12 @@ impl Reply {
     }
 }
 
+impl std::fmt::Display for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// What a label says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decided {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::packing::Packing;
+use crate::reference::label;
 
 /// `decision` of `config.json`, set by the operator; a model without it answers with logits alone.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -49,6 +50,24 @@ impl DecisionConfig {
             self.range,
             readings(packing)?,
         )?))
+    }
+
+    /// The class that clear logits give; ties go to the first.
+    #[must_use]
+    pub fn class(&self, logits: &[f64]) -> Option<usize> {
+        match (self.rule, logits) {
+            (Rule::Threshold { margin }, [a, b]) => Some(usize::from(b - a > margin)),
+            _ => (!logits.is_empty()).then(|| label(logits)),
+        }
+    }
+
+    /// How far the class that clear logits give is ahead of the next one, or from the threshold.
+    #[must_use]
+    pub fn lead(&self, logits: &[f64]) -> f64 {
+        if let (Rule::Threshold { margin }, [a, b]) = (self.rule, logits) {
+            return (b - a - margin).abs();
+        }
+        self.contradiction(logits, None)
     }
 
     /// By how much clear logits contradict a label (`None` for a tie), in units of a logit: 0 for the right one. At most the

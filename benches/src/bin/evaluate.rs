@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use benches::accuracy::{Clear, Encrypted, Subject, spread};
+use benches::labels::Labels;
 use benches::machine::Machine;
 use benches::score::Score;
 use clap::Parser;
+use client::Reply;
 use serde::Serialize;
 
 /// How good a model is on held-out inputs: in clear, and encrypted through the real server.
@@ -34,6 +36,10 @@ struct Args {
     /// Inputs to evaluate encrypted, taken evenly from the split; 0 for those in clear alone.
     #[arg(long, default_value_t = 100, value_name = "N")]
     encrypted: usize,
+    /// What to ask the server for: the numbers that the model ends with, or the exact class alone. Of labels none may be
+    /// contradicted by the clear logits beyond the resolution of the decision; otherwise the exit status is 1.
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    reply: Reply,
     /// Threads of an evaluation; 0 takes all cores.
     #[arg(long, default_value_t = 0, value_parser = server::parse_threads)]
     threads: usize,
@@ -45,6 +51,7 @@ struct Args {
 const EXAMPLES: &str = "Examples:
   cargo run --release -p benches --bin evaluate -- --model sentiment --encrypted 100
   cargo run --release -p benches --bin evaluate -- --encrypted 0 --json
+  cargo run --release -p benches --bin evaluate -- --model sentiment --encrypted 100 --reply label
   polynomial-transformers r8 --split r8.tsv
   cargo run --release -p benches --bin evaluate -- --model r8 --split r8.tsv --encrypted 20";
 
@@ -59,6 +66,8 @@ struct Document {
     threads: usize,
     clear: Clear,
     encrypted: Option<Encrypted>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<Labels>,
     /// Agreement and errors within their bounds.
     passed: bool,
 }
@@ -91,9 +100,8 @@ async fn measure(args: &Args) -> anyhow::Result<Document> {
     let subject = Subject::open(dir)?;
     eprintln!("{id}: {} held-out inputs in clear", chosen.len());
     let clear = subject.clear(&chosen)?;
-    let encrypted = if args.encrypted == 0 {
-        None
-    } else {
+    let (mut encrypted, mut labels) = (None, None);
+    if args.encrypted > 0 {
         let chosen = spread(&rows, args.encrypted);
         eprintln!("{} encrypted, through a server in this process", chosen.len());
         let progress = |done, total| {
@@ -101,11 +109,14 @@ async fn measure(args: &Args) -> anyhow::Result<Document> {
                 eprintln!("{done} of {total}");
             }
         };
-        Some(subject.encrypted(&chosen, args.threads, progress).await?)
-    };
+        match args.reply {
+            Reply::Logits => encrypted = Some(subject.encrypted(&chosen, args.threads, progress).await?),
+            Reply::Label => labels = Some(subject.labels(&chosen, args.threads, progress).await?),
+        }
+    }
     let passed = encrypted.as_ref().is_none_or(|e| {
         e.score.agreement.is_none_or(|share| share >= AGREEMENT) && e.score.max_error <= e.tolerance
-    });
+    }) && labels.as_ref().is_none_or(|labels| labels.wrong.is_empty());
     let machine = Machine::this();
     let threads = if args.threads == 0 {
         machine.cores
@@ -118,6 +129,7 @@ async fn measure(args: &Args) -> anyhow::Result<Document> {
         threads,
         clear,
         encrypted,
+        labels,
         passed,
     })
 }
@@ -150,6 +162,12 @@ fn print(document: &Document) {
     };
     row("exact division", &document.clear.exact, false, None);
     row("polynomial", &document.clear.polynomial, true, None);
+    if let Some(gap) = document.clear.polynomial.gap {
+        println!("\nlargest difference of two logits {gap:.2}");
+    }
+    if let Some(labels) = &document.labels {
+        print_labels(labels, document.passed);
+    }
     let Some(encrypted) = &document.encrypted else {
         return;
     };
@@ -195,6 +213,41 @@ fn print(document: &Document) {
             "passed"
         } else {
             "FAILED: see the bounds above"
+        }
+    );
+}
+
+fn print_labels(labels: &Labels, passed: bool) {
+    let percent = |share: f64| format!("{:.2} %", share * 100.0);
+    println!("\n{} encrypted labels", labels.inputs);
+    println!("accuracy               {}", percent(labels.accuracy));
+    println!("in clear, these inputs {}", percent(labels.clear_accuracy));
+    println!("same label as in clear {}", percent(labels.agreement));
+    println!(
+        "near ties              {}, two best logits nearer than the resolution of {:.3}; {} without a label",
+        labels.near_ties, labels.resolution, labels.undecided
+    );
+    println!(
+        "another label          {:?}, contradicted by at most {:.3}; beyond the resolution {:?}",
+        labels.disagreements, labels.largest_contradiction, labels.wrong
+    );
+    println!(
+        "exact head      {:>7.0} ms   {:.0} to {:.0}, {} bootstraps",
+        labels.head.median_ms, labels.head.min_ms, labels.head.max_ms, labels.bootstraps
+    );
+    println!("evaluation      {:>7.0} ms", labels.evaluate.median_ms);
+    println!("key of the head {:>7.2} MB", labels.key_bytes as f64 / 1e6);
+    println!(
+        "label           {:>7.2} kB; reply with its report {:.2} kB",
+        labels.label_bytes as f64 / 1e3,
+        labels.reply_bytes as f64 / 1e3
+    );
+    println!(
+        "\n{}",
+        if passed {
+            "passed"
+        } else {
+            "FAILED: a label beyond the resolution is wrong"
         }
     );
 }
