@@ -5,6 +5,7 @@ Nothing of them is kept in the repository.
 """
 
 import email
+import json
 import random
 import re
 import subprocess
@@ -85,27 +86,49 @@ def tales(cache):
     return [s for file in files for line in lines(file, "utf-8") for s in split(line)]
 
 
-def odd(rng, words, count):
-    """Texts that a corpus lacks: empty, one word, repetitions, numbers, code, emoji, words at random, up to 128 tokens."""
+def vocabulary(cache):
+    """The pieces of the tokenizer, marks of inner pieces removed."""
+    file = next(fetch("minilm", cache).rglob("tokenizer.json"))
+    pieces = json.loads(file.read_text(encoding="utf-8"))["model"]["vocab"]
+    return [piece.removeprefix("##") for piece in pieces if not piece.startswith("[")]
+
+
+def odd(rng, words, pieces, sentences, count):
+    """Texts that a corpus lacks: empty, one word, repetitions, numbers, code, emoji, words and characters at random, and
+    sentences mixed with those; up to 128 tokens and more."""
     code = ["x = foo(y[i]) + 1;", "if (a != b) { return -1; }", "SELECT * FROM t WHERE id = 3", "</div><br/>", "http://a.b/c?d=e"]
-    signs = ["!!!", "...", "???", "-", "(", ")", "#", "@", "&&", "😀", "🎉", "日本語", "ñ", "—", "$5.99", "10:30"]
+    code += ["for (int i = 0; i < n; ++i)", "#include <stdio.h>", "def f(x): return x**2", '{"a": [1, 2]}', "0xdeadbeef"]
+    signs = ["!!!", "...", "???", "-", "(", ")", "#", "@", "&&", "😀", "🎉", "日本語", "ñ", "—", "$5.99", "10:30", ",", ";", "*", "привет"]
+    some = lambda of, most: " ".join(rng.choice(of) for _ in range(rng.randint(1, most)))
+    again = lambda text, most: " ".join([text] * rng.randint(2, most))
+    characters = lambda low, high, most: "".join(chr(rng.randint(low, high)) for _ in range(rng.randint(1, most)))
     kinds = [
         lambda: "",
         lambda: rng.choice(words),
+        lambda: rng.choice(pieces),
         lambda: rng.choice(signs),
-        lambda: " ".join([rng.choice(words)] * rng.randint(2, 126)),
-        lambda: " ".join([rng.choice(signs)] * rng.randint(2, 60)),
-        lambda: " ".join(rng.choice(code) for _ in range(rng.randint(1, 8))),
+        lambda: again(rng.choice(words), 126),
+        lambda: again(rng.choice(pieces), 126),
+        lambda: again(rng.choice(signs), 126),
+        lambda: again(some(words, 5), 30),
+        lambda: again(rng.choice(sentences), 8),
+        lambda: rng.choice("abcdefghijklmnopqrstuvwxyz0123456789.!?") * rng.randint(2, 200),
+        lambda: some(code, 8),
         lambda: " ".join(str(rng.randint(0, 99999)) for _ in range(rng.randint(1, 30))),
-        lambda: " ".join(rng.choice(words) for _ in range(rng.randint(2, 100))),
-        lambda: "".join(chr(rng.randint(33, 0x2FF)) for _ in range(rng.randint(1, 60))),
-        lambda: " ".join(rng.choice(words).upper() for _ in range(rng.randint(1, 20))),
+        lambda: some(words, 100),
+        lambda: some(pieces, 120),
+        lambda: some(signs, 60),
+        lambda: characters(33, 126, 100),
+        lambda: characters(33, 0x2FF, 60),
+        lambda: characters(0x300, 0xFFFD, 40).encode("utf-8", "ignore").decode(),
+        lambda: some(words, 20).upper(),
     ]
-    return [rng.choice(kinds)() for _ in range(count)]
+    mixed = lambda: " ".join([rng.choice(sentences), rng.choice(kinds)(), rng.choice(sentences)])
+    return [rng.choice([*kinds, mixed, mixed])() for _ in range(count)]
 
 
 def corpus(cache, seed=0):
-    """(training texts, held-out texts, odd training texts, odd held-out texts); the held-out ones are 2,000 and 500."""
+    """(training texts, held-out texts, odd training texts, odd held-out texts); the held-out ones are 2,200 and 2,000."""
     rng = random.Random(seed)
     sentences = sorted({t.strip() for t in vader(cache) + wordnet(cache) + mails(cache) + tales(cache) if len(t) > 8})
     rng.shuffle(sentences)
@@ -117,4 +140,5 @@ def corpus(cache, seed=0):
         train.append(joined)
     held += [" ".join(held[i : i + 4]) for i in range(0, 800, 4)]
     rng.shuffle(train)
-    return train, held, odd(rng, words, len(train) // 12), odd(rng, words, 500)
+    pieces = vocabulary(cache)
+    return train, held, odd(rng, words, pieces, train, len(train) // 12), odd(rng, words, pieces, held, 2000)
