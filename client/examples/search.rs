@@ -198,6 +198,7 @@ async fn search(args: Args) -> Result<ExitCode> {
             model: args.model,
             models,
             threads: args.threads,
+            reply: None,
         };
         let ui = Arc::clone(&ui);
         vector(demo::run(&options, &Query::Text(query.clone()), ui).await?.answer)?

@@ -51,7 +51,7 @@ def epsilon(model):
     return norm.norm.eps if isinstance(norm, BatchNorm) else getattr(norm, "epsilon", 0.0)
 
 
-def config_json(model, names, fitted, patch=0):
+def config_json(model, names, fitted, patch=0, decision=None):
     s, act = model.shape, model.layers[0].activation
     coefficients = {"coefficients": act.coefficients} if isinstance(act, Polynomial) else {}
     head = {"kind": "next_token", "vocab": s.outputs} if s.next_token else {
@@ -70,6 +70,8 @@ def config_json(model, names, fitted, patch=0):
     }
     if patch:
         out["input"] = {"kind": "patches", "rows": 28, "cols": 28, "patch": patch}
+    if decision:
+        out["decision"] = decision
     return out
 
 
@@ -78,13 +80,19 @@ def tensors_f32(tensors):
     return {name: keep(t).contiguous().clone() for name, t in tensors.items()}
 
 
+def known_decision(folder):
+    """What the operator set for the exact head stays when a model is trained again."""
+    path = folder / "config.json"
+    return json.loads(path.read_text(encoding="utf-8")).get("decision") if path.exists() else None
+
+
 def export(model, own, fitted, ranges, folder, patch=0):
     folder.mkdir(parents=True, exist_ok=True)
     for name, tensors in (("model", server_tensors(model)), ("embeddings", model.embedding.tensors())):
         path = folder / f"{name}.safetensors"
         save_file(tensors_f32(tensors), path, metadata={"format": "pt"})
         path.chmod(0o644)
-    write_json(folder / "config.json", config_json(model, own.names, fitted, patch))
+    write_json(folder / "config.json", config_json(model, own.names, fitted, patch, known_decision(folder)))
     write_json(folder / "ranges.json", ranges)
     if own.tokenizer:
         (folder / "tokenizer.json").write_text(own.tokenizer, encoding="utf-8")
