@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use tfhe::core_crypto::prelude::DynamicDistribution;
 use tfhe::shortint::parameters::ClassicPBSParameters;
-use tfhe::shortint::parameters::v1_8::V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128;
+use tfhe::shortint::parameters::v1_8::{
+    V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_GAUSSIAN_2M128, V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128,
+};
 
 use super::ring_switch::{BASE_LOG, DEGREE, DIGITS};
 use crate::rlwe::Params;
@@ -16,6 +18,16 @@ pub const TFHE_PARAMETERS: ClassicPBSParameters = V1_8_PARAM_MESSAGE_2_CARRY_2_K
 
 /// Name of [`TFHE_PARAMETERS`] in the crate `tfhe`.
 pub const TFHE_PARAMETERS_NAME: &str = "V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128";
+
+/// Least noise of the ring keys of `tfhe`, over the modulus, that it publishes as 128 bits for this ring and a binary secret; its sets
+/// with uniform noise round this up.
+const LEAST_NOISE: DynamicDistribution<u64> =
+    V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_GAUSSIAN_2M128.glwe_noise_distribution;
+
+/// Standard deviation of what the sampler of this crate draws: 21 coins less 21 others.
+fn noise_std_dev() -> f64 {
+    10.5f64.sqrt()
+}
 
 /// log2 of the dimension that LWE samples are brought to: one polynomial of `tfhe`.
 pub(crate) const LOG_DEGREE: u32 = TFHE_PARAMETERS.polynomial_size.0.trailing_zeros();
@@ -60,10 +72,9 @@ fn variance(distribution: DynamicDistribution<u64>) -> f64 {
 pub fn check_params(params: &Params) -> Result<HeadSecurity> {
     let log_q = params.moduli().next().map_or(f64::INFINITY, |q| q.log2());
     let bound = max_log_qp(LOG_DEGREE).unwrap_or(0.0);
-    let ratio = ERROR_STD_DEV.log2() - log_q;
-    let needed = variance(TFHE_PARAMETERS.glwe_noise_distribution).log2() / 2.0;
-    // Half a bit of room: the table of `tfhe` is in steps of one bit.
-    if log_q <= bound && ratio >= needed - 0.5 {
+    let ratio = noise_std_dev().log2() - log_q;
+    let needed = variance(LEAST_NOISE).log2() / 2.0;
+    if log_q <= bound && ratio >= needed {
         return Ok(HeadSecurity {
             tfhe: TFHE_PARAMETERS_NAME.to_owned(),
             log_q,
@@ -75,7 +86,7 @@ pub fn check_params(params: &Params) -> Result<HeadSecurity> {
         log_n: LOG_DEGREE,
         level: 0,
         found: log_q,
-        bound: bound.min(ERROR_STD_DEV.log2() - needed + 0.5),
+        bound: bound.min(noise_std_dev().log2() - needed),
     })
 }
 
