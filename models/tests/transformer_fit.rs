@@ -8,7 +8,7 @@
 
 use he_ops::circuits::ChebyshevSeries;
 use models::transformer::{
-    ActivationFit, Fit, Mode, NormFit, TransformerConfig, forward, gelu, shape, synthetic,
+    ActivationFit, Fit, LayerFit, Mode, NormFit, TransformerConfig, forward, gelu, shape, synthetic,
 };
 
 const SLOTS: usize = 1 << 10;
@@ -120,6 +120,11 @@ fn hopeless_ranges_are_reported() {
     assert!(report.missed().count() > 0, "{report}");
     assert!(report.to_string().contains("missed"));
     assert!(fit.layers.iter().all(|layer| layer.reciprocal_doublings <= 7));
+    // what every denominator has as a summand is its least value, whatever the margin
+    let least = |layer: &LayerFit| {
+        (layer.denominator.iter()).fold(f64::INFINITY, |least, [lo, _]| least.min(*lo))
+    };
+    assert!(fit.layers.iter().all(|layer| least(layer) >= config.attention.epsilon));
 }
 
 #[test]

@@ -174,7 +174,8 @@ impl Fit {
     }
 
     /// Runs the exact forward pass on clear inputs, (seq_len, dim) row-major each, and widens what it saw by
-    /// `config.margin`: `[lo, hi]` to `[lo / margin, hi * margin]`.
+    /// `config.margin`: `[lo, hi]` to `[lo / margin, hi * margin]`, but no denominator or variance to less than the
+    /// epsilon that is part of it.
     ///
     /// Then every approximation gets the smallest depth K (degree 2^K - 1, K at most 7) at which its error is at most
     /// 2^-precision_bits, or 2^-10 if that is larger: relative for 1/x and 1/sqrt(x), absolute for GELU.

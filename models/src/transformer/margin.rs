@@ -13,14 +13,15 @@ impl Margin {
         (value * self.0).max(1e-6)
     }
 
-    fn range(&self, [lo, hi]: [f64; 2]) -> [f64; 2] {
-        [lo / self.0, hi * self.0]
+    /// Not below `epsilon`: it was added to what is a mean of even powers, so no input comes below.
+    fn range(&self, [lo, hi]: [f64; 2], epsilon: f64) -> [f64; 2] {
+        [(lo / self.0).max(epsilon), hi * self.0]
     }
 
     pub(super) fn norm(&self, config: &TransformerConfig, seen: &NormTrace) -> NormFit {
         if config.norm.inverts() {
             NormFit {
-                variance: self.range(seen.variance),
+                variance: self.range(seen.variance, config.norm.epsilon),
                 degree: 1,
             }
         } else {
@@ -29,9 +30,12 @@ impl Margin {
     }
 
     pub(super) fn layer(&self, config: &TransformerConfig, seen: &LayerTrace) -> LayerFit {
+        let epsilon = config.attention.epsilon;
         LayerFit {
             score_max: seen.score_max.iter().map(|max| self.max(*max)).collect(),
-            denominator: seen.denominator.iter().map(|range| self.range(*range)).collect(),
+            denominator: (seen.denominator.iter())
+                .map(|range| self.range(*range, epsilon))
+                .collect(),
             reciprocal_doublings: 1,
             value_max: self.max(seen.value_max),
             norm1: self.norm(config, &seen.norm1),

@@ -1,33 +1,50 @@
 """Distils the polynomial student from all-MiniLM-L6-v2.
 
-    python distill.py --out student.pt [--init FILE] [--minutes 60]
+    python distill.py --bundle bundle.npz --out FOLDER [--minutes 60]
 
-Loss: 10 (1 - cosine) + relative error of every layer + a penalty on denominators and variances that leave a narrow band, so
-that each has one polynomial for all positions, [CLS] included.
+Loss: 10 (1 - cosine) + relative error of every layer + a penalty on denominators, variances and inputs of the activation that
+leave a band: in the mean, and of the texts of a batch that are furthest out. Takes a GPU if there is one.
 """
 
 import argparse
+import copy
+import json
 import math
-import random
 import time
 from pathlib import Path
 
-import texts
+import numpy as np
 import torch
 import torch.nn.functional as F
-from student import HEADS, LENGTH, POWER, MiniLM, batch, calm_outliers
-from tokenizers import Tokenizer
+from bundle import CORPORA
+from feed import Feed, Run, shelves
+from ranges import ranges
+from student import HEADS, POWER, MiniLM, calm_outliers, restore, rounded, save
 
-BAND = 0.9  # of log(denominator) around the middle of its head
-VARIANCE = (0.2, 1.5)
-TOKENS = 512  # of a batch
+# No penalty inside: denominators (their median is 1), variances over their median, inputs of the activation.
+DENOMINATOR = (0.3, 3.0)
+VARIANCE = (0.5, 2.0)
+UP = 6.0
+FURTHEST = 16  # texts of a batch that are penalised once more
+RANGES = ("denominator", "norm1_", "norm2_")
 
 
-def tokenizer(folder):
-    own = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
-    own.no_padding()
-    own.enable_truncation(LENGTH)
-    return own
+def load(path, device):
+    """Weights of the teacher, and the runs of the corpora."""
+    with np.load(path) as file:
+        arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+    runs = {name: Run(arrays.pop(name + ".ids"), arrays.pop(name + ".starts"), device) for name in CORPORA}
+    return arrays, runs
+
+
+def watched(student, batches):
+    """What the ranged values are on the real tokens of the batches, by name: (tokens, heads)."""
+    seen = {}
+    for ids, real in batches:
+        student.watch = lambda name, values, real: seen.setdefault(name, []).append(values[real]) if name.startswith(RANGES) else None
+        student(ids, real)
+    student.watch = None
+    return {name: torch.cat(values) for name, values in seen.items()}
 
 
 @torch.no_grad()
@@ -36,178 +53,151 @@ def fit_quadratics(student, batches):
     seen = [[] for _ in student.layers]
     student.polynomial = False
     for i, layer in enumerate(student.layers):
-        layer.hook = layer.f1.register_forward_hook(
-            lambda _m, _a, out, i=i: seen[i].append(out.reshape(-1, out.shape[-1]))
-        )
-    for ids in batches:
-        student(*batch(ids))
+        layer.hook = layer.f1.register_forward_hook(lambda _m, _a, out, i=i: seen[i].append(out.reshape(-1, out.shape[-1])))
+    for ids, real in batches:
+        student(ids, real)
     student.polynomial = True
     for layer, values in zip(student.layers, seen):
         layer.hook.remove()
         x = torch.cat(values).double()
         powers = torch.stack([x**2, x, torch.ones_like(x)], -1).transpose(0, 1)
-        gram = powers.transpose(1, 2) @ powers + 1e-4 * torch.eye(3, dtype=torch.double)
+        gram = powers.transpose(1, 2) @ powers + 1e-4 * torch.eye(3, dtype=torch.double, device=x.device)
         right = (powers * F.gelu(x).T[..., None]).sum(1)
         layer.quadratic.data = torch.linalg.solve(gram, right).T.float().contiguous()
 
 
 @torch.no_grad()
 def centre(student, batches):
-    """Sets the middle of every head's band to the median of log(denominator)."""
-    seen = [[] for _ in student.layers]
-
-    def watch(name, values, real):
-        if name.startswith("denominator"):
-            seen[int(name[11:])].append(values[real])
-
-    student.watch = watch
-    for ids in batches:
-        student(*batch(ids))
-    student.watch = None
-    for layer, values in zip(student.layers, seen):
-        layer.centre = torch.cat(values).log().median(0).values
+    """Scales every head so that the median of its denominators is 1; returns the medians of the variances."""
+    for i, layer in enumerate(student.layers):
+        middle = watched(student, batches)[f"denominator{i}"].median(0).values.view(HEADS, 1, 1)
+        layer.shift.data /= middle ** (1 / POWER)
+        layer.gain.data /= middle ** (1 / POWER)
+    return {name: values.median() for name, values in watched(student, batches).items() if name.startswith("norm")}
 
 
 class Penalty:
-    """Squares of what leaves the bands, in the mean and at the worst."""
+    """Squares of what leaves the bands; `worst` has those of each text."""
 
-    def __init__(self, student):
-        self.student, self.total = student, 0.0
+    def __init__(self, medians):
+        self.medians, self.total, self.worst = medians, 0.0, 0.0
 
     def __call__(self, name, values, real):
-        own = values[real]
         if name.startswith("denominator"):
-            off = (own.log() - self.student.layers[int(name[11:])].centre).abs() - BAND
+            lo, hi = DENOMINATOR
+            log = values.log()
         elif name.startswith("norm1_") or name.startswith("norm2_"):
-            log = own.log()
-            off = torch.maximum(log - math.log(VARIANCE[1]), math.log(VARIANCE[0]) - log)
+            lo, hi = VARIANCE
+            log = (values / self.medians[name]).log()
+        elif name.startswith("up"):
+            off = F.relu(values.abs() - UP) * real[..., None]
+            self.add(0.05 * off**2)
+            return
         else:
-            if name.startswith("up"):
-                self.total = self.total + 0.05 * (F.relu(own.abs() - 6) ** 2).mean()
             return
-        off = F.relu(off) ** 2
-        self.total = self.total + off.mean() + 0.1 * off.amax(0).mean()
+        off = (F.relu(log - math.log(hi)) + F.relu(math.log(lo) - log)) * real[..., None]
+        self.add(off**2)
+
+    def add(self, off):
+        texts = off.amax((1, 2))
+        self.total = self.total + off.mean() + 0.1 * texts.topk(min(FURTHEST, len(texts))).values.mean()
+        self.worst = self.worst + texts.detach()
+
+
+def batches(run, tokens=16384):
+    """All texts of a run, in batches."""
+    return [own.batch(pieces) for own, pieces in shelves(run, run.texts(), tokens, np.random.default_rng(0))]
 
 
 @torch.no_grad()
-def agreement(student, teacher, ids):
-    """Cosines of student and teacher, in the order of `ids`."""
-    out = torch.zeros(len(ids))
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    for at in range(0, len(order), 32):
-        rows = order[at : at + 32]
-        own = batch([ids[i] for i in rows])
-        out[rows] = (student(*own)[0] * teacher(*own)[0]).sum(1)
-    return out
-
-
-@torch.no_grad()
-def spread(student, ids):
-    """Largest hi/lo of a head's denominators and of a norm's variances, with their names."""
-    ranges = {}
-
-    def watch(name, values, real):
-        if not name.startswith(("denominator", "norm1_", "norm2_")):
-            return
-        own = values[real]
-        lo, hi = ranges.get(name, (math.inf, 0.0))
-        ranges[name] = (torch.minimum(own.amin(0), torch.as_tensor(lo)), torch.maximum(own.amax(0), torch.as_tensor(hi)))
-
-    student.watch = watch
-    order = sorted(ids, key=len)
-    for at in range(0, len(order), 32):
-        student(*batch(order[at : at + 32]))
-    student.watch = None
-    worst = {kind: max((float((hi / lo).max()), n) for n, (lo, hi) in ranges.items() if n.startswith(kind)) for kind in ("denominator", "norm")}
-    return worst
-
-
-def batches(ids, rng):
-    """Batches of similar length and about TOKENS tokens, in random order."""
-    order = sorted(ids, key=lambda own: (len(own), rng.random()))
-    out, own = [], []
-    for row in order:
-        if own and (len(own) + 1) * len(row) > TOKENS:
-            out.append(own)
-            own = []
-        own.append(row)
-    out.append(own)
-    rng.shuffle(out)
-    return out
+def report(name, student, teacher, held, odd_held):
+    """Prints cosines to the teacher, and the widest condition numbers."""
+    cosines = [torch.cat([(student(*own)[0] * teacher(*own)[0]).sum(1) for own in part]) for part in (held, odd_held)]
+    widest = {}
+    for what, values in watched(student, held + odd_held).items():
+        kind = what.rstrip("0123456789")
+        ratio = float((values.amax(0) / values.amin(0)).max())
+        widest[kind] = max(widest.get(kind, (0, "")), (round(ratio, 1), what))
+    text = [f"{c.mean():.4f} (5 % below {c.quantile(0.05):.4f}, least {c.min():.4f}, {int((c < 0.9).sum())} below .9)" for c in cosines]
+    print(f"{name}: held-out cosine {text[0]}; odd {text[1]}; widest {widest}", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", default=".cache")
-    parser.add_argument("--init", help="student to go on from")
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--init", help="folder of a student to go on from")
+    parser.add_argument("--out", required=True, help="folder for the files of the student")
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--rate", type=float, default=1e-4)
-    parser.add_argument("--penalty", type=float, default=1, help="weight of what leaves the bands")
-    parser.add_argument("--odd", type=int, default=1, help="how often odd texts are seen for once of the others")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rate", type=float, default=4e-4)
+    parser.add_argument("--tokens", type=int, default=32768, help="of a batch")
+    parser.add_argument("--penalty", type=float, default=1, help="weight of what leaves the bands; three times that at the end")
+    parser.add_argument("--decay", type=float, default=0.999, help="of the mean over steps that is kept")
+    parser.add_argument("--calibrate", type=int, default=20000, help="texts whose ranges are kept at the end; half as many patterns")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cuda.matmul.allow_tf32 = True
     torch.manual_seed(0)
-    rng = random.Random(0)
-    folder = next(texts.fetch("minilm", args.cache).rglob("tokenizer.json")).parent
-    own = tokenizer(folder)
-    train, held, odd, odd_held = ([e.ids for e in own.encode_batch(t)] for t in texts.corpus(args.cache))
-    print(f"{len(train)} texts, {sum(map(len, train)) / len(train):.1f} tokens each; {len(odd)} odd ones", flush=True)
-    teacher = MiniLM(folder, polynomial=False).requires_grad_(False)
-    student = MiniLM(folder, polynomial=True)
-    some = [train[i : i + 16] for i in range(0, 640, 16)]
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    weights, runs = load(args.bundle, device)
+    feed = Feed(runs["train"], runs["odd"], args.tokens, seed=0)
+    held, odd_held = batches(runs["held"]), batches(runs["odd_held"])
+    print(f"{len(runs['train'])} texts, {len(runs['odd'])} odd ones, on {device}", flush=True)
+    teacher = MiniLM(weights, polynomial=False).requires_grad_(False).to(device)
+    student = MiniLM(weights, polynomial=True)
+    some = batches(runs["held"], 2048)[:12]
     if args.init:
-        student.load_state_dict(torch.load(args.init, weights_only=True))
+        restore(student, args.init)
+        medians = centre(student.to(device), some)
     else:
-        fit_quadratics(student, some)
         calm_outliers(student)
+        fit_quadratics(student.to(device), some)
+        medians = centre(student, some)
+    report("start", student, teacher, held, odd_held)
 
-    def report(name):
-        cos, strange = agreement(student, teacher, held[:400]), agreement(student, teacher, odd_held[:200])
-        worst = spread(student, held[:400] + odd_held[:200])
-        print(
-            f"{name}: held-out cosine {cos.mean():.4f} (5 % below {cos.quantile(0.05):.4f}, least {cos.min():.4f}); "
-            f"odd {strange.mean():.4f} (least {strange.min():.4f}); widest {worst}",
-            flush=True,
-        )
-
-    centre(student, some)
-    report("start")
-    weights = [p for p in student.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=args.rate, weight_decay=0.0, betas=(0.9, 0.98))
-    begin, step, mean = time.time(), 0, None
-    queue = []
+    trained = [p for p in student.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=args.rate, weight_decay=0.0, betas=(0.9, 0.98), fused=device.type == "cuda")
+    mean = copy.deepcopy(student).requires_grad_(False)
+    kept = list(mean.parameters())
+    begin, step = time.time(), 0
     while (part := (time.time() - begin) / (60 * args.minutes)) < 1:
-        if not queue:
-            queue = batches(train + args.odd * odd, rng)
         for group in optimizer.param_groups:
-            group["lr"] = args.rate * min(1, (step + 1) / 50) * max(0.02, 0.5 * (1 + math.cos(math.pi * part)))
-        ids, real = batch(queue.pop())
+            group["lr"] = args.rate * min(1, (step + 1) / 200) * max(0.02, 0.5 * (1 + math.cos(math.pi * part)))
+        ids, real = feed.next()
         with torch.no_grad():
             target, wanted = teacher(ids, real)
-        penalty = student.watch = Penalty(student)
+        penalty = student.watch = Penalty(medians)
         found, hidden = student(ids, real)
         student.watch = None
         distance = (1 - (found * target).sum(1)).mean()
         words = real.clone()
         words[:, 0] = False
-        layers = sum(((x - y)[words] ** 2).sum() / (y[words] ** 2).sum() for x, y in zip(hidden, wanted))
-        loss = 10 * distance + layers + args.penalty * penalty.total
-        optimizer.zero_grad()
+        words = words[..., None]
+        layers = sum(((x - y) ** 2 * words).sum() / (y**2 * words).sum() for x, y in zip(hidden, wanted))
+        loss = 10 * distance + layers + args.penalty * (1 + 2 * part) * penalty.total
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
         if torch.isfinite(norm):
             optimizer.step()
+            feed.hard.keep(ids[penalty.worst.topk(min(8, len(ids))).indices])
         step += 1
-        mean = distance.item() if mean is None else 0.97 * mean + 0.03 * distance.item()
+        with torch.no_grad():
+            torch._foreach_lerp_(kept, trained, 1 - min(args.decay, step / (step + 10)))
         if step % 100 == 0:
-            print(f"{step} {time.time() - begin:.0f} s: 1 - cosine {mean:.4f}, layers {layers.item():.3f}, penalty {penalty.total.item():.3f}, gradient {norm:.2f}", flush=True)
-        if step % 500 == 0:
-            report(f"step {step}")
-            torch.save(student.state_dict(), args.out)
-    report(f"end, step {step}")
-    torch.save(student.state_dict(), args.out)
+            print(
+                f"{step} {time.time() - begin:.0f} s: 1 - cosine {distance.item():.4f}, layers {layers.item():.3f}, "
+                f"penalty {penalty.total.item():.3f}, gradient {norm:.2f}",
+                flush=True,
+            )
+        if step % 1000 == 0:
+            report(f"step {step}", mean, teacher, held, odd_held)
+            save(mean, args.out)
+    rounded(mean)
+    save(mean, args.out)
+    report(f"end, step {step}", mean, teacher, held, odd_held)
+    seen = ranges(mean, (runs["train"], runs["odd"]), feed.rng, args.calibrate, args.calibrate // 2, args.tokens)
+    (Path(args.out) / "ranges.json").write_text(json.dumps(seen, indent=1) + "\n")
+    print(f"ranges on {seen['inputs']} texts", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ import argparse
 import json
 from pathlib import Path
 
-import distill
 import numpy as np
 import texts
 import torch
+from bundle import tokenizer
 from safetensors.torch import load_file
 from scipy.stats import spearmanr
-from student import DIM, HEADS, TEACHER_NAMES, MiniLM, batch
+from student import DIM, HEADS, MiniLM, batch, read_file, tensors
 
 
 class Polynomials:
@@ -52,19 +52,6 @@ class Polynomials:
         return coefficients[0] + t * b1 - b2
 
 
-def load(student, folder):
-    """The weights of a model folder; its embeddings are those of the teacher in half precision."""
-    file = {name: value.float() for name, value in load_file(Path(folder) / "model.safetensors").items()}
-    for i, layer in enumerate(student.layers):
-        prefix = f"encoder.layer.{i}."
-        for own, name in TEACHER_NAMES.items():
-            getattr(layer, own).weight.data = file[f"{prefix}{name}.weight"]
-            getattr(layer, own).bias.data = file[f"{prefix}{name}.bias"]
-        layer.shift.data = file[prefix + "attention.self.shift"].view(HEADS, 1, 1)
-        layer.quadratic.data = torch.stack([file[f"{prefix}activation.{name}"] for name in "abc"])
-    student.embedding.words = student.embedding.words.half().float()
-
-
 @torch.no_grad()
 def embed(model, ids):
     out = torch.zeros(len(ids), DIM)
@@ -96,10 +83,10 @@ def main():
     parser.add_argument("--sts")
     args = parser.parse_args()
     folder = next(texts.fetch("minilm", args.cache).rglob("tokenizer.json")).parent
-    own = distill.tokenizer(folder)
-    teacher = MiniLM(folder, polynomial=False)
-    student = MiniLM(folder, polynomial=True)
-    load(student, args.model)
+    own = tokenizer(folder)
+    teacher = MiniLM(tensors(folder), polynomial=False)
+    student = MiniLM(tensors(folder), polynomial=True)
+    read_file(student, load_file(Path(args.model) / "model.safetensors"))
     polynomials = Polynomials(json.loads((Path(args.model) / "config.json").read_text())["fit"])
 
     def embeddings(sentences):

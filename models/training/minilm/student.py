@@ -17,8 +17,9 @@ LENGTH = 128
 DIM, HEADS, HIDDEN, LAYERS = 384, 12, 1536, 6
 HEAD_DIM = DIM // HEADS
 POWER = 4
-EPSILON = 1e-3  # of the denominators
-NORM_EPSILON = 1e-9
+# Added to what is divided by, in the student: no input, however strange, comes below. Denominators have a median of 1.
+EPSILON = 0.15
+NORM_EPSILON = 0.05
 # Hidden units that answer to [CLS] alone, with one value whatever the text, and make feature 99 of its residual 80 to 180:
 # (layer, unit). Without them the variance of [CLS] would be 100 times that of words.
 OUTLIERS = [(0, 856), (1, 607), (2, 1004), (2, 218), (3, 358)]
@@ -37,7 +38,7 @@ TEACHER_NAMES = {
 def weights(ids, real):
     """Share of the LENGTH positions that each token has, (batch, tokens); nothing for padding of the batch."""
     n = real.sum(1, keepdim=True)
-    t = torch.arange(ids.shape[1])[None]
+    t = torch.arange(ids.shape[1], device=ids.device)[None]
     return (LENGTH // n + (t < LENGTH % n)) * real / LENGTH
 
 
@@ -65,19 +66,22 @@ class Layer(nn.Module):
         super().__init__()
         self.q, self.k, self.v, self.o = (nn.Linear(DIM, DIM) for _ in range(4))
         self.f1, self.f2 = nn.Linear(DIM, HIDDEN), nn.Linear(HIDDEN, DIM)
-        self.n1, self.n2 = (nn.LayerNorm(DIM, eps=NORM_EPSILON) for _ in range(2))
+        self.n1, self.n2 = (nn.LayerNorm(DIM, eps=1e-12) for _ in range(2))
         self.shift = nn.Parameter(torch.ones(HEADS, 1, 1))
         self.gain = nn.Parameter(torch.ones(HEADS, 1, 1))
         self.quadratic = nn.Parameter(torch.tensor([0.1, 0.5, 0.2])[:, None].repeat(1, HIDDEN))
-        self.register_buffer("centre", torch.zeros(HEADS))  # log of the denominators' middle
+
+
+def tensors(folder):
+    """The weights of the teacher."""
+    return load_file(Path(folder) / "model.safetensors")
 
 
 class MiniLM(nn.Module):
     """Teacher with `polynomial=False`. `functions`, if given, replaces 1/D and 1/sqrt(v): (kind, layer, values) -> values."""
 
-    def __init__(self, folder, polynomial):
+    def __init__(self, teacher, polynomial):
         super().__init__()
-        teacher = load_file(Path(folder) / "model.safetensors")
         self.polynomial = polynomial
         self.embedding = Embedding(teacher)
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
@@ -157,6 +161,60 @@ def calm_outliers(student, variance=1.2):
         found = seen[f"norm2_{i}"][0, 0, 0].item()
         student.layers[i].f2.weight.data[:, units] *= math.sqrt(variance / found)
     student.watch = None
+
+
+def file_weights(student):
+    """The tensors of the model file, in half precision; the gains of the heads are in the queries."""
+    out = {}
+    for i, layer in enumerate(student.layers):
+        prefix = f"encoder.layer.{i}."
+        gain = layer.gain.flatten().repeat_interleave(HEAD_DIM)
+        for own, name in TEACHER_NAMES.items():
+            module = getattr(layer, own)
+            factor = gain if own == "q" else torch.ones_like(gain[:1])
+            out[f"{prefix}{name}.weight"] = (module.weight * (factor[:, None] if own == "q" else factor)).half()
+            out[f"{prefix}{name}.bias"] = (module.bias * factor).half()
+        out[prefix + "attention.self.shift"] = layer.shift.flatten().half()
+        for name, row in zip("abc", layer.quadratic):
+            # The square is completed: a must not vanish, in half precision either.
+            sign = torch.where(row < 0, -1.0, 1.0)
+            row = torch.where(row.abs() < 1e-4, 1e-4 * sign, row) if name == "a" else row
+            out[f"{prefix}activation.{name}"] = row.half()
+    return {name: value.contiguous() for name, value in out.items()}
+
+
+def read_file(student, file):
+    """Takes the weights of a model file."""
+    for i, layer in enumerate(student.layers):
+        prefix = f"encoder.layer.{i}."
+        for own, name in TEACHER_NAMES.items():
+            getattr(layer, own).weight.data = file[f"{prefix}{name}.weight"].float()
+            getattr(layer, own).bias.data = file[f"{prefix}{name}.bias"].float()
+        layer.gain.data = torch.ones_like(layer.gain)
+        layer.shift.data = file[prefix + "attention.self.shift"].float().view(HEADS, 1, 1)
+        layer.quadratic.data = torch.stack([file[f"{prefix}activation.{name}"].float() for name in "abc"])
+    student.embedding.words = student.embedding.words.half().float()
+
+
+@torch.no_grad()
+def rounded(student):
+    """Makes it the student with exactly the numbers of its model file; returns these."""
+    file = file_weights(student)
+    read_file(student, file)
+    return file
+
+
+def save(student, folder):
+    """One file for each layer, in half precision."""
+    for i, layer in enumerate(student.layers):
+        torch.save({name: value.half() for name, value in layer.state_dict().items()}, Path(folder) / f"layer{i}.pt")
+
+
+def restore(student, folder):
+    """The student from the files of `save`."""
+    for i, layer in enumerate(student.layers):
+        state = torch.load(Path(folder) / f"layer{i}.pt", weights_only=True, map_location="cpu")
+        layer.load_state_dict({name: value.float() for name, value in state.items()})
 
 
 def batch(ids):
