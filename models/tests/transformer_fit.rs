@@ -121,10 +121,13 @@ fn hopeless_ranges_are_reported() {
     assert!(report.to_string().contains("missed"));
     assert!(fit.layers.iter().all(|layer| layer.reciprocal_doublings <= 7));
     // what every denominator has as a summand is its least value, whatever the margin
-    let least = |layer: &LayerFit| {
-        (layer.denominator.iter()).fold(f64::INFINITY, |least, [lo, _]| least.min(*lo))
-    };
-    assert!(fit.layers.iter().all(|layer| least(layer) >= config.attention.epsilon));
+    let least =
+        |layer: &LayerFit| (layer.denominator.iter()).fold(f64::INFINITY, |least, [lo, _]| least.min(*lo));
+    assert!(
+        fit.layers
+            .iter()
+            .all(|layer| least(layer) >= config.attention.epsilon)
+    );
 }
 
 #[test]
