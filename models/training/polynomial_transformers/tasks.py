@@ -83,7 +83,8 @@ TASKS = {
         "Next characters: the King James Bible",
         lambda cache: data.bible(cache, 64),
         Shape(seq_len=64, dim=128, n_heads=4, hidden_dim=256, n_layers=2, outputs=32, power=4, causal=True, next_token=True, dropout=0.0),
-        Schedule(epochs=60, batch=512, rate=3e-3, weight_decay=0.01, smoothing=0.0, penalty=0.5, denominator=(0.3, 4.0), warm_up=0.05, odd=0.1),
+        Schedule(epochs=60, batch=512, rate=3e-3, weight_decay=0.01, smoothing=0.0, penalty=0.5, denominator=(0.25, 5.0), limit=6.0,
+                 warm_up=0.05, tighten=0.5, odd=0.06),
         "King James Bible of 1611, from Debian's package bible-kjv-text 4.38, whose copyright file states that the copyright has "
         "expired; read with the program of bible-kjv (GPL-2+, not part of this repository).",
     ),
