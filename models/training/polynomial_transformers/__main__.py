@@ -11,16 +11,20 @@ from tokenizers import Tokenizer
 from . import ranges
 from .baseline import linear, ngrams
 from .card import card
-from .data import CLS, IGNORED, PAD, SEP
+from .checkpoints import load, save, trained
+from .data import IGNORED, PAD
 from .export import export, write_json
+from .odd import at_random, odd
 from .tasks import TASKS
-from .train import predict, quality, train
+from .train import predict, quality
 
 
-def polynomial(model, own):
-    """Folded, in float64, with its fit: (model, ranges, fit). Ranges are those of train and dev."""
+def polynomial(model, own, odds):
+    """Folded, in float64, with its fit: (model, ranges, fit). Ranges are those of train, dev and `odds` odd inputs."""
     model.embedding.fold()
     inputs = torch.cat([own.inputs["train"], own.inputs["dev"]])
+    if odds:
+        inputs = torch.cat([inputs, odd(own, odds, torch.Generator().manual_seed(1))])
     seen = ranges.to_json(ranges.observe(model, inputs), model, len(inputs))
     model = model.double()
     return model, seen, ranges.fit(seen, model.shape)
@@ -70,29 +74,12 @@ def golden(model, own, fitted):
     return {"description": "float64 forward pass of the exported values", "cases": cases}
 
 
-def strange(own, count=2000):
-    """Inputs that no data set has: tokens, or pixels, at random."""
-    g = torch.Generator().manual_seed(0)
-    like = own.inputs["train"]
-    if not own.texts:
-        return torch.randint(256, (count, like.shape[1]), generator=g)
-    if own.words is None:
-        return torch.randint(int(like.max()) + 1, (count, like.shape[1]), generator=g)
-    pool = like[like > SEP].unique()
-    ids = pool[torch.randint(len(pool), (count, like.shape[1]), generator=g)]
-    end = torch.randint(1, like.shape[1], (count, 1), generator=g)
-    at = torch.arange(like.shape[1])
-    ids = torch.where(at == end, SEP, torch.where(at > end, PAD, ids))
-    ids[:, 0] = CLS
-    return ids
-
-
 def exported(model, own, fitted):
     """How near the polynomials are to the division, on test and on inputs that no data set has."""
     exact = predict(ranges.substitute(model, None), own.inputs["test"])
     approximate = predict(ranges.substitute(model, fitted), own.inputs["test"])
-    odd = strange(own)
-    answers = predict(ranges.substitute(model, fitted), odd).flatten(1)
+    strange = at_random(own, 2000, torch.Generator().manual_seed(0))
+    answers = predict(ranges.substitute(model, fitted), strange).flatten(1)
     finite = answers.isfinite().all(1)
     return {
         "server_parameters": model.server_parameters(),
@@ -100,7 +87,7 @@ def exported(model, own, fitted):
         "largest_logit_difference": float((exact - approximate).abs().max()),
         "conditions": conditions(ranges.substitute(model, None), own, fitted),
         "strange_inputs": {
-            "inputs": len(odd), "outside_range": ranges.outside(model, odd, fitted),
+            "inputs": len(strange), "outside_range": ranges.outside(model, strange, fitted),
             "not_finite": int((~finite).sum()), "largest_logit": float(answers[finite].abs().max()),
         },
     }
@@ -126,6 +113,10 @@ def main():
     parser.add_argument("--out", type=Path, help="model folder; without it a folder of that name beside training/")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="trains here")
+    parser.add_argument("--seconds", type=float, help="of training, all seeds together; schedules that need more are squeezed")
+    parser.add_argument("--train-only", type=Path, metavar="FILE", help="trains, and keeps what export needs in this file")
+    parser.add_argument("--from", type=Path, metavar="FILE", dest="file", help="only exports, what --train-only kept")
     parser.add_argument("--split", type=Path, help="only writes the test set to this file, for the Rust command evaluate")
     parser.add_argument("--evaluated", type=Path, help="only puts this output of evaluate --json into results.json and the card")
     parser.add_argument("--card", action="store_true", help="only writes the card anew, from results.json")
@@ -141,6 +132,9 @@ def main():
     own = task.data(args.cache)
     if args.split:
         return write_split(own, args.split)
+    runs = load(task, own, args.file) if args.file else trained(task, own.to(args.device), args.seeds, args.seconds)
+    if args.train_only:
+        return save(runs, args.train_only)
     known = own.labels["test"][own.labels["test"] != IGNORED]
     results = {
         "task": args.task, "labels": own.names, "splits": {s: len(v) for s, v in own.labels.items()},
@@ -149,9 +143,9 @@ def main():
         "shape": asdict(task.shape), "schedule": asdict(task.schedule),
     }
     best = None
-    for seed in args.seeds:
-        results["twin"].append({"seed": seed, **quality(train(task, own, seed, True), own)})
-        model, seen, fitted = polynomial(train(task, own, seed, False).float(), own)
+    for seed, twin, model in runs:
+        results["twin"].append({"seed": seed, **twin})
+        model, seen, fitted = polynomial(model.cpu(), own, int(task.schedule.odd * len(own.inputs["train"])))
         results["exact"].append({"seed": seed, **quality(model, own)})
         found = {"seed": seed, **quality(ranges.substitute(model, fitted), own),
                  "condition": max(hi / lo for layer in fitted["layers"] for lo, hi in layer["denominator"]),

@@ -28,7 +28,7 @@ def linear(own):
     return best
 
 
-def ngrams(own, outputs, longest=5):
+def ngrams(own, outputs, longest=7):
     """Perplexity of next tokens by counts of what followed up to `longest` tokens, each length smoothed by the shorter
     one (Witten-Bell); the order that is best on dev. It sees the same windows as the transformer."""
 

@@ -7,7 +7,8 @@ import json
 import random
 import re
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,6 +34,23 @@ class Data:
     texts: dict = field(default_factory=dict)
     tokenizer: str | None = None  # tokenizer.json
     words: torch.Tensor | None = None  # MiniLM's word table
+    pieces: list | None = None  # of running text, when every epoch cuts its own windows from them
+
+    def to(self, device):
+        move = lambda split: {k: v.to(device) for k, v in split.items()}
+        words = self.words if self.words is None else self.words.to(device)
+        pieces = self.pieces and [piece.to(device) for piece in self.pieces]
+        return replace(self, inputs=move(self.inputs), labels=move(self.labels), words=words, pieces=pieces)
+
+    def epoch(self, g):
+        """Inputs and labels of an epoch, in its order. Windows of running text start elsewhere in each epoch."""
+        x, y = self.inputs["train"], self.labels["train"]
+        if self.pieces is not None:
+            seq_len = x.shape[1]
+            own = windows(self.pieces, seq_len, offset=int(torch.randint(seq_len, (), generator=g)))
+            x, y = padded(*own, g)
+        order = torch.randperm(len(x), generator=g).to(x.device)
+        return x[order], y[order]
 
 
 def key(text):
@@ -145,36 +163,53 @@ def character_tokenizer(seq_len):
     return tokenizer
 
 
+def windows(pieces, seq_len, step=1, offset=0):
+    """Tokens of every `step`-th window, and the token after each."""
+    own = torch.cat([piece[offset:].unfold(0, seq_len + 1, seq_len)[::step] for piece in pieces])
+    return own[:, :-1], own[:, 1:]
+
+
+def padded(x, y, g):
+    """One window in ten is repeated with its end padded, down to nothing, so that the ranges know padding."""
+    some = torch.randperm(len(x), generator=g)[: len(x) // 10]
+    hidden = torch.arange(x.shape[1]) >= torch.randint(x.shape[1], (len(some), 1), generator=g)
+    some, hidden = some.to(x.device), hidden.to(x.device)
+    return torch.cat([x, x[some].masked_fill(hidden, PAD)]), torch.cat([y, y[some].masked_fill(hidden, IGNORED)])
+
+
+def verses(cache):
+    """The text, a verse a line, kept in the cache: a machine without network needs only this file."""
+    kept = Path(cache) / "kjv.txt"
+    if not kept.exists():
+        kept.write_text("\n".join(printed(cache)), encoding="utf-8")
+    return kept.read_text(encoding="utf-8").split("\n")
+
+
+def printed(cache):
+    program, text = fetch("kjv-reader", cache) / "usr/bin/bible", fetch("kjv", cache) / "usr/lib"
+    found = subprocess.run([program, "-p", text, "-f"], input="gen1:1-rev22:21\n", capture_output=True, text=True, check=True)
+    return [line.split(" ", 1)[1] for line in found.stdout.splitlines() if re.match(r"\w+:\d+ ", line)]
+
+
 def bible(cache, seq_len):
     """The King James Bible (1611) as characters, next characters as labels.
 
-    200 pieces one after the other; of ten pieces one is test and one dev. Every second window of train is used, every
-    fourth of the others: enough for minutes of training. One window in ten of train is repeated with its end padded, down to
-    nothing, so that the ranges know padding.
+    200 pieces one after the other; of ten pieces one is test and one dev, of which every fourth window is used.
     """
-    program, text = fetch("kjv-reader", cache) / "usr/bin/bible", fetch("kjv", cache) / "usr/lib"
-    found = subprocess.run([program, "-p", text, "-f"], input="gen1:1-rev22:21\n", capture_output=True, text=True, check=True)
-    verses = [line.split(" ", 1)[1] for line in found.stdout.splitlines() if re.match(r"\w+:\d+ ", line)]
     tokenizer = character_tokenizer(seq_len)
     spec = tokenizer.to_str()
     tokenizer.no_truncation()
     tokenizer.no_padding()
     space = tokenizer.token_to_id(" ")
-    coded = [e.ids + [space] for e in tokenizer.encode_batch(verses)]
-    windows = {"train": [], "dev": [], "test": []}
+    coded = [e.ids + [space] for e in tokenizer.encode_batch(verses(cache))]
+    pieces = {"train": [], "dev": [], "test": []}
     for piece in range(200):
         own = torch.tensor(sum(coded[piece * len(coded) // 200 : (piece + 1) * len(coded) // 200], []))
-        split, step = {0: ("test", 4), 5: ("dev", 4)}.get(piece % 10, ("train", 2))
-        windows[split].append(own.unfold(0, seq_len + 1, seq_len)[::step])
-    out = Data([], {}, {}, tokenizer=spec)
-    for split, own in windows.items():
-        own = torch.cat(own)
-        out.inputs[split], out.labels[split] = own[:, :-1], own[:, 1:]
+        pieces[{0: "test", 5: "dev"}.get(piece % 10, "train")].append(own)
+    out = Data([], {}, {}, tokenizer=spec, pieces=pieces["train"])
+    for split, own in pieces.items():
+        out.inputs[split], out.labels[split] = windows(own, seq_len, step=1 if split == "train" else 4)
         out.texts[split] = ["".join(CHARACTERS[i - 1] for i in row) for row in out.inputs[split].tolist()]
     g = torch.Generator().manual_seed(0)
-    x, y = out.inputs["train"], out.labels["train"]
-    some = torch.randperm(len(x), generator=g)[: len(x) // 10]
-    hidden = torch.arange(seq_len) >= torch.randint(seq_len, (len(some), 1), generator=g)
-    out.inputs["train"] = torch.cat([x, x[some].masked_fill(hidden, PAD)])
-    out.labels["train"] = torch.cat([y, y[some].masked_fill(hidden, IGNORED)])
+    out.inputs["train"], out.labels["train"] = padded(out.inputs["train"], out.labels["train"], g)
     return out

@@ -38,13 +38,19 @@ class Text(nn.Module):
         return {"embeddings.word_embeddings.weight": self.table.half(), **placed(self)}
 
 
+def waves(seq_len, dim, longest=100.0):
+    """Sines and cosines: with these to begin with, heads soon find the tokens just before."""
+    angles = torch.arange(seq_len)[:, None] * longest ** -torch.linspace(0, 1, dim // 2)
+    return torch.cat([angles.sin(), angles.cos()], 1)
+
+
 class Tokens(nn.Module):
     """A trained table of a small vocabulary. No padding."""
 
     def __init__(self, vocab, seq_len, dim):
         super().__init__()
         self.table = nn.Parameter(torch.randn(vocab, dim) * 0.5)
-        self.position = nn.Parameter(torch.randn(seq_len, dim) * 0.02)
+        self.position = nn.Parameter(waves(seq_len, dim) * 0.5)
         self.norm = nn.LayerNorm(dim)
 
     @torch.no_grad()

@@ -2,13 +2,12 @@
 
 import math
 
-import torch.nn.functional as F
-
 
 def excess(x, lo, hi):
-    """Squared distance of x from [lo, hi]: the mean, and a little of the worst."""
-    d = F.relu(x - hi) + F.relu(lo - x)
-    return (d * d).mean() + 0.05 * (d * d).amax()
+    """Squared distance of x (inputs, ..) from [lo, hi]: the mean, and a little of the worst of each input and of all."""
+    d = (x - x.clamp(lo, hi)).square().flatten(1)
+    worst = d.amax(1)
+    return d.mean() + 0.05 * worst.mean() + 0.05 * worst.amax()
 
 
 def range_penalty(seen, settings):

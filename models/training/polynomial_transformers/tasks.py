@@ -37,6 +37,9 @@ class Schedule:
     denominator: tuple = (0.6, 3.0)  # no penalty inside
     variance: tuple = (0.25, 4.0)
     limit: float = 4.0  # of |score| and |input of the activation|
+    warm_up: float = 0.15  # share of the steps
+    tighten: float = 0.0  # share of the steps in which the penalty rises to its weight
+    odd: float = 0.0  # inputs that no data set has, per input: for the ranges alone
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ TASKS = {
         "Next characters: the King James Bible",
         lambda cache: data.bible(cache, 64),
         Shape(seq_len=64, dim=128, n_heads=4, hidden_dim=256, n_layers=2, outputs=32, power=4, causal=True, next_token=True, dropout=0.0),
-        Schedule(epochs=1, batch=8, rate=3e-3, smoothing=0.0, penalty=0.5, denominator=(0.4, 4.0)),
+        Schedule(epochs=60, batch=512, rate=3e-3, weight_decay=0.01, smoothing=0.0, penalty=0.5, denominator=(0.25, 5.0), limit=6.0,
+                 warm_up=0.05, tighten=0.5, odd=0.06),
         "King James Bible of 1611, from Debian's package bible-kjv-text 4.38, whose copyright file states that the copyright has "
         "expired; read with the program of bible-kjv (GPL-2+, not part of this repository).",
     ),

@@ -1,12 +1,15 @@
 """Range-aware training (stage 2), and accuracy."""
 
 import copy
+import math
+import time
 
 import torch
 import torch.nn.functional as F
 
 from .data import IGNORED
 from .model import Transformer
+from .odd import odd
 from .penalties import range_penalty
 
 
@@ -14,10 +17,6 @@ from .penalties import range_penalty
 def predict(model, inputs, size=256):
     model.eval()
     return torch.cat([model(part) for part in inputs.split(size)])
-
-
-def accuracy(model, own, split):
-    return share(predict(model, own.inputs[split]), own.labels[split])
 
 
 def share(logits, labels):
@@ -30,43 +29,83 @@ def loss_of(logits, labels, smoothing=0.0):
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, label_smoothing=smoothing)
 
 
-def quality(model, own):
-    """Accuracy on dev and test; of a model of next tokens also the perplexity."""
-    logits = {s: predict(model, own.inputs[s]) for s in ("dev", "test")}
+def quality(model, own, splits=("dev", "test")):
+    """Accuracy, and of a model of next tokens the perplexity."""
+    logits = {s: predict(model, own.inputs[s]) for s in splits}
     out = {s: share(v, own.labels[s]) for s, v in logits.items()}
     if model.shape.next_token:
         out.update({f"{s}_perplexity": float(loss_of(v, own.labels[s]).exp()) for s, v in logits.items()})
     return out
 
 
-def train(task, own, seed, twin, model=None, log=print):
-    """The epoch that is best on dev. `model`: go on from it (stage 1, see `model.swap`) instead of from scratch."""
+def better(found, best):
+    """Of two qualities: less perplexity, or more right labels, on dev."""
+    if best is None:
+        return True
+    return found["dev_perplexity"] < best["dev_perplexity"] if "dev_perplexity" in found else found["dev"] >= best["dev"]
+
+
+class Clock:
+    """How far a run is: in steps or, when it may last only so many seconds, in time, whichever is further."""
+
+    def __init__(self, steps, seconds=None):
+        self.steps, self.seconds, self.done, self.start = steps, seconds, 0, time.monotonic()
+
+    def progress(self):
+        spent = (time.monotonic() - self.start) / self.seconds if self.seconds else 0.0
+        return min(max(self.done / self.steps, spent), 1.0)
+
+
+def rise(progress, over):
+    """From 0 to 1 while the progress is less than `over`."""
+    return min(progress / over, 1.0) if over else 1.0
+
+
+def rate(progress, warm_up):
+    """Of the learning rate, the share: a rise, then half a cosine."""
+    if progress < warm_up:
+        return rise(progress, warm_up)
+    return 0.5 + 0.5 * math.cos(math.pi * (progress - warm_up) / (1 - warm_up))
+
+
+def train(task, own, seed, twin, model=None, seconds=None, log=print):
+    """The epoch that is best on dev. `model`: go on from it (stage 1, see `model.swap`) instead of from scratch.
+    `seconds`: the schedule is squeezed into this time where its epochs need more. Runs where the tensors of `own` are."""
     torch.manual_seed(seed)
-    plan = task.schedule
-    model = model or Transformer(task.shape, task.embedding(own), twin)
+    plan, device = task.schedule, own.labels["train"].device
+    model = (model or Transformer(task.shape, task.embedding(own), twin)).to(device)
     g = torch.Generator().manual_seed(seed)
-    inputs, labels = own.inputs["train"], own.labels["train"]
-    steps = plan.epochs * (len(inputs) // plan.batch)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.rate, weight_decay=plan.weight_decay)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.rate, total_steps=steps, pct_start=0.15)
-    best, state = -1.0, None
-    for epoch in range(plan.epochs):
-        order = torch.randperm(len(inputs), generator=g)
-        for i in range(0, len(inputs) - plan.batch + 1, plan.batch):
+    batches = len(own.inputs["train"]) // plan.batch
+    odds = 0 if twin else int(plan.odd * plan.batch)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.rate, weight_decay=plan.weight_decay, fused=device.type == "cuda")
+    # matrices in TF32, everything between them in float32
+    torch.set_float32_matmul_precision("high")
+    clock, best, state, epoch = Clock(plan.epochs * batches, seconds), None, None, 0
+    while clock.progress() < 1:
+        inputs, labels = own.epoch(g)
+        strange = odd(own, odds * batches, g).to(device).split(odds) if odds else None
+        for i in range(min(batches, len(inputs) // plan.batch)):
             model.train()
-            j = order[i : i + plan.batch]
-            loss = loss_of(model(inputs[j]), labels[j], plan.smoothing)
+            part = slice(i * plan.batch, (i + 1) * plan.batch)
+            x = inputs[part] if strange is None else torch.cat([inputs[part], strange[i]])
+            loss = loss_of(model(x)[: plan.batch], labels[part], plan.smoothing)
             if not twin:
-                loss = loss + plan.penalty * range_penalty(model.seen, plan)
+                loss = loss + plan.penalty * rise(clock.progress(), plan.tighten) * range_penalty(model.seen, plan)
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate * rate(clock.progress(), plan.warm_up)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            rate.step()
             model.project()
-        dev = accuracy(model, own, "dev")
-        log(f"  seed {seed} {'twin' if twin else 'polynomial'} epoch {epoch}: dev {dev:.4f}")
-        if dev >= best:
-            best, state = dev, copy.deepcopy(model.state_dict())
+            clock.done += 1
+            if clock.progress() == 1:
+                break
+        found, epoch = quality(model, own, ["dev"]), epoch + 1
+        log(f"  seed {seed} {'twin' if twin else 'polynomial'} epoch {epoch}, {100 * clock.progress():.0f} %, "
+            f"{time.monotonic() - clock.start:.0f} s: " + ", ".join(f"{k} {v:.4f}" for k, v in found.items()), flush=True)
+        if better(found, best):
+            best, state = found, copy.deepcopy(model.state_dict())
+    torch.set_float32_matmul_precision("highest")
     model.load_state_dict(state)
     return model.eval()
