@@ -2,8 +2,9 @@
 
     python distill.py --bundle bundle.npz --out FOLDER [--minutes 60]
 
-Loss: 10 (1 - cosine) + relative error of every layer + a penalty on denominators, variances and inputs of the activation that
-leave a band: in the mean, and of the texts of a batch that are furthest out. Takes a GPU if there is one.
+Loss: 10 (1 - cosine), 3 more for the worst texts of a batch, the relative error of every layer, and a penalty on denominators,
+variances and inputs of the activation that leave a band, in the mean and of the texts that are furthest out. Takes a GPU if
+there is one.
 """
 
 import argparse
@@ -26,6 +27,7 @@ DENOMINATOR = (0.3, 3.0)
 VARIANCE = (0.5, 2.0)
 UP = 6.0
 FURTHEST = 16  # texts of a batch that are penalised once more
+WORST = 16  # one in so many texts of a batch, the least like the teacher's, counts once more
 RANGES = ("denominator", "norm1_", "norm2_")
 
 
@@ -168,18 +170,21 @@ def main():
         penalty = student.watch = Penalty(medians)
         found, hidden = student(ids, real)
         student.watch = None
-        distance = (1 - (found * target).sum(1)).mean()
+        distances = 1 - (found * target).sum(1)
+        distance = distances.mean()
+        tail = distances.topk(max(1, len(ids) // WORST)).values.mean()
         words = real.clone()
         words[:, 0] = False
         words = words[..., None]
         layers = sum(((x - y) ** 2 * words).sum() / (y**2 * words).sum() for x, y in zip(hidden, wanted))
-        loss = 10 * distance + layers + args.penalty * (1 + 2 * part) * penalty.total
+        loss = 10 * distance + 3 * tail + layers + args.penalty * (1 + 2 * part) * penalty.total
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
         if torch.isfinite(norm):
             optimizer.step()
-            feed.hard.keep(ids[penalty.worst.topk(min(8, len(ids))).indices])
+            for furthest in (penalty.worst, distances):
+                feed.hard.keep(ids[furthest.topk(min(6, len(ids))).indices])
         step += 1
         with torch.no_grad():
             torch._foreach_lerp_(kept, trained, 1 - min(args.decay, step / (step + 10)))

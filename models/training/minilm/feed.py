@@ -27,14 +27,14 @@ class Run:
         """(start, length) of every text."""
         return np.stack([self.starts[:-1], np.minimum(np.diff(self.starts), BODY)], 1)
 
-    def draw(self, rng, count, joined=0.25, windows=0.08):
-        """Texts, some of them several in a row, some a window of any length."""
+    def draw(self, rng, count, joined=0.2, windows=0.2):
+        """Texts, some of them several in a row, some a window; short windows are as likely as long ones."""
         i = rng.integers(0, len(self), count)
         several = np.where(rng.random(count) < joined, rng.integers(2, 9, count), 1)
         begin, end = self.starts[i], self.starts[np.minimum(i + several, len(self))]
         window = rng.random(count) < windows
         begin = np.where(window, rng.integers(0, len(self.ids) - BODY, count), begin)
-        end = np.where(window, begin + rng.integers(1, BODY + 1, count), end)
+        end = np.where(window, begin + (BODY ** rng.random(count)).astype(int), end)
         return np.stack([begin, np.minimum(end - begin, BODY)], 1)
 
     def batch(self, pieces):
