@@ -1,7 +1,7 @@
 //! Basis conversion between residue number systems.
 
 use super::dot::{Output, dot, scale_in_place};
-use super::{Modulus, NttTable};
+use super::{Modulus, NttTable, Simd};
 use crate::par;
 use crate::ring::{Eval, Poly, arena};
 use crate::{Error, Result};
@@ -222,14 +222,21 @@ fn add_fractions(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
         }
     }
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx512f") {
+    {
         #[target_feature(enable = "avx512f")]
-        fn wide(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
+        fn eight(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
             all(sum, block, inverse);
         }
-        // SAFETY: the feature was detected. The compiler does not fuse products and sums, so the bits are the same.
-        unsafe { wide(sum, block, inverse) };
-        return;
+        #[target_feature(enable = "avx2")]
+        fn four(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
+            all(sum, block, inverse);
+        }
+        // SAFETY: the features were detected. The compiler does not fuse products and sums, so the bits are the same.
+        match Simd::current() {
+            Simd::Ifma => return unsafe { eight(sum, block, inverse) },
+            Simd::Avx2 => return unsafe { four(sum, block, inverse) },
+            Simd::Scalar => {}
+        }
     }
     all(sum, block, inverse);
 }

@@ -1,6 +1,7 @@
 //! X -> X^g on values: a permutation of the evaluation points.
 
 use super::poly::{Eval, Poly};
+use crate::arith::Simd;
 use crate::arith::ntt::bit_reverse;
 use crate::par;
 
@@ -34,7 +35,7 @@ pub fn permute(input: &Poly<Eval>, table: &[u32]) -> Poly<Eval> {
 /// of the permutation for the block of the result.
 pub(crate) fn gather(limb: &mut [u64], source: &[u64], table: &[u32]) {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx512f") && limb.len() >= 8 {
+    if Simd::current() == Simd::Ifma && limb.len() >= 8 {
         gather_lines(limb, source, table);
         return;
     }
