@@ -66,8 +66,24 @@ impl Prime {
     pub(crate) fn canonical(&self, x: __m256d) -> __m256i {
         let quotient = _mm256_floor_pd(_mm256_fmadd_pd(x, self.inverse, self.half));
         let rest = _mm256_fnmadd_pd(quotient, self.p, x);
+        Self::word(rest)
+    }
+
+    /// The same modulo p for any whole numbers below 2^53 in size.
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    pub(crate) fn remainder(&self, x: __m256d) -> __m256i {
+        let rest = self.reduce(x);
+        // By the sign: a difference of equals is +0.
+        Self::word(_mm256_blendv_pd(rest, _mm256_add_pd(rest, self.p), rest))
+    }
+
+    /// Whole numbers from 0 to 2^52 as words.
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    fn word(x: __m256d) -> __m256i {
         let two52 = _mm256_set1_pd(TWO52);
-        let bits = _mm256_castpd_si256(_mm256_add_pd(rest, two52));
+        let bits = _mm256_castpd_si256(_mm256_add_pd(x, two52));
         _mm256_xor_si256(bits, _mm256_castpd_si256(two52))
     }
 }

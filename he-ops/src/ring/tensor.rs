@@ -131,7 +131,8 @@ mod avx2 {
         for i in (0..len).step_by(4) {
             // SAFETY: i + 4 <= len, which is at most the length of every slice.
             unsafe {
-                let [[a0, a1], [b0, b1]] = [a, b].map(|pair| pair.map(|x| Prime::double(load(x, i))));
+                let (a0, a1) = (Prime::double(load(a[0], i)), Prime::double(load(a[1], i)));
+                let (b0, b1) = (Prime::double(load(b[0], i)), Prime::double(load(b[1], i)));
                 let middle = _mm256_add_pd(prime.product(a0, b1), prime.product(a1, b0));
                 store(c0, i, prime.canonical(prime.product(a0, b0)));
                 store(c1, i, prime.canonical(middle));

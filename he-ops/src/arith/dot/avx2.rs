@@ -135,18 +135,19 @@ pub(super) unsafe fn tile<const T: usize>(outputs: &mut [Output<'_>], xs: &[&[u6
         .collect();
     for i in (0..len).step_by(4) {
         let mut sums = starts;
-        for (period, xs) in xs.chunks(FOLD).enumerate() {
-            if period > 0 {
+        let mut left = FOLD;
+        for (x, weights) in xs.iter().zip(&weights) {
+            if left == 0 {
+                left = FOLD;
                 for j in 0..T {
                     sums[j].high = wides[j].fold(sums[j].high);
                 }
             }
-            for (x, weights) in xs.iter().zip(&weights[period * FOLD..]) {
-                // SAFETY: i + 4 <= len <= x.len().
-                let x = Prime::double(unsafe { load(x, i) });
-                for j in 0..T {
-                    sums[j].add(x, _mm256_set1_pd(weights[j]));
-                }
+            left -= 1;
+            // SAFETY: i + 4 <= len <= x.len().
+            let x = Prime::double(unsafe { load(x, i) });
+            for j in 0..T {
+                sums[j].add(x, _mm256_set1_pd(weights[j]));
             }
         }
         for j in 0..T {
@@ -183,18 +184,19 @@ pub(super) unsafe fn runs<const T: usize>(
         }
         for i in (from..from + run).step_by(4) {
             let mut sums = [start; T];
-            for (period, xs) in xs.chunks(FOLD).enumerate() {
-                if period > 0 {
+            let mut left = FOLD;
+            for (x, weights) in xs.iter().zip(&doubles) {
+                if left == 0 {
+                    left = FOLD;
                     for sum in &mut sums {
                         sum.high = wide.fold(sum.high);
                     }
                 }
-                for (x, weights) in xs.iter().zip(&doubles[period * FOLD..]) {
-                    // SAFETY: i + 4 <= len <= x.len().
-                    let x = Prime::double(unsafe { load(x, i) });
-                    for j in 0..T {
-                        sums[j].add(x, _mm256_set1_pd(weights[j]));
-                    }
+                left -= 1;
+                // SAFETY: i + 4 <= len <= x.len().
+                let x = Prime::double(unsafe { load(x, i) });
+                for j in 0..T {
+                    sums[j].add(x, _mm256_set1_pd(weights[j]));
                 }
             }
             for j in 0..T {
@@ -222,12 +224,15 @@ pub(super) unsafe fn products(
     let outs = outs.map(|out| out.as_mut_ptr());
     for i in (0..len).step_by(4) {
         let mut sums = [start; 2];
+        let mut left = FOLD;
         for (k, x) in xs.iter().enumerate() {
-            if k > 0 && k % FOLD == 0 {
+            if left == 0 {
+                left = FOLD;
                 for sum in &mut sums {
                     sum.high = wide.fold(sum.high);
                 }
             }
+            left -= 1;
             // SAFETY: i + 4 <= len, which is at most the length of every slice.
             unsafe {
                 let x = Prime::double(load(x, i));

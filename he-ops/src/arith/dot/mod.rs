@@ -108,6 +108,10 @@ pub fn dot_runs(outs: &mut [&mut [u64]], xs: &[&[u64]], weights: &[u64], run: us
     dot_runs_at(Simd::current(), outs, xs, weights, run, modulus);
 }
 
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "there is one level")
+)]
 fn dot_runs_at(
     simd: Simd,
     outs: &mut [&mut [u64]],
@@ -170,12 +174,26 @@ fn dot_runs_at(
 
 /// limb\[i\] = (start + limb\[i\] * weight) mod p in place; weight and start in Montgomery form.
 pub fn scale_in_place(limb: &mut [u64], weight: u64, start: u64, modulus: &Modulus) {
+    scale_in_place_at(Simd::current(), limb, weight, start, modulus);
+}
+
+fn scale_in_place_at(simd: Simd, limb: &mut [u64], weight: u64, start: u64, modulus: &Modulus) {
+    if simd == Simd::Scalar {
+        // One constant for all words: its companion makes a product three multiplications.
+        let [weight, start] = [weight, start].map(|x| modulus.mul(x, modulus.inv52()));
+        let companion = modulus.shoup(weight);
+        for word in limb {
+            *word = modulus.add(modulus.mul_shoup(*word, weight, companion), start);
+        }
+        return;
+    }
     const BLOCK: usize = 512;
     let mut copy = [0u64; BLOCK];
     for block in limb.chunks_mut(BLOCK) {
         let copy = &mut copy[..block.len()];
         copy.copy_from_slice(block);
-        dot(
+        dot_at(
+            simd,
             &mut [Output {
                 out: block,
                 weights: &[weight],
@@ -433,9 +451,11 @@ mod tests {
     #[test]
     fn scaling_in_place_is_a_dot_product_of_one_term() {
         let m = Modulus::new(ntt_prime_below(48, 10, &[]).unwrap()).unwrap();
-        let mut limb: Vec<u64> = (0..1500).map(|i| m.reduce(i * i * 987_654_321)).collect();
-        let want: Vec<u64> = limb.iter().map(|&v| m.add(m.mul(v, 12345), 7)).collect();
-        scale_in_place(&mut limb, m.to_mont52(12345), m.to_mont52(7), &m);
-        assert_eq!(limb, want);
+        for simd in Simd::available() {
+            let mut limb: Vec<u64> = (0..1500).map(|i| m.reduce(i * i * 987_654_321)).collect();
+            let want: Vec<u64> = limb.iter().map(|&v| m.add(m.mul(v, 12345), 7)).collect();
+            scale_in_place_at(simd, &mut limb, m.to_mont52(12345), m.to_mont52(7), &m);
+            assert_eq!(limb, want, "{simd:?}");
+        }
     }
 }

@@ -275,8 +275,8 @@ unsafe fn leaf<const WIDE: bool>(job: &Job, block: *mut u64, k: usize) {
         let (a, b) = (_mm256_unpacklo_pd(x, y), _mm256_unpackhi_pd(x, y));
         let x = _mm256_permute2f128_pd::<0x20>(a, b);
         let y = _mm256_permute2f128_pd::<0x31>(a, b);
-        _mm256_storeu_si256(block.cast(), job.prime.canonical(job.prime.reduce(x)));
-        _mm256_storeu_si256(block.add(4).cast(), job.prime.canonical(job.prime.reduce(y)));
+        _mm256_storeu_si256(block.cast(), job.prime.remainder(x));
+        _mm256_storeu_si256(block.add(4).cast(), job.prime.remainder(y));
     }
 }
 
@@ -337,9 +337,8 @@ unsafe fn pass_back<const WIDE: bool, const LAST: bool>(job: &Job, block: *mut u
         let [w, w0, w1] = [job.mirrored(k), job.mirrored(2 * k), job.mirrored(2 * k + 1)];
         for i in (0..quarter).step_by(4) {
             let at = [i, i + quarter, i + 2 * quarter, i + 3 * quarter];
-            let [a, b, c, d] = at.map(|at| get(block, at));
-            let [mut a, b] = job.back(a, b, w0);
-            let [mut c, d] = job.back(c, d, w1);
+            let [mut a, b] = job.back(get(block, at[0]), get(block, at[1]), w0);
+            let [mut c, d] = job.back(get(block, at[2]), get(block, at[3]), w1);
             if WIDE {
                 a = job.prime.reduce(a);
                 c = job.prime.reduce(c);
@@ -354,10 +353,7 @@ unsafe fn pass_back<const WIDE: bool, const LAST: bool>(job: &Job, block: *mut u
             for (x, at) in [a, b, c, d].into_iter().zip(at) {
                 if LAST {
                     let scaled = _mm256_add_pd(job.prime.product(x, job.weight), job.start);
-                    _mm256_storeu_si256(
-                        block.add(at).cast(),
-                        job.prime.canonical(job.prime.reduce(scaled)),
-                    );
+                    _mm256_storeu_si256(block.add(at).cast(), job.prime.remainder(scaled));
                 } else {
                     put(block, at, x);
                 }

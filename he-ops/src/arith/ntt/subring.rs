@@ -75,6 +75,10 @@ pub(crate) fn reduce(m: &Modulus, coefficients: &[f64], out: &mut [u64]) {
     reduce_at(Simd::current(), m, coefficients, out);
 }
 
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "there is one level")
+)]
 fn reduce_at(simd: Simd, m: &Modulus, coefficients: &[f64], out: &mut [u64]) {
     #[cfg(target_arch = "x86_64")]
     if coefficients.iter().all(|c| c.abs() < I64_SAFE) {
