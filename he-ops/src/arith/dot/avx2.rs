@@ -8,7 +8,6 @@
 //! and their sums would take eight.
 #![expect(
     clippy::indexing_slicing,
-    clippy::needless_range_loop,
     reason = "hot loops over registers; lengths are promised by the caller"
 )]
 

@@ -8,7 +8,6 @@
 //! u128. The results are the same bit for bit.
 #![expect(
     clippy::indexing_slicing,
-    clippy::needless_range_loop,
     reason = "hot loops; lengths are checked once at the entrance"
 )]
 
