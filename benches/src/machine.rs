@@ -1,5 +1,6 @@
 //! The machine that a number was measured on: a time without it says nothing.
 
+use he_ops::arith::Simd;
 use serde::Serialize;
 
 /// Processor and threads.
@@ -9,8 +10,8 @@ pub struct Machine {
     pub cpu: String,
     /// Hardware threads that this process may use.
     pub cores: usize,
-    /// Whether the engine runs its AVX-512 IFMA path.
-    pub avx512_ifma: bool,
+    /// Level of the engine's kernels: `ifma`, `avx2` or `scalar`; `HE_OPS_SIMD` lowers it.
+    pub simd: &'static str,
     /// Operating system and architecture.
     pub system: String,
     /// `release`, or `debug` for numbers that nobody should report.
@@ -25,14 +26,10 @@ impl Machine {
             .lines()
             .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
             .map_or("unknown processor", |(_, name)| name.trim());
-        #[cfg(target_arch = "x86_64")]
-        let avx512_ifma = std::arch::is_x86_feature_detected!("avx512ifma");
-        #[cfg(not(target_arch = "x86_64"))]
-        let avx512_ifma = false;
         Self {
             cpu: cpu.to_owned(),
             cores: std::thread::available_parallelism().map_or(1, Into::into),
-            avx512_ifma,
+            simd: Simd::current().name(),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             build: if cfg!(debug_assertions) {
                 "debug"
@@ -45,15 +42,10 @@ impl Machine {
 
 impl std::fmt::Display for Machine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ifma = if self.avx512_ifma {
-            "AVX-512 IFMA"
-        } else {
-            "no AVX-512 IFMA"
-        };
         write!(
             f,
-            "{}, {} hardware threads, {ifma}, {}, {} build",
-            self.cpu, self.cores, self.system, self.build
+            "{}, {} hardware threads, {} kernels, {}, {} build",
+            self.cpu, self.cores, self.simd, self.system, self.build
         )
     }
 }

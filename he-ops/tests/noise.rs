@@ -171,7 +171,7 @@ fn every_operation_on_a_small_ring() {
         "mul",
         "mul_i",
         "negate",
-        "relinearize",
+        "relinearize_rescale",
         "rescale",
         "rotate",
         "square",

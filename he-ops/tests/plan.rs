@@ -78,7 +78,7 @@ fn every_operand_has_the_level_and_the_scale_that_its_operation_needs() {
                 }
                 s.scale
             }
-            Op::Rescale(a) => {
+            Op::Rescale(a) | Op::RelinearizeRescale(a) => {
                 assert_eq!(step(a).level, s.level + 1);
                 step(a).scale / q(s.level + 1)
             }

@@ -1,12 +1,16 @@
 //! Arithmetic modulo word-size primes: reduction, prime search, transforms, basis conversion, sampling.
 
 pub mod dot;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod lanes;
 pub mod modulus;
 pub mod ntt;
 pub mod primes;
 pub mod rns;
 pub mod sample;
+pub mod simd;
 
 pub use modulus::Modulus;
 pub use ntt::NttTable;
 pub use sample::Seed;
+pub use simd::Simd;

@@ -77,10 +77,14 @@ impl Modulus {
         if r >= self.value { r - self.value } else { r }
     }
 
-    /// x mod q.
+    /// x mod q (one-word Barrett).
     #[must_use]
+    #[inline]
     pub fn reduce(&self, x: u64) -> u64 {
-        self.reduce_u128(u128::from(x))
+        // x / q - x floor(2^64 / q) / 2^64 < 1, so the quotient is short by at most one.
+        let quotient = ((u128::from(x) * u128::from(self.barrett.0)) >> 64) as u64;
+        let r = x.wrapping_sub(quotient.wrapping_mul(self.value));
+        if r >= self.value { r - self.value } else { r }
     }
 
     /// x mod q for a signed x.
@@ -175,6 +179,12 @@ impl Modulus {
         self.neg_inv52
     }
 
+    /// 2^-52 mod q: what a product with a constant in Montgomery form is to be multiplied by.
+    #[must_use]
+    pub(crate) fn inv52(&self) -> u64 {
+        ((u128::from(self.neg_inv52) * u128::from(self.value) + 1) >> WORD52) as u64
+    }
+
     /// Residue in [-q/2, q/2).
     #[must_use]
     pub fn center(&self, a: u64) -> i64 {
@@ -203,6 +213,8 @@ mod tests {
             prop_assert_eq!(u128::from(m.mul(a, b)), u128::from(a) * u128::from(b) % q);
             prop_assert_eq!(m.mul_shoup(a, b, m.shoup(b)), m.mul(a, b));
             prop_assert_eq!(u128::from(m.to_mont52(a)), (u128::from(a) << 52) % q);
+            prop_assert_eq!(m.mul(m.to_mont52(a), m.inv52()), a);
+            prop_assert_eq!(m.reduce(x as u64), (x as u64) % m.value());
             prop_assert_eq!(m.add(a, m.neg(a)), 0);
             prop_assert_eq!(m.sub(m.add(a, b), b), a);
         }

@@ -1,7 +1,7 @@
 //! Basis conversion between residue number systems.
 
 use super::dot::{Output, dot, scale_in_place};
-use super::{Modulus, NttTable};
+use super::{Modulus, NttTable, Simd};
 use crate::par;
 use crate::ring::{Eval, Poly, arena};
 use crate::{Error, Result};
@@ -214,6 +214,14 @@ const TWO52: f64 = (1u64 << 52) as f64;
 
 /// sum\[i\] += block\[i\] * inverse, for words below 2^52.
 fn add_fractions(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
+    add_fractions_at(Simd::current(), sum, block, inverse);
+}
+
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "there is one level")
+)]
+fn add_fractions_at(simd: Simd, sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
     #[inline(always)]
     fn all(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
         for (sum, &word) in sum.iter_mut().zip(block) {
@@ -222,14 +230,21 @@ fn add_fractions(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
         }
     }
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx512f") {
+    {
         #[target_feature(enable = "avx512f")]
-        fn wide(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
+        fn eight(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
             all(sum, block, inverse);
         }
-        // SAFETY: the feature was detected. The compiler does not fuse products and sums, so the bits are the same.
-        unsafe { wide(sum, block, inverse) };
-        return;
+        #[target_feature(enable = "avx2")]
+        fn four(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
+            all(sum, block, inverse);
+        }
+        // SAFETY: the features were detected. The compiler does not fuse products and sums, so the bits are the same.
+        match simd {
+            Simd::Ifma => return unsafe { eight(sum, block, inverse) },
+            Simd::Avx2 => return unsafe { four(sum, block, inverse) },
+            Simd::Scalar => {}
+        }
     }
     all(sum, block, inverse);
 }
@@ -356,6 +371,23 @@ mod tests {
     use super::*;
     use crate::arith::primes::ntt_prime_below;
     use num_bigint::BigInt;
+
+    #[test]
+    fn fractions_are_the_same_bits_at_every_level() {
+        let block: Vec<u64> = (0..BLOCK as u64)
+            .map(|i| (i * i * 0x9e37_79b9) % (1 << 50))
+            .collect();
+        let sums = |simd| {
+            let mut sum = [0.5; BLOCK];
+            (0..3).for_each(|k| {
+                add_fractions_at(simd, &mut sum, &block[k..], 1.0 / (1_u64 << 50) as f64 / 3.0)
+            });
+            sum.map(f64::to_bits)
+        };
+        for simd in Simd::available() {
+            assert!(sums(simd) == sums(Simd::Scalar), "{simd:?}");
+        }
+    }
 
     /// Every target residue is x + u A for one u of at most n/2 in size, x centered.
     #[test]

@@ -79,8 +79,10 @@ fn parts(
             };
             vec![
                 (Kind::Product, product),
-                (Kind::KeySwitch, counter.key_switch(&relin(above)?, above)),
-                (Kind::Rescale, counter.rescale(above, 2)),
+                (
+                    Kind::KeySwitch,
+                    counter.relinearize_rescale(&relin(above)?, above),
+                ),
             ]
         }
         Op::Rotate(..) | Op::Conjugate(_) => {
@@ -91,6 +93,10 @@ fn parts(
         }
         Op::Relinearize(_) => vec![(Kind::KeySwitch, counter.key_switch(&relin(level)?, level))],
         Op::Rescale(_) => vec![(Kind::Rescale, counter.rescale(above, 2))],
+        Op::RelinearizeRescale(_) => vec![(
+            Kind::KeySwitch,
+            counter.relinearize_rescale(&relin(above)?, above),
+        )],
         Op::Align(..) => vec![(Kind::Rescale, counter.align(above, 2))],
         Op::Decide(values, decision) => vec![(Kind::Decision, counter.decide(level, values.len(), decision))],
         Op::Bootstrap(_) => match bootstrap {

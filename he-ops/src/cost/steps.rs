@@ -181,6 +181,11 @@ pub(crate) fn group_cost(keys: &KeyLevels, group: &[&Step], parts: usize) -> Res
             let gadget = keys.gadget(KeyPurpose::Relin, level)?;
             (Kind::KeySwitch, counter.key_switch(&gadget, level))
         }
+        Op::RelinearizeRescale(_) => {
+            counts.key_switches = 1;
+            let gadget = keys.gadget(KeyPurpose::Relin, level_in)?;
+            (Kind::KeySwitch, counter.relinearize_rescale(&gadget, level_in))
+        }
         Op::Rescale(_) => (Kind::Rescale, counter.rescale(level_in, parts)),
         Op::Align(..) => (Kind::Rescale, counter.align(level + 1, parts)),
         Op::Decide(values, decision) => (Kind::Decision, counter.decide(level_in, values.len(), decision)),

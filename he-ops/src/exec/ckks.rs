@@ -205,6 +205,10 @@ impl Backend for Ckks<'_> {
         checked(self.evaluator.rescale(a)?, step)
     }
 
+    fn relinearize_rescale(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {
+        checked(self.evaluator.relinearize_rescale(a)?, step)
+    }
+
     fn drop_level(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {
         checked(self.evaluator.drop_level(a, step.level)?, step)
     }

@@ -109,6 +109,11 @@ pub trait Backend {
     /// # Errors
     /// As [`add`](Self::add).
     fn rescale(&mut self, a: &Self::Value, step: &Step) -> Result<Self::Value>;
+    /// Three parts to two, and divide by the last prime.
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate).
+    fn relinearize_rescale(&mut self, a: &Self::Value, step: &Step) -> Result<Self::Value>;
     /// Forget primes down to `step.level`.
     ///
     /// # Errors

@@ -113,6 +113,7 @@ fn execute<B: Backend>(
         Op::Bootstrap(a) => backend.bootstrap(value(a)?, step),
         Op::Relinearize(a) => backend.relinearize(value(a)?, step),
         Op::Rescale(a) => backend.rescale(value(a)?, step),
+        Op::RelinearizeRescale(a) => backend.relinearize_rescale(value(a)?, step),
         Op::DropLevel(a, _) => backend.drop_level(value(a)?, step),
         Op::Align(a, _) => backend.align(value(a)?, step),
         Op::Decide(args, decision) => {

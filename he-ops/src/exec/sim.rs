@@ -9,6 +9,7 @@
 //! | fresh, secret key | 3.2^2 + 1/12 (encoding) |
 //! | division by any number of primes (rescale, end of a key switch) | 1/12 (1 + 2N/3): both parts are rounded, exactly |
 //! | key switch, from the key's noise | Σ_digits N (limbs D^2 / 12) 3.2^2 / P^2, D the digit, P the specials in use |
+//! | relinearisation and rescale at once | the noise of the key at the scale before, the division once at the scale after |
 //! | a + pattern of period D | 2D of N coefficients are rounded: D/6 in all, so D/6 / scale^2 per slot |
 //! | Σ w_i a_i | per slot: Σ mean\|w_i\|^2 var(a_i) + D/6 / plain_scale^2 Σ mean\|a_i\|^2 |
 //! | a b | per slot: mean\|a\|^2 var(b) + mean\|b\|^2 var(a) + var(a) var(b); a^2: 4 mean\|a\|^2 var(a) |
@@ -436,6 +437,18 @@ impl Backend for Sim {
     fn rescale(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
         let scale = a.scale / self.last_prime(a.level)?;
         let value = self.divide(a, scale);
+        self.keep(value, step)
+    }
+
+    fn relinearize_rescale(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
+        let noise = self.key_noise(KeyPurpose::Relin, a.level)?;
+        let switched = SimValue {
+            parts: 2,
+            variance: a.variance + self.per_slot(noise, a.scale),
+            ..*a
+        };
+        let scale = a.scale / self.last_prime(a.level)?;
+        let value = self.divide(&switched, scale);
         self.keep(value, step)
     }
 

@@ -65,6 +65,8 @@ pub enum Op {
     Relinearize(NodeId),
     /// Divide by the last prime and drop it: what a product owes.
     Rescale(NodeId),
+    /// Both at once, by one division: one key switch.
+    RelinearizeRescale(NodeId),
     /// Forget primes down to the given level; the scale stays, so the consumer must absorb it.
     DropLevel(NodeId, usize),
     /// Bring a value to the given level at exactly the scale its consumer needs: drop to one level above,
@@ -89,6 +91,7 @@ impl Op {
             | Op::Cut(a, _)
             | Op::Relinearize(a)
             | Op::Rescale(a)
+            | Op::RelinearizeRescale(a)
             | Op::DropLevel(a, _)
             | Op::Align(a, _) => vec![*a],
             Op::WeightedSum(terms) => terms.iter().map(|(a, _)| *a).collect(),
@@ -122,6 +125,7 @@ impl Op {
             Op::Cut(a, cut) => Op::Cut(f(*a), *cut),
             Op::Relinearize(a) => Op::Relinearize(f(*a)),
             Op::Rescale(a) => Op::Rescale(f(*a)),
+            Op::RelinearizeRescale(a) => Op::RelinearizeRescale(f(*a)),
             Op::DropLevel(a, level) => Op::DropLevel(f(*a), *level),
             Op::Align(a, level) => Op::Align(f(*a), *level),
             Op::Decide(inputs, decision) => {
@@ -149,6 +153,7 @@ impl Op {
             Op::Cut(..) => "cut",
             Op::Relinearize(..) => "relinearize",
             Op::Rescale(..) => "rescale",
+            Op::RelinearizeRescale(..) => "relinearize_rescale",
             Op::DropLevel(..) => "drop_level",
             Op::Align(..) => "align",
             Op::Decide(..) => "decide",

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::builder::{Graph, NodeId, Op};
 use super::passes::{
-    Keys, Scaled, Span, assign_levels, assign_scales, check_depth, collect_keys, depth, insert_relinearize,
-    insert_rescale, last_uses, place_bootstraps, remove_cuts, remove_dead_code, schedule, settle_keys,
-    validate,
+    Keys, Scaled, Span, assign_levels, assign_scales, check_depth, collect_keys, depth,
+    fuse_relinearize_rescale, insert_relinearize, insert_rescale, last_uses, place_bootstraps, remove_cuts,
+    remove_dead_code, schedule, settle_keys, validate,
 };
 use super::plan::{Plan, PlannedBootstrap, Port, Step};
 use super::prices::Prices;
@@ -203,7 +203,7 @@ pub fn profile(graph: &Graph) -> Result<Profile> {
         key_switches: count(|op| {
             usize::from(matches!(
                 op,
-                Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_)
+                Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_) | Op::RelinearizeRescale(_)
             ))
         }),
         ciphertext_products: count(|op| usize::from(matches!(op, Op::Mul(..)))),
@@ -222,7 +222,9 @@ fn lower(graph: &Graph) -> Result<Graph> {
     let graph = remove_dead_code(graph);
     // Rescales before relinearisations, so that a rescale counts as a user that wants two parts.
     let graph = insert_rescale(&graph);
-    Ok(insert_relinearize(&graph))
+    let graph = insert_relinearize(&graph);
+    // After both, when it is known what is relinearised for a rescale alone.
+    Ok(fuse_relinearize_rescale(&graph))
 }
 
 /// The passes that need the primes, and the plan.

@@ -36,7 +36,10 @@ pub struct Step {
 impl Step {
     /// True for the operations that need an evaluation key.
     pub fn is_key_switch(&self) -> bool {
-        matches!(self.op, Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_))
+        matches!(
+            self.op,
+            Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_) | Op::RelinearizeRescale(_)
+        )
     }
 }
 
@@ -194,7 +197,7 @@ impl Plan {
             let purpose = match step.op {
                 Op::Rotate(_, k) => KeyPurpose::Galois(self.params.galois_element(k)),
                 Op::Conjugate(_) => KeyPurpose::Galois(self.params.galois_element_conjugate()),
-                Op::Relinearize(_) => KeyPurpose::Relin,
+                Op::Relinearize(_) | Op::RelinearizeRescale(_) => KeyPurpose::Relin,
                 Op::LinearMap(_, ref map) => {
                     for k in map.rotations() {
                         let purpose = KeyPurpose::Galois(self.params.galois_element(k));
@@ -204,7 +207,8 @@ impl Plan {
                 }
                 _ => continue,
             };
-            uses.entry(purpose).or_default().insert(step.level);
+            // A key serves the level of the operand.
+            uses.entry(purpose).or_default().insert(step.level_in);
         }
         uses
     }

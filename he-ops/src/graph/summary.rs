@@ -120,6 +120,10 @@ impl PlanSummary {
                 Op::WeightedSum(terms) => counts.plain_products += terms.len(),
                 Op::LinearMap(_, map) => counts.plain_products += map.diagonals(),
                 Op::Rescale(_) => counts.rescales += 1,
+                Op::RelinearizeRescale(_) => {
+                    relinearizations += 1;
+                    counts.rescales += 1;
+                }
                 Op::Align(_, level) => {
                     if let Some(above) = levels.get_mut(level + 1) {
                         above.rescales += 1;
@@ -194,7 +198,7 @@ impl Plan {
             let args = step.op.args();
             let own = match &step.op {
                 Op::Mul(..) => 3,
-                Op::Relinearize(_) => 2,
+                Op::Relinearize(_) | Op::RelinearizeRescale(_) => 2,
                 _ => {
                     let known = args.iter().filter_map(|arg| parts.get(arg.index()));
                     known.copied().max().unwrap_or(2)

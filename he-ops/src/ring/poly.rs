@@ -2,7 +2,6 @@
 
 use super::arena::{Buffer, take, take_zeroed};
 use crate::arith::NttTable;
-use crate::arith::dot::{Output, dot};
 use crate::par;
 use crate::{Error, Result};
 use std::marker::PhantomData;
@@ -243,17 +242,12 @@ impl Poly<Eval> {
         let items: Vec<(&mut [u64], &NttTable)> = out.words_mut().chunks_mut(n).zip(tables).collect();
         par::for_each(items, |i, (out, table)| {
             let modulus = table.modulus();
-            let one = modulus.to_mont52(1);
-            let weights = [one, if minus { modulus.neg(one) } else { one }];
-            dot(
-                &mut [Output {
-                    out,
-                    weights: &weights,
-                    start: 0,
-                    modulus,
-                }],
-                &[a.limb(i), b.limb(i)],
-            );
+            let terms = out.iter_mut().zip(a.limb(i)).zip(b.limb(i));
+            if minus {
+                terms.for_each(|((out, &a), &b)| *out = modulus.sub(a, b));
+            } else {
+                terms.for_each(|((out, &a), &b)| *out = modulus.add(a, b));
+            }
         });
         out
     }

@@ -1,25 +1,37 @@
 //! The tensor product of two pairs modulo one prime: what a product of ciphertexts is before its relinearization.
 
-use crate::arith::Modulus;
+use crate::arith::{Modulus, Simd};
 
 /// (a0 b0, a0 b1 + a1 b0, a1 b1), entry by entry; entries below the modulus. The sum in the middle is reduced once.
 ///
 /// All slices have one length; surplus entries are ignored.
 pub fn tensor_product(outs: [&mut [u64]; 3], a: [&[u64]; 2], b: [&[u64]; 2], modulus: &Modulus) {
-    let [c0, c1, c2] = outs;
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512ifma") {
-        // SAFETY: the features were detected.
-        let done = unsafe { ifma::lines([c0, c1, c2], a, b, modulus) };
-        let outs = [c0, c1, c2].map(|c| c.get_mut(done..).unwrap_or_default());
-        let [a, b] = [a, b].map(|pair| pair.map(|x| x.get(done..).unwrap_or_default()));
-        portable(outs, a, b, modulus);
-        return;
-    }
-    portable([c0, c1, c2], a, b, modulus);
+    tensor_product_at(Simd::current(), outs, a, b, modulus);
 }
 
-fn portable(outs: [&mut [u64]; 3], a: [&[u64]; 2], b: [&[u64]; 2], modulus: &Modulus) {
+fn tensor_product_at(simd: Simd, outs: [&mut [u64]; 3], a: [&[u64]; 2], b: [&[u64]; 2], modulus: &Modulus) {
+    let [c0, c1, c2] = outs;
+    // SAFETY: the features were detected.
+    let done = match simd {
+        #[cfg(target_arch = "x86_64")]
+        Simd::Ifma => unsafe { ifma::lines([c0, c1, c2], a, b, modulus) },
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2 => unsafe { avx2::lines([c0, c1, c2], a, b, modulus) },
+        _ => 0,
+    };
+    let outs = [c0, c1, c2].map(|c| c.get_mut(done..).unwrap_or_default());
+    let [a, b] = [a, b].map(|pair| pair.map(|x| x.get(done..).unwrap_or_default()));
+    scalar(outs, a, b, modulus);
+}
+
+/// Entries that all slices have.
+#[cfg(target_arch = "x86_64")]
+fn common(outs: &[&mut [u64]; 3], a: &[&[u64]; 2], b: &[&[u64]; 2]) -> usize {
+    let lens = outs.iter().map(|o| o.len());
+    lens.chain(a.iter().chain(b).map(|x| x.len())).min().unwrap_or(0)
+}
+
+fn scalar(outs: [&mut [u64]; 3], a: [&[u64]; 2], b: [&[u64]; 2], modulus: &Modulus) {
     let [c0, c1, c2] = outs.map(|c| c.iter_mut());
     let [[a0, a1], [b0, b1]] = [a, b].map(|pair| pair.map(|x| x.iter()));
     let product = |x: &u64, y: &u64| u128::from(*x) * u128::from(*y);
@@ -77,12 +89,7 @@ mod ifma {
     /// Whole lines of eight entries; how many entries that are.
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn lines(outs: [&mut [u64]; 3], a: [&[u64]; 2], b: [&[u64]; 2], modulus: &Modulus) -> usize {
-        let len = outs
-            .iter()
-            .map(|o| o.len())
-            .chain(a.iter().chain(&b).map(|x| x.len()))
-            .min();
-        let len = len.unwrap_or(0) / 8 * 8;
+        let len = super::common(&outs, &a, &b) / 8 * 8;
         let zero = _mm512_setzero_si512();
         let none = Sum(zero, zero);
         let prime = Prime {
@@ -109,6 +116,33 @@ mod ifma {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use crate::arith::Modulus;
+    use crate::arith::lanes::{Prime, load, store};
+    use core::arch::x86_64::_mm256_add_pd;
+
+    /// Whole lines of four entries; how many entries that are. A product is below 7/8 p in size.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn lines(outs: [&mut [u64]; 3], a: [&[u64]; 2], b: [&[u64]; 2], modulus: &Modulus) -> usize {
+        let len = super::common(&outs, &a, &b) / 4 * 4;
+        let prime = Prime::new(modulus);
+        let [c0, c1, c2] = outs.map(|o| o.as_mut_ptr());
+        for i in (0..len).step_by(4) {
+            // SAFETY: i + 4 <= len, which is at most the length of every slice.
+            unsafe {
+                let (a0, a1) = (Prime::double(load(a[0], i)), Prime::double(load(a[1], i)));
+                let (b0, b1) = (Prime::double(load(b[0], i)), Prime::double(load(b[1], i)));
+                let middle = _mm256_add_pd(prime.product(a0, b1), prime.product(a1, b0));
+                store(c0, i, prime.canonical(prime.product(a0, b0)));
+                store(c1, i, prime.canonical(middle));
+                store(c2, i, prime.canonical(prime.product(a1, b1)));
+            }
+        }
+        len
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,7 +150,7 @@ mod tests {
 
     /// Against u128, for the widest and narrow primes, extreme entries, a length that is no multiple of eight.
     #[test]
-    fn lines_and_words_agree_with_u128() {
+    fn every_level_agrees_with_u128() {
         for bits in [50, 49, 35, 20] {
             let modulus = Modulus::new(ntt_prime_below(bits, 10, &[]).unwrap()).unwrap();
             let q = modulus.value();
@@ -130,30 +164,17 @@ mod tests {
                     .collect()
             };
             let [a0, a1, b0, b1] = [1, 2, 3, 5].map(vector);
-            let mut got = [(); 3].map(|()| vec![0; 101]);
-            let mut plain = got.clone();
-            tensor_product(
-                got.each_mut().map(|c| &mut c[..]),
-                [&a0, &a1],
-                [&b0, &b1],
-                &modulus,
-            );
-            portable(
-                plain.each_mut().map(|c| &mut c[..]),
-                [&a0, &a1],
-                [&b0, &b1],
-                &modulus,
-            );
-            assert_eq!(got, plain);
-            for i in 0..101 {
-                let product = |x: u64, y: u64| u128::from(x) * u128::from(y);
-                let q = u128::from(q);
-                assert_eq!(u128::from(got[0][i]), product(a0[i], b0[i]) % q);
-                assert_eq!(
-                    u128::from(got[1][i]),
-                    (product(a0[i], b1[i]) + product(a1[i], b0[i])) % q
-                );
-                assert_eq!(u128::from(got[2][i]), product(a1[i], b1[i]) % q);
+            for simd in Simd::available() {
+                let mut got = [(); 3].map(|()| vec![0; 101]);
+                let outs = got.each_mut().map(|c| &mut c[..]);
+                tensor_product_at(simd, outs, [&a0, &a1], [&b0, &b1], &modulus);
+                for i in 0..101 {
+                    let product = |x: u64, y: u64| u128::from(x) * u128::from(y);
+                    let q = u128::from(q);
+                    let middle = product(a0[i], b1[i]) + product(a1[i], b0[i]);
+                    let want = [product(a0[i], b0[i]), middle, product(a1[i], b1[i])].map(|c| c % q);
+                    assert_eq!([0, 1, 2].map(|j: usize| u128::from(got[j][i])), want, "{simd:?}");
+                }
             }
         }
     }

@@ -54,12 +54,9 @@ pub(super) struct Tables {
 const LANES: [usize; 8] = [0, 1, 4, 5, 2, 3, 6, 7];
 
 impl Tables {
-    /// Tables for the root psi of order 2N; `None` where the processor or the size does not fit.
+    /// Tables for the root psi of order 2N; `None` where the size does not fit. The processor must have AVX-512 F and IFMA.
     pub(super) fn new(log_n: u32, modulus: &Modulus, psi: u64) -> Option<Self> {
-        if !std::arch::is_x86_feature_detected!("avx512f")
-            || !std::arch::is_x86_feature_detected!("avx512ifma")
-            || !(MIN_LOG_N..=MAX_LOG_N).contains(&log_n)
-        {
+        if !(MIN_LOG_N..=MAX_LOG_N).contains(&log_n) {
             return None;
         }
         let n = 1usize << log_n;
@@ -92,7 +89,7 @@ impl Tables {
         if limb.len() != 1 << self.log_n {
             return false;
         }
-        // SAFETY: `new` found the features; the limb has the 2^log_n words that the tables were made for.
+        // SAFETY: tables are made where the features are; the limb has the 2^log_n words that the tables were made for.
         unsafe {
             match self.modulus.bits() {
                 ..=45 => forward::<FREE>(self, limb.as_mut_ptr()),

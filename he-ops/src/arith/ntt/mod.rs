@@ -1,16 +1,19 @@
-//! The negacyclic number-theoretic transform of one prime: our own where the processor has AVX-512 IFMA (note 006),
-//! `concrete-ntt` elsewhere and for very short limbs, with the same results bit for bit.
+//! The negacyclic number-theoretic transform of one prime: our own where the processor has AVX-512 IFMA (note 006) or AVX2
+//! (note 012), `concrete-ntt` elsewhere and for very short limbs, with the same results bit for bit.
 //!
 //! Evaluation order: entry i of a transformed polynomial is its value at psi^(2*brv(i)+1), brv the bit reversal of
 //! log2(N) bits. [`NttTable::new`] checks that the library keeps to it, because [`crate::ring::automorphism`] and the
 //! subring encoder rely on it.
 
+use super::Simd;
 use super::dot::scale_in_place;
 use super::modulus::Modulus;
 use super::primes::primitive_root;
 use crate::{Error, Result};
 use concrete_ntt::prime64::Plan;
 
+#[cfg(target_arch = "x86_64")]
+mod doubles;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
 pub mod subring;
@@ -23,9 +26,56 @@ pub struct NttTable {
     plan: Plan,
     psi: u64,
     n_inv: u64,
-    /// Own transform, where the processor has AVX-512 IFMA.
+    own: Own,
+}
+
+/// A transform of our own, if there is one for the processor and the size.
+enum Own {
+    None,
     #[cfg(target_arch = "x86_64")]
-    ifma: Option<ifma::Tables>,
+    Doubles(doubles::Tables),
+    #[cfg(target_arch = "x86_64")]
+    Ifma(ifma::Tables),
+}
+
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "there is no transform of our own")
+)]
+impl Own {
+    /// For the root psi of order 2N.
+    fn new(simd: Simd, log_n: u32, modulus: &Modulus, psi: u64) -> Self {
+        let own = match simd {
+            #[cfg(target_arch = "x86_64")]
+            Simd::Ifma => ifma::Tables::new(log_n, modulus, psi).map(Own::Ifma),
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx2 => doubles::Tables::new(log_n, modulus, psi).map(Own::Doubles),
+            _ => None,
+        };
+        own.unwrap_or(Own::None)
+    }
+
+    /// Coefficients to values. False, and nothing done, where there is none.
+    fn forward(&self, limb: &mut [u64]) -> bool {
+        match self {
+            Own::None => false,
+            #[cfg(target_arch = "x86_64")]
+            Own::Doubles(tables) => tables.forward(limb),
+            #[cfg(target_arch = "x86_64")]
+            Own::Ifma(tables) => tables.forward(limb),
+        }
+    }
+
+    /// Values to start + weight times N times the coefficients. False, and nothing done, where there is none.
+    fn inverse(&self, limb: &mut [u64], weight: u64, start: u64) -> bool {
+        match self {
+            Own::None => false,
+            #[cfg(target_arch = "x86_64")]
+            Own::Doubles(tables) => tables.inverse(limb, weight, start),
+            #[cfg(target_arch = "x86_64")]
+            Own::Ifma(tables) => tables.inverse(limb, weight, start),
+        }
+    }
 }
 
 impl std::fmt::Debug for NttTable {
@@ -85,8 +135,7 @@ impl NttTable {
             .inv(n as u64)
             .ok_or_else(|| refuse(format!("{n} has no inverse modulo {q}")))?;
         Ok(Self {
-            #[cfg(target_arch = "x86_64")]
-            ifma: ifma::Tables::new(log_n, &modulus, psi),
+            own: Own::new(Simd::current(), log_n, &modulus, psi),
             modulus,
             plan,
             psi,
@@ -114,13 +163,9 @@ impl NttTable {
 
     /// Coefficients to values, in place; entries below q in and out.
     pub fn forward(&self, limb: &mut [u64]) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(tables) = &self.ifma
-            && tables.forward(limb)
-        {
-            return;
+        if !self.own.forward(limb) {
+            self.plan.fwd(limb);
         }
-        self.plan.fwd(limb);
     }
 
     /// Values to N times the coefficients, in place; entries below q in and out.
@@ -135,10 +180,7 @@ impl NttTable {
 
     /// Values to start + weight times N times the coefficients, in place; entries, weight and start below q.
     pub fn inverse_scaled(&self, limb: &mut [u64], weight: u64, start: u64) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(tables) = &self.ifma
-            && tables.inverse(limb, weight, start)
-        {
+        if self.own.inverse(limb, weight, start) {
             return;
         }
         self.plan.inv(limb);
@@ -200,18 +242,25 @@ mod tests {
         assert_eq!(x, poly);
     }
 
-    /// Own transform and the library's, bit for bit, for random and extreme entries.
+    /// Own transforms and the library's, bit for bit, for random and extreme entries.
     #[test]
-    fn both_paths_give_the_same_bits() {
+    fn all_paths_give_the_same_bits() {
+        for simd in Simd::available() {
+            compare(simd);
+        }
+    }
+
+    fn compare(simd: Simd) {
         let mut primes = 0;
-        for log_n in 5..=17 {
-            for bits in [20, 30, 36, 45, 46, 48, 49, 50] {
+        for log_n in 4..=17 {
+            for bits in [20, 30, 36, 45, 46, 47, 48, 49, 50] {
                 let Ok(q) = ntt_prime_below(bits, log_n, &[]) else {
                     continue;
                 };
                 primes += 1;
                 let q = Modulus::new(q).unwrap();
-                let table = NttTable::new(log_n, q).unwrap();
+                let mut table = NttTable::new(log_n, q).unwrap();
+                table.own = Own::new(simd, log_n, &q, table.psi);
                 let random = |i: u64| q.reduce((i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 let fill = [
                     |_: u64, _: u64, _: u64| 0,
@@ -227,16 +276,16 @@ mod tests {
                     let (mut ours, mut theirs) = (limb.clone(), limb.clone());
                     table.forward(&mut ours);
                     table.plan.fwd(&mut theirs);
-                    assert!(ours == theirs, "forward, 2^{log_n}, {bits} bits");
+                    assert!(ours == theirs, "{simd:?}, forward, 2^{log_n}, {bits} bits");
                     let (mut ours, mut theirs) = (limb.clone(), limb.clone());
                     table.inverse_unnormalized(&mut ours);
                     table.plan.inv(&mut theirs);
-                    assert!(ours == theirs, "inverse, 2^{log_n}, {bits} bits");
+                    assert!(ours == theirs, "{simd:?}, inverse, 2^{log_n}, {bits} bits");
                     let (weight, start) = (random(77), q.value() - 1);
                     let mut scaled = limb;
                     table.inverse_scaled(&mut scaled, weight, start);
                     let want: Vec<u64> = theirs.iter().map(|&v| q.add(q.mul(v, weight), start)).collect();
-                    assert!(scaled == want, "scaled inverse, 2^{log_n}, {bits} bits");
+                    assert!(scaled == want, "{simd:?}, scaled inverse, 2^{log_n}, {bits} bits");
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The transform of a polynomial in Y = X^(N/2D): weights of period D are encoded with it.
 
-use super::{NttTable, bit_reverse};
-use crate::arith::Modulus;
+use super::{NttTable, Own, bit_reverse};
+use crate::arith::{Modulus, Simd};
 
 /// Transform tables of one prime for the subring of 2D coefficients.
 ///
@@ -11,8 +11,7 @@ pub struct SubringTable {
     modulus: Modulus,
     /// Powers of phi in bit-reversed order, each with its Shoup companion.
     twiddles: Vec<[u64; 2]>,
-    #[cfg(target_arch = "x86_64")]
-    ifma: Option<super::ifma::Tables>,
+    own: Own,
 }
 
 impl NttTable {
@@ -24,13 +23,13 @@ impl NttTable {
             self.psi,
             1 << self.plan.ntt_size().trailing_zeros().saturating_sub(log_size),
         );
-        #[cfg(target_arch = "x86_64")]
-        let ifma = super::ifma::Tables::new(log_size, &m, phi);
-        #[cfg(target_arch = "x86_64")]
-        let own = ifma.is_some();
-        #[cfg(not(target_arch = "x86_64"))]
-        let own = false;
-        let mut twiddles = vec![[0u64; 2]; if own { 0 } else { 1 << log_size }];
+        let own = Own::new(Simd::current(), log_size, &m, phi);
+        let size = if matches!(own, Own::None) {
+            1 << log_size
+        } else {
+            0
+        };
+        let mut twiddles = vec![[0u64; 2]; size];
         let mut power = 1;
         for i in 0..twiddles.len() {
             if let Some(twiddle) = twiddles.get_mut(bit_reverse(i, log_size)) {
@@ -41,8 +40,7 @@ impl NttTable {
         SubringTable {
             modulus: m,
             twiddles,
-            #[cfg(target_arch = "x86_64")]
-            ifma,
+            own,
         }
     }
 }
@@ -51,10 +49,7 @@ impl SubringTable {
     /// Values of the polynomial with these integers, up to 2^125 as doubles, as coefficients.
     pub fn values(&self, coefficients: &[f64], values: &mut [u64]) {
         reduce(&self.modulus, coefficients, values);
-        #[cfg(target_arch = "x86_64")]
-        if let Some(tables) = &self.ifma
-            && tables.forward(values)
-        {
+        if self.own.forward(values) {
             return;
         }
         let m = &self.modulus;
@@ -77,14 +72,31 @@ impl SubringTable {
 
 /// Integer-valued doubles modulo a prime.
 pub(crate) fn reduce(m: &Modulus, coefficients: &[f64], out: &mut [u64]) {
+    reduce_at(Simd::current(), m, coefficients, out);
+}
+
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "there is one level")
+)]
+fn reduce_at(simd: Simd, m: &Modulus, coefficients: &[f64], out: &mut [u64]) {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx512f")
-        && m.value() < 1 << 50
-        && coefficients.iter().all(|c| c.abs() < I64_SAFE)
-    {
-        // SAFETY: the feature was detected.
-        unsafe { reduce_lanes(m.value() as f64, coefficients, out) };
-        return;
+    if coefficients.iter().all(|c| c.abs() < I64_SAFE) {
+        #[target_feature(enable = "avx512f")]
+        fn eight(q: f64, coefficients: &[f64], out: &mut [u64]) {
+            reduce_lanes(q, coefficients, out);
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn four(q: f64, coefficients: &[f64], out: &mut [u64]) {
+            reduce_lanes(q, coefficients, out);
+        }
+        let q = m.value() as f64;
+        // SAFETY: the features were detected.
+        match simd {
+            Simd::Ifma => return unsafe { eight(q, coefficients, out) },
+            Simd::Avx2 => return unsafe { four(q, coefficients, out) },
+            Simd::Scalar => {}
+        }
     }
     for (out, &c) in out.iter_mut().zip(coefficients) {
         *out = if c.abs() < I64_SAFE {
@@ -101,7 +113,7 @@ const I64_SAFE: f64 = (1u64 << 62) as f64;
 /// c - round(c / q) q with one rounding: |c / q| is far below 2^52, so the quotient is off by at most one and the result,
 /// a whole number below 2 q, is exact.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
+#[inline(always)]
 fn reduce_lanes(q: f64, coefficients: &[f64], out: &mut [u64]) {
     /// Adding it makes the low bits of a number above -2^51 and below 2^51 those of an integer.
     const MAGIC: f64 = 1.5 * (1u64 << 52) as f64;
@@ -143,10 +155,12 @@ mod tests {
                 (x >> (i % 60)) as f64 / 4.0
             }));
             let all: Vec<f64> = all.into_iter().map(f64::round).collect();
-            let mut out = vec![0; all.len()];
-            reduce(&m, &all, &mut out);
-            for (&c, &r) in all.iter().zip(&out) {
-                assert_eq!(r, m.reduce_i64(c as i64), "{c} mod {q}");
+            for simd in Simd::available() {
+                let mut out = vec![0; all.len()];
+                reduce_at(simd, &m, &all, &mut out);
+                for (&c, &r) in all.iter().zip(&out) {
+                    assert_eq!(r, m.reduce_i64(c as i64), "{c} mod {q}, {simd:?}");
+                }
             }
             // Beyond 2^62.
             let wide = [3.0 * 2f64.powi(100), -2f64.powi(124), 5.0];

@@ -28,6 +28,7 @@ pub(in crate::graph) fn collect_keys(graph: &Graph, levels: &[usize]) -> Keys {
     for (node, &level) in graph.nodes().iter().zip(levels) {
         match node.op {
             Op::Relinearize(_) => keys.relin = keys.relin.max(Some(level)),
+            Op::RelinearizeRescale(_) => keys.relin = keys.relin.max(Some(level + 1)),
             Op::Conjugate(_) => keys.conjugation = keys.conjugation.max(Some(level)),
             Op::Rotate(_, k) => keys.rotate(k, level),
             // The rotations are of the operands.

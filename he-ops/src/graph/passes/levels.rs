@@ -21,7 +21,7 @@ pub(in crate::graph) fn assign_levels(graph: &Graph, span: Span) -> Vec<usize> {
     for (index, node) in graph.nodes().iter().enumerate().rev() {
         let own = levels.get(index).copied().unwrap_or(0);
         let needed = match node.op {
-            Op::Rescale(_) | Op::LinearMap(..) => own + 1,
+            Op::Rescale(_) | Op::RelinearizeRescale(_) | Op::LinearMap(..) => own + 1,
             Op::Bootstrap(_) => span.bottom,
             _ => own,
         };

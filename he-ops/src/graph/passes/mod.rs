@@ -2,6 +2,7 @@
 
 mod dead_code;
 mod depth;
+mod fuse;
 mod hoist;
 mod keys;
 mod levels;
@@ -14,6 +15,7 @@ mod validate;
 
 pub(super) use dead_code::remove_dead_code;
 pub(super) use depth::{check_depth, depth};
+pub(super) use fuse::fuse_relinearize_rescale;
 pub(super) use hoist::schedule;
 pub(super) use keys::{Keys, collect_keys, settle_keys};
 pub(super) use levels::{Span, assign_levels};

@@ -80,7 +80,7 @@ pub(super) fn pending(graph: &Graph) -> Vec<bool> {
     for node in graph.nodes() {
         pending.push(match &node.op {
             Op::Mul(..) | Op::WeightedSum(_) => true,
-            Op::Rescale(_) | Op::Bootstrap(_) | Op::LinearMap(..) => false,
+            Op::Rescale(_) | Op::RelinearizeRescale(_) | Op::Bootstrap(_) | Op::LinearMap(..) => false,
             op => op
                 .args()
                 .first()

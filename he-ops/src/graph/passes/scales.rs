@@ -83,10 +83,10 @@ pub(in crate::graph) fn assign_scales(
         let moved = |id: NodeId| map.get(id.index()).copied().unwrap_or(id);
         let id = match &node.op {
             Op::WeightedSum(terms) => weighted_sum(&mut out, terms, moved, node.label, level, product)?,
-            Op::Rescale(a) => {
+            op @ (Op::Rescale(a) | Op::RelinearizeRescale(a)) => {
                 let above = params.scale(level + 1)?;
                 let operand = align(&mut out, moved(*a), level + 1, above * above, params)?;
-                out.push(Op::Rescale(operand), node.label, level, canonical, 1.0)
+                out.push(op.map_args(|_| operand), node.label, level, canonical, 1.0)
             }
             Op::LinearMap(inputs, map) => {
                 let inputs: Vec<NodeId> = inputs.iter().map(|arg| moved(*arg)).collect();

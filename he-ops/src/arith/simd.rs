@@ -1,0 +1,95 @@
+//! Which instructions the kernels use: chosen once, here, for all of them.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Instruction sets that have kernels of their own. Every level gives the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Simd {
+    /// Word by word, on any processor.
+    Scalar = 1,
+    /// x86-64 with AVX2 and FMA: four lanes, products in doubles.
+    Avx2 = 2,
+    /// x86-64 with AVX-512 F and IFMA: eight lanes, products of 52 bits.
+    Ifma = 3,
+}
+
+/// The level in use; 0 before anybody asked.
+static IN_USE: AtomicU8 = AtomicU8::new(0);
+
+/// The environment variable that lowers the level: `scalar`, `avx2` or `ifma`.
+const VARIABLE: &str = "HE_OPS_SIMD";
+
+impl Simd {
+    /// All of them, from the lowest.
+    pub const ALL: [Simd; 3] = [Simd::Scalar, Simd::Avx2, Simd::Ifma];
+
+    /// The highest level of this processor.
+    #[must_use]
+    pub fn detected() -> Simd {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            if has!("avx512f") && has!("avx512ifma") {
+                return Simd::Ifma;
+            }
+            if has!("avx2") && has!("fma") {
+                return Simd::Avx2;
+            }
+        }
+        Simd::Scalar
+    }
+
+    /// The level in use, never above [`Self::detected`]. The first call takes the environment variable `HE_OPS_SIMD`
+    /// (`scalar`, `avx2` or `ifma`) as a [`Self::limit`]; anything else in it counts as not set.
+    #[must_use]
+    #[inline]
+    pub fn current() -> Simd {
+        match IN_USE.load(Ordering::Relaxed) {
+            1 => Simd::Scalar,
+            2 => Simd::Avx2,
+            3 => Simd::Ifma,
+            _ => {
+                let asked = std::env::var(VARIABLE).unwrap_or_default();
+                let named = Self::ALL.into_iter().find(|level| level.name() == asked);
+                Self::limit(named.unwrap_or(Simd::Ifma))
+            }
+        }
+    }
+
+    /// Uses this level from now on, or the highest of the processor if that is lower; tells which. For tests and
+    /// benchmarks. Safe at any time, since the bits are the same; transform tables keep the level that they were made at.
+    pub fn limit(level: Simd) -> Simd {
+        let level = level.min(Self::detected());
+        IN_USE.store(level as u8, Ordering::Relaxed);
+        level
+    }
+
+    /// The levels of this processor, for tests that compare them.
+    pub fn available() -> impl Iterator<Item = Simd> {
+        let highest = Self::detected();
+        Self::ALL.into_iter().filter(move |level| *level <= highest)
+    }
+
+    /// Name in reports and in `HE_OPS_SIMD`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Simd::Scalar => "scalar",
+            Simd::Avx2 => "avx2",
+            Simd::Ifma => "ifma",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_level_above_the_processor_is_used() {
+        assert_eq!(Simd::available().next(), Some(Simd::Scalar));
+        assert!(Simd::available().all(|level| level <= Simd::detected()));
+        assert!(Simd::current() <= Simd::detected());
+    }
+}
