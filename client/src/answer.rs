@@ -57,14 +57,15 @@ pub struct Prediction {
 impl Answer {
     /// What a label means.
     #[must_use]
-    pub fn label(manifest: &Manifest, decided: Decided) -> Self {
+    pub fn label(manifest: &Manifest, bundle: &Bundle, decided: Decided) -> Self {
         let index = match decided {
             Decided::Class(index) => Some(index),
             Decided::Tie => None,
         };
         let name = |index: usize| match &manifest.head {
             Head::Classification { labels } => labels.get(index).cloned(),
-            _ => None,
+            Head::NextToken => bundle.token(index as u32),
+            Head::Embedding => None,
         };
         Self::Label {
             label: index.map(|index| name(index).unwrap_or_else(|| index.to_string())),
