@@ -22,7 +22,7 @@ pub struct Subject {
     pub(crate) dir: ModelDir,
     pub(crate) model: Model,
     bundle: Bundle,
-    head: Head,
+    pub(crate) head: Head,
 }
 
 /// A running service with one client.

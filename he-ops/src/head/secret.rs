@@ -249,8 +249,8 @@ impl HeadSecret {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys::HeadKey;
-    use super::super::lwe::{shift, torus, words, zero};
+    use super::super::keys::{HeadKey, lwe};
+    use super::super::lwe::torus;
     use super::super::noise::{label_variance, operand_variance, output_variance};
     use super::*;
     use crate::rlwe::ParamsLiteral;
@@ -275,14 +275,24 @@ mod tests {
         };
         let value = torus(1.0 / 7.0);
         let (mut out, mut small) = (Vec::new(), Vec::new());
-        let mut sum = zero();
-        for i in 0..48u64 {
+        let mut mask = vec![0; head.ring.len()];
+        for i in 0..48 {
+            expand_mask(
+                &Seed([7; 16]),
+                i,
+                small_table(&params).unwrap().modulus(),
+                &mut mask,
+            );
+            let mut words: Vec<u64> = mask.iter().map(|a| a << 14).collect();
+            let inner = words
+                .iter()
+                .zip(head.ring.iter())
+                .fold(0u64, |sum, (a, s)| sum.wrapping_add(a.wrapping_mul(*s)));
             // Far from the borders of a sign, so that none is wrong.
-            let sample = key.sign(&shift(sum.clone(), torus(0.25) ^ (i << 50)), value);
-            out.push(error(words(&sample), &head.ring, value));
-            small.push(error(words(&key.to_small(&sample)), &head.small, value));
-            // Fresh masks for the next one.
-            sum = shift(sample, value.wrapping_neg());
+            words.push(inner.wrapping_add(torus(0.25)));
+            let sample = key.sign(&lwe(words), value);
+            out.push(error(sample.as_ref(), &head.ring, value));
+            small.push(error(key.to_small(&sample).as_ref(), &head.small, value));
         }
         for (name, found, expected) in [
             ("bootstrap", variance(&out), output_variance()),
