@@ -125,7 +125,7 @@ async fn a_label_and_nothing_else() {
     let own = std::fs::read(&label_key).unwrap();
     let other = encode_head_secret(strange.params(), strange.head().unwrap());
     std::fs::write(&label_key, &other).unwrap();
-    let error = keys.open().unwrap_err().to_string();
+    let error = keys.open().err().unwrap().to_string();
     assert!(error.contains("another secret key"), "{error}");
     std::fs::write(&label_key, own).unwrap();
 
