@@ -182,7 +182,7 @@ impl Decision {
     }
 
     /// How far the best logit must be ahead of all others so that the label is wrong with a probability of at most 2^-64, from
-    /// the parameters alone: 9.2 standard deviations of the noise of the switch and of the bootstrap for two classes, 10 for 256.
+    /// the parameters alone: 9.2 standard deviations of the noise of the switch and of the bootstrap for two classes, 9.7 for 256.
     ///
     /// # Errors
     /// As [`check_params`].

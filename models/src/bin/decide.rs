@@ -3,7 +3,7 @@
 //!     cargo run --release -p models --bin decide -- FOLDER SPLIT [MARGIN]
 //!
 //! SPLIT are labelled inputs, best those of training or dev: `id, domain, label, text`. The polynomial model is evaluated on
-//! them in clear. The range goes into `decision` of `config.json`; a rule and `only` that stand there stay, without them it is
+//! them in clear, and compiled for the finest difference that is told apart. The range goes into `decision` of `config.json`; a rule and `only` that stand there stay, without them it is
 //! the class with the largest logit.
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 use he_ops::head::Rule;
 use models::reference::Mode;
-use models::{Bundle, DecisionConfig, Input, ModelDir, Result, split};
+use models::transformer::compile::Target;
+use models::{Bundle, DecisionConfig, Input, ModelDir, Result, compile, split};
 
 /// A larger distance wraps around and gives a wrong label: so much more than was seen has room.
 const MARGIN: f64 = 1.25;
@@ -44,14 +45,17 @@ fn decide(folder: &Path, split: &Path, margin: f64) -> Result<()> {
     });
     decision.check(&dir.head())?;
     let (bundle, model, rows) = (Bundle::open(&dir)?, dir.model()?, split::read(split)?);
-    let (mut seen, mut strange) = (0.0_f64, 0);
+    let (mut seen, mut strange, mut leads) = (0.0_f64, 0, Vec::new());
     for row in &rows {
         let embedded = match dir.public().input {
             Input::Text => bundle.embed(&row.text)?,
             Input::Patches { .. } => bundle.embed_image(&row.pixels()?)?,
         };
         let answer = model.forward(&embedded.x, Mode::Polynomial)?;
-        let distance = decision.distance(dir.head().decided(dir.public().seq_len, &answer));
+        let head = dir.head();
+        let logits = head.decided(dir.public().seq_len, &answer);
+        leads.push(decision.lead(logits));
+        let distance = decision.distance(logits);
         if distance.is_finite() {
             seen = seen.max(distance);
         } else {
@@ -66,6 +70,12 @@ fn decide(folder: &Path, split: &Path, margin: f64) -> Result<()> {
         "{} inputs, {strange} of them without finite logits; largest distance {seen:.3}; range {}",
         rows.len(),
         decision.range
+    );
+    let compiled = compile(&dir, &Target::default())?;
+    let resolution = (decision.decision(&compiled.packing)?).resolution(&compiled.plan.params)?;
+    let near = leads.iter().filter(|lead| **lead <= resolution).count();
+    println!(
+        "told apart from {resolution:.2} of a logit on: {near} inputs are nearer and may get either label"
     );
     Ok(())
 }
