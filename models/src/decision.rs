@@ -59,7 +59,7 @@ impl DecisionConfig {
     #[must_use]
     pub fn distance(&self, logits: &[f64]) -> f64 {
         if let (Rule::Threshold { margin }, [a, b]) = (self.rule, logits) {
-            return (b - a - margin).abs().max((b - a).abs());
+            return (b - a - margin).abs();
         }
         let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let least = logits.iter().copied().fold(f64::INFINITY, f64::min);
@@ -249,6 +249,10 @@ mod tests {
             [Some(1), Some(2), Some(0), None, Some(3)].map(|class| arg_max.contradiction(&logits, class));
         assert_eq!(found, [0.0, 0.5, 3.0, 0.5, f64::INFINITY]);
         let threshold = of(Rule::Threshold { margin: 2.0 });
+        assert_eq!(
+            (arg_max.distance(&logits), threshold.distance(&[1.0, 3.5])),
+            (3.0, 0.5)
+        );
         let found = [Some(0), Some(1), None].map(|class| threshold.contradiction(&[1.0, 3.5], class));
         assert_eq!(found, [0.5, 0.0, f64::INFINITY]);
         let config: DecisionConfig =

@@ -75,7 +75,7 @@ fn decide(folder: &Path, split: &Path, margin: f64) -> Result<()> {
     let resolution = (decision.decision(&compiled.packing)?).resolution(&compiled.plan.params)?;
     let near = leads.iter().filter(|lead| **lead <= resolution).count();
     println!(
-        "told apart from {resolution:.2} of a logit on: {near} inputs are nearer and may get either label"
+        "told apart from {resolution:.2} of a logit on: {near} inputs are nearer and may get another label"
     );
     Ok(())
 }
