@@ -22,7 +22,7 @@ pub struct Subject {
     pub(crate) dir: ModelDir,
     pub(crate) model: Model,
     bundle: Bundle,
-    head: Head,
+    pub(crate) head: Head,
 }
 
 /// A running service with one client.
@@ -106,12 +106,7 @@ impl Subject {
         Ok(match self.dir.public().input {
             Input::Text => Query::Text(row.text.clone()),
             Input::Patches { .. } => Query::Image {
-                file: row
-                    .text
-                    .split(' ')
-                    .map(str::parse)
-                    .collect::<Result<_, _>>()
-                    .with_context(|| format!("pixels from 0 to 255 needed in row {}", row.id))?,
+                file: row.pixels()?,
                 index: 0,
             },
         })

@@ -75,6 +75,7 @@ impl Subject {
         for (done, row) in rows.iter().enumerate() {
             progress(done, rows.len());
             let request = session.encrypt_query(&self.query(row)?)?;
+            session.check_label(&request)?;
             let limit = session.reply_limit()?;
             let id = self.dir.id();
             let reply = api
@@ -87,15 +88,16 @@ impl Subject {
                 let own = report.ops.iter().filter(|op| op.layer == HEAD);
                 head.push(own.map(|op| op.total_us / 1e3).sum());
             }
-            let logits = self.model.forward(&request.x, Mode::Polynomial)?;
-            let (contradiction, _) = session.difference(&decrypted, &logits);
+            let clear = self.model.forward(&request.x, Mode::Polynomial)?;
+            let (contradiction, _) = session.difference(&decrypted, &clear);
+            let logits = self.head.decided(session.manifest().max_tokens(), &clear);
             largest = largest.max(contradiction);
             let found = class(session, &decrypted);
-            let expected = decision.config.class(&logits);
+            let expected = decision.config.class(logits);
             right += usize::from(found == Some(row.label));
             clear_right += usize::from(expected == Some(row.label));
             undecided += usize::from(found.is_none());
-            near_ties += usize::from(decision.config.lead(&logits) <= decision.resolution);
+            near_ties += usize::from(decision.config.lead(logits) <= decision.resolution);
             if found == expected {
                 same += 1;
             } else {
@@ -125,7 +127,7 @@ impl Subject {
             evaluate: Runs::new(evaluate),
             key_bytes: decision.key_bytes,
             reply_bytes,
-            label_bytes: he_ops::wire::label_frame_len(),
+            label_bytes: he_ops::wire::label_frame_len(session.manifest().packing.answer_features()),
         };
         service.server.stop().await?;
         Ok(labels)

@@ -47,7 +47,7 @@ pub struct Score {
     pub cosine: Option<[f64; 2]>,
     /// Largest difference of a number of the answer from the reference; infinite if one is not a number.
     pub max_error: f64,
-    /// Largest difference of two numbers of one answer of a classifier: what the range of a decision must hold.
+    /// Largest difference of two logits that a label is decided from: what the range of a decision must hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gap: Option<f64>,
 }
@@ -79,7 +79,7 @@ impl Tally {
             cosine: near,
             turned: worse(0.0, 1.0 - near),
             max_error: errors.fold(0.0, worse),
-            gap: gap(answer),
+            gap: gap(head.decided(positions, answer)),
             ..Self::default()
         };
         let rows = answer.chunks(width.max(1)).zip(reference.chunks(width.max(1)));
@@ -109,7 +109,7 @@ impl Tally {
             cosine: matches!(head, Head::Embedding)
                 .then(|| [self.cosine / self.inputs.max(1) as f64, 1.0 - self.turned]),
             max_error: self.max_error,
-            gap: matches!(head, Head::Classification { .. }).then_some(self.gap),
+            gap: (!matches!(head, Head::Embedding)).then_some(self.gap),
         }
     }
 }

@@ -57,14 +57,15 @@ pub struct Prediction {
 impl Answer {
     /// What a label means.
     #[must_use]
-    pub fn label(manifest: &Manifest, decided: Decided) -> Self {
+    pub fn label(manifest: &Manifest, bundle: &Bundle, decided: Decided) -> Self {
         let index = match decided {
             Decided::Class(index) => Some(index),
             Decided::Tie => None,
         };
         let name = |index: usize| match &manifest.head {
             Head::Classification { labels } => labels.get(index).cloned(),
-            _ => None,
+            Head::NextToken => bundle.token(index as u32),
+            Head::Embedding => None,
         };
         Self::Label {
             label: index.map(|index| name(index).unwrap_or_else(|| index.to_string())),
@@ -172,9 +173,14 @@ impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Label {
-                label: Some(label), ..
-            } => f.write_str(label),
-            Self::Label { label: None, .. } => {
+                label: Some(label),
+                index: Some(index),
+            } if label.trim() == label => write!(f, "{label} (class {index})"),
+            Self::Label {
+                label: Some(label),
+                index: Some(index),
+            } => write!(f, "{label:?} (class {index})"),
+            Self::Label { .. } => {
                 f.write_str("undecided: several classes are closer than the resolution of the decision")
             }
             Self::Classification {
@@ -230,6 +236,17 @@ mod tests {
             assert_eq!((header % 64, file.len()), (0, header + 8 * length));
             assert_eq!(file[header - 1], b'\n');
         }
+    }
+
+    #[test]
+    fn a_label_is_shown_with_its_number() {
+        let shown = |label: Option<&str>, index| {
+            let label = label.map(str::to_owned);
+            Answer::Label { label, index }.to_string()
+        };
+        assert_eq!(shown(Some("spam"), Some(1)), "spam (class 1)");
+        assert_eq!(shown(Some(" "), Some(27)), "\" \" (class 27)");
+        assert!(shown(None, None).starts_with("undecided"));
     }
 
     #[test]

@@ -156,6 +156,9 @@ pub async fn run(options: &Options, query: &Query, ui: Arc<dyn Ui>) -> Result<De
     let clock = Instant::now();
     let request = session.encrypt_query(query)?;
     let encrypt = clock.elapsed();
+    if asked == Reply::Label {
+        session.check_label(&request)?;
+    }
     let request_bytes = request.frames.len();
     ui.done(
         "encrypt",

@@ -17,6 +17,17 @@ pub enum Error {
         /// Id of the model.
         model: String,
     },
+    /// A label is asked for of a language model, and the text does not fill it.
+    #[error(
+        "{needed} tokens needed for a label, {found} found: it is the token that follows the last position; put more text before, or ask \
+         for logits"
+    )]
+    ShortText {
+        /// Tokens that the model takes.
+        needed: usize,
+        /// Tokens of the text.
+        found: usize,
+    },
     /// A label is asked for, or came, and the keys were made without those of the exact head.
     #[error(
         "the keys for {model} cannot ask for labels or read them; make keys that can: client keygen --model {model} --reply label"
@@ -184,7 +195,11 @@ impl Error {
             Self::Refused {
                 status: 400..=499, ..
             } => 4,
-            Self::EmptyText | Self::Image { .. } | Self::NoLabel { .. } | Self::NoLabelKey { .. } => 2,
+            Self::EmptyText
+            | Self::ShortText { .. }
+            | Self::Image { .. }
+            | Self::NoLabel { .. }
+            | Self::NoLabelKey { .. } => 2,
             Self::Mismatch { .. } | Self::Unsafe { .. } | Self::OtherKeys { .. } => 6,
             Self::Precision { .. } => 7,
             _ => 1,

@@ -12,7 +12,7 @@ use he_ops::wire::{
     first_frame, label_frame_len,
 };
 use models::transformer::packing::Slots;
-use models::{Bundle, Embedded, Input, Manifest};
+use models::{Bundle, Embedded, Head, Input, Manifest};
 use num_complex::Complex64;
 use std::io::Write;
 
@@ -172,7 +172,7 @@ fn check_magnitude(params: &Params, ciphertext: &Ciphertext, slots: &[Complex64]
 /// # Errors
 /// [`Error::Mismatch`] for a manifest whose output levels do not exist, which its check rules out.
 pub fn reply_limit(manifest: &Manifest, params: &Params) -> Result<u64> {
-    let mut limit = REPORT_LIMIT + label_frame_len();
+    let mut limit = REPORT_LIMIT + label_frame_len(manifest.packing.answer_features());
     for port in &manifest.outputs {
         limit += ciphertext_frame_limit(params, port.level, 2).map_err(Error::wire("manifest"))?;
     }
@@ -210,6 +210,7 @@ impl Session {
     ///
     /// # Errors
     /// - [`Error::NoLabel`] for a model without an exact head
+    /// - secrets that were made with another secret key
     /// - no randomness from the operating system
     pub fn with_labels(self, known: Option<HeadSecret>) -> Result<Self> {
         if self.manifest.decision.is_none() {
@@ -219,8 +220,9 @@ impl Session {
         }
         let head = match known {
             Some(head) => head,
-            None => HeadSecret::generate()?,
+            None => HeadSecret::generate(&self.secret)?,
         };
+        head.check(&self.secret)?;
         Ok(Self {
             head: Some(head),
             ..self
@@ -355,6 +357,21 @@ impl Session {
         })
     }
 
+    /// Refuses a text of a language model that ends before the last position: the label is that of the token after it.
+    ///
+    /// # Errors
+    /// [`Error::ShortText`].
+    pub fn check_label(&self, request: &Request) -> Result<()> {
+        let needed = self.manifest.max_tokens();
+        if self.manifest.head != Head::NextToken || request.tokens == needed {
+            return Ok(());
+        }
+        Err(Error::ShortText {
+            needed,
+            found: request.tokens,
+        })
+    }
+
     /// Most bytes of a reply.
     ///
     /// # Errors
@@ -377,7 +394,8 @@ impl Session {
             (None, reply)
         };
         if Header::parse(rest).map_err(wire())?.kind == Kind::Label {
-            let label = decode_label(&self.params, rest).map_err(wire())?;
+            let classes = self.manifest.packing.answer_features();
+            let label = decode_label(&self.params, classes, rest).map_err(wire())?;
             return Ok(Decrypted {
                 outputs: Vec::new(),
                 label: Some(self.read_label(&label)?),
@@ -468,7 +486,8 @@ impl Session {
                 Decided::Class(class) => Some(class),
                 Decided::Tie => None,
             };
-            return (decision.config.contradiction(clear, class), decision.resolution);
+            let logits = self.manifest.head.decided(self.manifest.max_tokens(), clear);
+            return (decision.config.contradiction(logits, class), decision.resolution);
         }
         let differences = decrypted.outputs.iter().zip(clear).map(|(a, b)| (a - b).abs());
         // A number that is not one is an infinite error.
@@ -481,7 +500,7 @@ impl Session {
     #[must_use]
     pub fn answer_of(&self, decrypted: &Decrypted, position: usize) -> Answer {
         match decrypted.label {
-            Some(decided) => Answer::label(&self.manifest, decided),
+            Some(decided) => Answer::label(&self.manifest, &self.bundle, decided),
             None => self.answer(decrypted.outputs.clone(), position),
         }
     }

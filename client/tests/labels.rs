@@ -7,7 +7,7 @@
 )]
 
 use client::{Answer, Api, Error, KeyFolder, LocalServer, Reply, Session, download_bundle};
-use he_ops::wire::{Frame, Kind, label_frame_len};
+use he_ops::wire::{Frame, Kind, encode_head_secret, label_frame_len};
 use models::ModelDir;
 use models::reference::Mode;
 use serde_json::{Value, json};
@@ -107,6 +107,28 @@ async fn a_label_and_nothing_else() {
         assert!((400..500).contains(&status), "{problem}");
     }
 
+    // Keys of two key generations: the label names the one it was made with, a secret key the CKKS secret beside it.
+    let (bundle, _) = download_bundle(&api, session.manifest()).await.unwrap();
+    let strange = Session::generate(session.manifest().clone(), bundle).unwrap();
+    let strange = strange.with_labels(None).unwrap();
+    let mut mixed = Vec::new();
+    strange.evaluation_keys(&mut mixed, |_, _| {}).unwrap();
+    let mixed = [&plain, &mixed[plain.len()..]].concat();
+    let stored = api.upload_keys(MODEL, mixed, |_| {}).await.unwrap();
+    let reply = api
+        .infer(MODEL, &stored.key_id, Reply::Label, request.frames, limit, |_| {})
+        .await
+        .unwrap();
+    let error = session.decrypt(&reply).unwrap_err().to_string();
+    assert!(error.contains("other keys"), "{error}");
+    let label_key = keys.path().join("label.key");
+    let own = std::fs::read(&label_key).unwrap();
+    let other = encode_head_secret(strange.params(), strange.head().unwrap());
+    std::fs::write(&label_key, &other).unwrap();
+    let error = keys.open().err().unwrap().to_string();
+    assert!(error.contains("another secret key"), "{error}");
+    std::fs::write(&label_key, own).unwrap();
+
     let stored = api.upload_keys(MODEL, bytes, |_| {}).await.unwrap();
     assert_eq!(stored.keys, session.key_count());
     let model = ModelDir::open(folder.path().join(MODEL))
@@ -127,7 +149,7 @@ async fn a_label_and_nothing_else() {
         let found = kinds(&reply);
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].0, Kind::Report);
-        assert_eq!(found[1], (Kind::Label, label_frame_len()));
+        assert_eq!(found[1], (Kind::Label, label_frame_len(2)));
         let decrypted = session.decrypt(&reply).unwrap();
         assert!(decrypted.outputs.is_empty());
         let (contradiction, resolution) = session.difference(&decrypted, &clear);

@@ -13,11 +13,12 @@ use std::fs;
 use std::path::Path;
 
 use client::{Answer, Api, Error, LocalServer, Query, Reply, Session, download_bundle};
+use he_ops::head::Rule;
 use models::reference::Mode;
 use models::transformer::{
     Activation, Attention, Fit, Head, Mask, Norm, NormKind, Pool, Position, TransformerConfig, synthetic,
 };
-use models::{Bundle, Manifest, Model, ModelDir};
+use models::{Bundle, DecisionConfig, Manifest, Model, ModelDir};
 use serde_json::{Value, json};
 use server::Config;
 
@@ -340,6 +341,41 @@ async fn two_layers_in_several_ciphertexts_and_a_bad_request_of_each_kind() {
     server.stop().await.unwrap();
 }
 
+/// The token after a text that fills the model, decided under encryption; of a shorter one its length would have to be told.
+async fn label_of_the_last_position(api: &Api, session: Session, models: &Path) {
+    let session = session.with_labels(None).unwrap();
+    let mut keys = Vec::new();
+    session.evaluation_keys(&mut keys, |_, _| ()).unwrap();
+    let key_id = api.upload_keys("words", keys, |_| ()).await.unwrap().key_id;
+    let short = session.encrypt("very good").unwrap();
+    let error = session.check_label(&short).unwrap_err();
+    assert!(
+        matches!(error, Error::ShortText { needed: 4, found: 2 }),
+        "{error}"
+    );
+    let request = session.encrypt("very very bad film").unwrap();
+    session.check_label(&request).unwrap();
+    let limit = session.reply_limit().unwrap();
+    let reply = api
+        .infer("words", &key_id, Reply::Label, request.frames, limit, |_| ())
+        .await
+        .unwrap();
+    let decrypted = session.decrypt(&reply).unwrap();
+    assert!(decrypted.outputs.is_empty());
+    let model = ModelDir::open(models.join("words")).unwrap().model().unwrap();
+    let clear = model.forward(&request.x, Mode::Polynomial).unwrap();
+    let (contradiction, resolution) = session.difference(&decrypted, &clear);
+    assert!(contradiction <= resolution, "{contradiction} {resolution}");
+    let Answer::Label { label, index } = session.answer_of(&decrypted, 0) else {
+        panic!("a label needed");
+    };
+    println!(
+        "next token {label:?} {index:?} of {:?}",
+        &clear[3 * WORDS.len()..]
+    );
+    assert_eq!(label.as_deref(), index.map(|index| WORDS[index]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn labels_of_images_and_next_tokens_of_texts() {
     let dir = tempfile::tempdir().unwrap();
@@ -358,6 +394,13 @@ async fn labels_of_images_and_next_tokens_of_texts() {
     let mut words = config(Head::NextToken { vocab: WORDS.len() }, 1);
     words.attention.mask = Mask::Causal;
     let words = write_model(&models, "words", &words, false, pinned(15, 6));
+    let decision = DecisionConfig {
+        rule: Rule::ArgMax,
+        range: 16.0,
+        only: false,
+    };
+    let mut folder = ModelDir::open(models.join("words")).unwrap();
+    folder.set_decision(decision).unwrap();
     let server = LocalServer::start(Config::new(&models, dir.path().join("data")))
         .await
         .unwrap();
@@ -395,6 +438,7 @@ async fn labels_of_images_and_next_tokens_of_texts() {
         assert!(tokens.is_sorted_by(|a, b| a.probability >= b.probability));
     }
     assert!(session.encrypt_image(&[0; 16], 0).is_err());
+    label_of_the_last_position(&api, session, &models).await;
     server.stop().await.unwrap();
 }
 

@@ -8,6 +8,7 @@ use he_ops::rlwe::Params;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::manifest::Head;
 use crate::packing::Packing;
 use crate::reference::label;
 
@@ -39,10 +40,35 @@ pub struct DecisionEntry {
 }
 
 impl DecisionConfig {
+    /// Refuses a model whose answer is no choice.
+    ///
+    /// # Errors
+    /// - an embedding
+    pub fn check(&self, head: &Head) -> Result<()> {
+        match head {
+            Head::Classification { .. } | Head::NextToken => Ok(()),
+            Head::Embedding => Err(Error::Config {
+                field: "decision",
+                needed: "a model that classifies or proposes a token".to_owned(),
+                found: "one that embeds".to_owned(),
+            }),
+        }
+    }
+
+    /// The largest distance of these logits that the range must hold.
+    #[must_use]
+    pub fn distance(&self, logits: &[f64]) -> f64 {
+        if let (Rule::Threshold { margin }, [a, b]) = (self.rule, logits) {
+            return (b - a - margin).abs();
+        }
+        let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let least = logits.iter().copied().fold(f64::INFINITY, f64::min);
+        most - least
+    }
+
     /// The decision over outputs that are packed like this.
     ///
     /// # Errors
-    /// - an answer that is not one row of logits
     /// - a range or a margin that is none, or more classes than a decision takes
     pub fn decision(&self, packing: &Packing) -> Result<Arc<Decision>> {
         Ok(Arc::new(Decision::new(
@@ -110,13 +136,7 @@ impl DecisionEntry {
 
 /// Where the logits of an answer lie, for means over all slots.
 fn readings(packing: &Packing) -> Result<Vec<Reading>> {
-    let Some(places) = packing.logit_slots()? else {
-        return Err(Error::Config {
-            field: "decision",
-            needed: "a model that classifies".to_owned(),
-            found: "another head".to_owned(),
-        });
-    };
+    let places = packing.logit_slots()?;
     let reading = |place: &LogitSlot| {
         let mut weights = vec![0.0; place.period];
         let (at, one) = (place.slot % place.period.max(1), place.period as f32);
@@ -154,6 +174,67 @@ pub(crate) struct LogitSlot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transformer::packing::{Answer, BlockPacking};
+    use num_complex::Complex64;
+
+    #[test]
+    fn the_logits_that_are_read_are_those_of_the_answer() {
+        let (slots, tokens) = (128, 6);
+        for answer in [
+            Answer::First { features: 20 },
+            Answer::Same { features: 20 },
+            Answer::Each { features: 20 },
+        ] {
+            let packing = BlockPacking {
+                slots,
+                tokens,
+                sequences: 1,
+                features: 40,
+                input_scale: 1.0,
+                centred: false,
+                answer,
+            };
+            let head = match answer {
+                Answer::Each { .. } => Head::NextToken,
+                _ => Head::Classification { labels: vec![] },
+            };
+            // Blocks of 16 features; twice as many slots as the packing takes.
+            let value = |output: usize, slot: usize| {
+                let at = match answer {
+                    Answer::Same { .. } => slot % 16,
+                    _ => slot,
+                } as f64;
+                Complex64::new((at + 0.3).sin() + output as f64, (1.7 * at).cos())
+            };
+            let values: Vec<Vec<Complex64>> = (0..1)
+                .map(|output| (0..2 * slots).map(|slot| value(output, slot % slots)).collect())
+                .collect();
+            let names = packing.outputs().unwrap();
+            let all = packing
+                .unpack(&names.into_iter().zip(values.clone()).collect())
+                .unwrap();
+            let config = DecisionConfig {
+                rule: Rule::ArgMax,
+                range: 16.0,
+                only: false,
+            };
+            let decision = config.decision(&Packing::Blocks(packing)).unwrap();
+            let read: Vec<&[Complex64]> = values.iter().map(Vec::as_slice).collect();
+            let read = decision.read(&read).unwrap();
+            let needed = head.decided(tokens, &all);
+            assert_eq!((read.len(), needed.len()), (20, 20));
+            assert!(
+                read.iter().zip(needed).all(|(a, b)| (a - b).abs() < 1e-9),
+                "{answer:?}"
+            );
+        }
+        let config = DecisionConfig {
+            rule: Rule::ArgMax,
+            range: 16.0,
+            only: false,
+        };
+        assert!(config.check(&Head::Embedding).is_err());
+    }
 
     #[test]
     fn what_contradicts_a_label() {
@@ -168,6 +249,10 @@ mod tests {
             [Some(1), Some(2), Some(0), None, Some(3)].map(|class| arg_max.contradiction(&logits, class));
         assert_eq!(found, [0.0, 0.5, 3.0, 0.5, f64::INFINITY]);
         let threshold = of(Rule::Threshold { margin: 2.0 });
+        assert_eq!(
+            (arg_max.distance(&logits), threshold.distance(&[1.0, 3.5])),
+            (3.0, 0.5)
+        );
         let found = [Some(0), Some(1), None].map(|class| threshold.contradiction(&[1.0, 3.5], class));
         assert_eq!(found, [0.5, 0.0, f64::INFINITY]);
         let config: DecisionConfig =

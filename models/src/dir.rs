@@ -9,6 +9,7 @@ use crate::config::{self, ModelConfig, label_names};
 use crate::decision::DecisionConfig;
 use crate::embeddings::Embeddings;
 use crate::error::{Error, Result};
+use crate::fields::set_field;
 use crate::manifest::Head;
 use crate::model::{Choice, Model};
 use crate::public::PublicConfig;
@@ -91,13 +92,17 @@ impl ModelDir {
                 found: id,
             });
         }
-        Ok(Self {
+        let dir = Self {
             path,
             id,
             config,
             public,
             decision: replies.decision,
-        })
+        };
+        if let Some(decision) = &dir.decision {
+            decision.check(&dir.head())?;
+        }
+        Ok(dir)
     }
 
     /// All model folders inside `path`, by id.
@@ -139,6 +144,17 @@ impl ModelDir {
     /// Its exact head, if the operator has set one.
     pub fn decision(&self) -> Option<DecisionConfig> {
         self.decision
+    }
+
+    /// Writes the exact head into `config.json`.
+    ///
+    /// # Errors
+    /// - as for [`set_field`], or a model whose answer is no choice
+    pub fn set_decision(&mut self, decision: DecisionConfig) -> Result<()> {
+        decision.check(&self.head())?;
+        set_field(&self.path.join("config.json"), "decision", &decision)?;
+        self.decision = Some(decision);
+        Ok(())
     }
 
     /// What the model answers.

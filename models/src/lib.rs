@@ -23,6 +23,7 @@ pub mod decision;
 pub mod dir;
 pub mod embeddings;
 pub mod error;
+pub mod fields;
 pub mod fold;
 pub mod lower;
 pub mod manifest;

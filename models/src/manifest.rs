@@ -70,6 +70,19 @@ pub enum Head {
     NextToken,
 }
 
+impl Head {
+    /// The logits of an answer that a label is decided from; of a language model those that follow the last of `tokens`: which
+    /// other one a text ends at would have to be told to the server, and with it the length of the text.
+    #[must_use]
+    pub fn decided<'a>(&self, tokens: usize, answer: &'a [f64]) -> &'a [f64] {
+        let vocab = match self {
+            Head::NextToken => answer.len() / tokens.max(1),
+            Head::Classification { .. } | Head::Embedding => answer.len(),
+        };
+        answer.get(answer.len() - vocab..).unwrap_or_default()
+    }
+}
+
 /// An evaluation key that the plan uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyEntry {
@@ -258,6 +271,7 @@ impl Manifest {
             )));
         }
         if let Some(decision) = &self.decision {
+            decision.config.check(&self.head)?;
             DecisionEntry::new(
                 decision.config,
                 decision.config.decision(&self.packing)?.as_ref(),

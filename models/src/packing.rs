@@ -118,20 +118,18 @@ impl Packing {
         }
     }
 
-    /// Where the logits of a classification lie; `None` for answers that are not one row of numbers.
-    pub(crate) fn logit_slots(&self) -> Result<Option<Vec<LogitSlot>>> {
+    /// Where the logits lie that a label is decided from: see [`Head::decided`](crate::Head::decided).
+    pub(crate) fn logit_slots(&self) -> Result<Vec<LogitSlot>> {
         match self {
             // The mean over all slots, real part and imaginary part.
-            Self::Staircase(_) => Ok(Some(
-                [false, true]
-                    .map(|imaginary| LogitSlot {
-                        output: 0,
-                        slot: 0,
-                        period: 1,
-                        imaginary,
-                    })
-                    .to_vec(),
-            )),
+            Self::Staircase(_) => Ok([false, true]
+                .map(|imaginary| LogitSlot {
+                    output: 0,
+                    slot: 0,
+                    period: 1,
+                    imaginary,
+                })
+                .to_vec()),
             Self::Blocks(blocks) => blocks.logit_slots(),
         }
     }

@@ -17,6 +17,20 @@ pub struct Row {
     pub text: String,
 }
 
+impl Row {
+    /// The pixels in place of a text.
+    ///
+    /// # Errors
+    /// - something else than numbers from 0 to 255 (the row is named)
+    pub fn pixels(&self) -> Result<Vec<u8>> {
+        let pixels: std::result::Result<_, _> = self.text.split(' ').map(str::parse).collect();
+        pixels.map_err(|_| Error::Format {
+            file: FILE,
+            reason: format!("pixels from 0 to 255 needed in row {}", self.id),
+        })
+    }
+}
+
 /// The name of such a file in a model folder.
 pub const FILE: &str = "test.tsv";
 

@@ -109,6 +109,9 @@ struct PlanArgs {
     /// Counts, sizes, parameters and costs as one JSON document.
     #[arg(long)]
     json: bool,
+    /// The plan that ends with a label, of a model with an exact head.
+    #[arg(long)]
+    label: bool,
     /// Every step, and no costs.
     #[arg(long, conflicts_with = "json")]
     steps: bool,
@@ -230,9 +233,17 @@ fn plan(args: &PlanArgs) -> anyhow::Result<()> {
                     models::transformer::shapes::NAMES.join(", ")
                 );
             }
-            models::compile(&models::ModelDir::open(folder)?, &target)?.plan
+            let dir = models::ModelDir::open(folder)?;
+            let compiled = models::compile(&dir, &target)?;
+            match dir.decision().filter(|_| args.label) {
+                Some(decision) => compiled.plan.decided(decision.decision(&compiled.packing)?)?,
+                None => compiled.plan,
+            }
         }
     };
+    if args.label && plan.decision().is_none() {
+        anyhow::bail!("{} has no exact head: no decision in its config.json", args.model);
+    }
     let mut out = std::io::stdout().lock();
     let written = if args.steps {
         write!(out, "{plan}")

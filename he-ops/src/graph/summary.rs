@@ -86,7 +86,7 @@ pub struct PlanSummary {
     pub key_bytes: u64,
     /// Bytes on the wire of all seeded input ciphertexts.
     pub request_bytes: u64,
-    /// Bytes on the wire of all output ciphertexts.
+    /// Bytes on the wire of all output ciphertexts, or of the label.
     pub reply_bytes: u64,
     /// Most bytes of ciphertexts alive at one time during the run.
     pub peak_bytes: u64,
@@ -171,7 +171,10 @@ impl PlanSummary {
             keys: plan.keys().len(),
             key_bytes: plan.key_bytes()?,
             request_bytes: sizes(&plan.inputs, 1),
-            reply_bytes: sizes(&plan.outputs, 2),
+            reply_bytes: match plan.decision() {
+                Some(decision) => decision.label_bytes(),
+                None => sizes(&plan.outputs, 2),
+            },
             peak_bytes: peak_bytes(plan),
             levels,
         })

@@ -1,47 +1,13 @@
 //! The decision on ciphertexts.
 
+use super::arg_max::arg_max;
 use super::decision::{Decision, Reading, Rule};
 use super::keys::{HeadKey, Lwe, lwe};
-use super::params::TFHE_PARAMETERS as TFHE;
+use super::label::{Digits, EncryptedLabel};
+use super::lwe::{MINUS, add, each, shift, torus, words};
 use super::ring_switch::LweSample;
 use crate::ckks::{Ciphertext, Evaluator};
-use crate::{Error, Result, par};
-
-/// Unit of a label on the torus, 1/64: the class number plus one times this, below half of the torus.
-pub(super) const UNIT: u64 = 1 << 58;
-
-/// An LWE sample in the small dimension of `tfhe`: mask then body, the top 32 bits of each word. Its message is
-/// (class + 1) / 64, or 0 where no class was ahead of all others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EncryptedLabel {
-    words: Vec<u32>,
-}
-
-impl EncryptedLabel {
-    /// Words of every label.
-    pub const LEN: usize = TFHE.lwe_dimension.0 + 1;
-
-    /// Mask then body.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] for another number of words.
-    pub fn new(words: Vec<u32>) -> Result<Self> {
-        if words.len() == Self::LEN {
-            return Ok(EncryptedLabel { words });
-        }
-        Err(Error::Shape {
-            what: "words of an encrypted label",
-            needed: Self::LEN,
-            found: words.len(),
-        })
-    }
-
-    /// Mask then body.
-    #[must_use]
-    pub fn words(&self) -> &[u32] {
-        &self.words
-    }
-}
+use crate::{Error, Result};
 
 /// The logit of one class as an LWE sample of `tfhe`, the range of the decision being half of the torus.
 ///
@@ -93,31 +59,6 @@ fn read(
     Ok(lwe(key.ring_switch.switch(&sample)))
 }
 
-fn words(sample: &Lwe) -> &[u64] {
-    sample.as_ref()
-}
-
-/// a + w b.
-fn add(a: &Lwe, b: &Lwe, w: u64) -> Lwe {
-    let sums = words(a).iter().zip(words(b));
-    lwe(sums.map(|(a, b)| a.wrapping_add(b.wrapping_mul(w))).collect())
-}
-
-/// a + constant.
-fn shift(mut a: Lwe, constant: u64) -> Lwe {
-    let body = a.get_mut_body().data;
-    *body = body.wrapping_add(constant);
-    a
-}
-
-/// A part of the torus as a word.
-fn torus(part: f64) -> u64 {
-    // Signed first: negative parts wrap.
-    (part * 64f64.exp2()) as i128 as u64
-}
-
-const MINUS: u64 = u64::MAX;
-
 /// Decides on the outputs of a plan: see the [module](super).
 ///
 /// `values` are at any level; their lowest prime alone is used. Deterministic for given inputs and key.
@@ -142,7 +83,7 @@ pub fn decide(
     })
     .into_iter()
     .collect::<Result<Vec<_>>>()?;
-    let label = match (logits.as_slice(), decision.rule()) {
+    let digits = match (logits.as_slice(), decision.rule()) {
         ([a, b], rule) => {
             let margin = match rule {
                 Rule::ArgMax => 0.0,
@@ -150,57 +91,16 @@ pub fn decide(
             };
             let difference = shift(add(b, a, MINUS), torus(-margin));
             // 1 or 2: the number of the class plus one.
-            shift(key.sign(&difference, UNIT / 2), UNIT + UNIT / 2)
+            let [one, two] = [1, 2].map(|number| Digits::of(2).word(number));
+            vec![shift(
+                key.sign(&difference, (two - one) / 2),
+                one + (two - one) / 2,
+            )]
         }
         (logits, _) => arg_max(key, logits),
     };
-    let small = key.to_small(&label);
-    let rounded = words(&small)
-        .iter()
-        .map(|v| (v.wrapping_add(1 << 31) >> 32) as u32);
-    EncryptedLabel::new(rounded.collect())
-}
-
-/// Σ (i + 1) \[class i wins all its comparisons\], in units.
-fn arg_max(key: &HeadKey, logits: &[Lwe]) -> Lwe {
-    let classes = logits.len() as u64;
-    // Wins minus losses lie 2 steps apart, n-1 at the most: shifted by n-2, a winner has +1 step and all others -1 to -(2n-3).
-    let step = torus(1.0 / (4 * (classes - 1)) as f64);
-    let pairs: Vec<(usize, usize)> = (0..logits.len())
-        .flat_map(|j| (0..j).map(move |i| (i, j)))
-        .collect();
-    let signs = each(&pairs, |(i, j)| match (logits.get(*i), logits.get(*j)) {
-        (Some(a), Some(b)) => Some(key.sign(&add(a, b, MINUS), step)),
-        _ => None,
-    });
-    let empty = || lwe(vec![0; words_of(logits)]);
-    let mut wins: Vec<Lwe> = logits
-        .iter()
-        .map(|_| shift(empty(), step.wrapping_mul(classes - 2).wrapping_neg()))
-        .collect();
-    for ((i, j), sign) in pairs.iter().zip(signs.iter().flatten()) {
-        for (class, weight) in [(i, 1), (j, MINUS)] {
-            if let Some(own) = wins.get_mut(*class) {
-                *own = add(own, sign, weight);
-            }
-        }
-    }
-    let numbered: Vec<(u64, Lwe)> = (1..).zip(wins).collect();
-    let chosen = each(&numbered, |(number, wins)| {
-        let half = number * (UNIT / 2);
-        shift(key.sign(wins, half), half)
-    });
-    chosen.iter().fold(empty(), |sum, own| add(&sum, own, 1))
-}
-
-fn words_of(logits: &[Lwe]) -> usize {
-    logits.first().map_or(0, |sample| words(sample).len())
-}
-
-/// f of every item, on all threads; in the order of the items.
-fn each<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
-    let mut out: Vec<Option<R>> = items.iter().map(|_| None).collect();
-    let places: Vec<(&T, &mut Option<R>)> = items.iter().zip(&mut out).collect();
-    par::for_each(places, |_, (item, place)| *place = Some(f(item)));
-    out.into_iter().flatten().collect()
+    let small = each(&digits, |digit| key.to_small(digit));
+    let rounded = small.iter().flat_map(words);
+    let rounded = rounded.map(|v| (v.wrapping_add(1 << 31) >> 32) as u32);
+    EncryptedLabel::new(decision.classes(), key.id(), rounded.collect())
 }

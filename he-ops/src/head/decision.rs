@@ -3,13 +3,23 @@
 use num_complex::Complex64;
 use serde::{Deserialize, Serialize};
 
-use super::params::{SIGMAS, bootstrap_variance, check_params, ring_switch_variance};
+use super::label::{Digits, label_bytes};
+use super::noise::{operand_variance, ring_switch_variance, sigmas};
+use super::params::check_params;
 use crate::ckks::Pattern;
 use crate::rlwe::Params;
 use crate::{Error, Result};
 
-/// Most classes of a decision: so many comparisons still fit a bootstrap with a margin of 9 standard deviations.
-const MAX_CLASSES: usize = 20;
+/// Most classes of a decision. Nothing ends here but patience: the comparisons of 256 are 32,640 bootstraps.
+pub(super) const MAX_CLASSES: usize = 256;
+
+/// Most signs that one bootstrap takes together: their sum is then 10.9 standard deviations from a border.
+pub(super) const GROUP: usize = 19;
+
+/// Groups of the opponents of a class: one for up to 20 classes.
+pub(super) fn groups(classes: usize) -> usize {
+    classes.saturating_sub(1).div_ceil(GROUP).max(1)
+}
 
 /// How a class is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -48,7 +58,7 @@ impl Decision {
     /// answer is wrong. The finest difference that is told apart is in proportion to it.
     ///
     /// # Errors
-    /// [`Error::Circuit`] for fewer than 2 or more than 20 classes, for a threshold of other than two, and for a range that
+    /// [`Error::Circuit`] for fewer than 2 or more than 256 classes, for a threshold of other than two, and for a range that
     /// is not a finite number above 0.
     pub fn new(rule: Rule, range: f64, readings: Vec<Reading>) -> Result<Self> {
         let refused = |reason: String| {
@@ -102,13 +112,32 @@ impl Decision {
         self.readings.len()
     }
 
-    /// Bootstraps: one for each pair of classes and one for each class; one alone for two classes.
+    /// Bootstraps: one for each pair of classes; beyond 20 classes one for each group of the opponents of a class; one for
+    /// each digit of a class that is not 0. One alone for two classes.
     #[must_use]
     pub fn bootstraps(&self) -> usize {
-        match self.classes() {
+        let (n, digits) = (self.classes(), Digits::of(self.classes()));
+        let gathered = match groups(n) {
+            1 => 0,
+            groups => n * groups,
+        };
+        let written = |number| digits.write(number).filter(|digit| *digit > 0).count();
+        match n {
             2 => 1,
-            n => n * (n - 1) / 2 + n,
+            n => n * (n - 1) / 2 + gathered + (1..=n).map(written).sum::<usize>(),
         }
+    }
+
+    /// Bytes of the label on the wire, its frame header not counted.
+    #[must_use]
+    pub fn label_bytes(&self) -> u64 {
+        label_bytes(self.classes())
+    }
+
+    /// Standard deviations between what is told apart and an error: those of all comparisons of the best class together have
+    /// a probability of at most 2^-64.
+    fn sigmas(&self) -> f64 {
+        sigmas(self.classes() - 1)
     }
 
     /// The class of these logits, if one is ahead of all others: what the encrypted decision approximates.
@@ -152,15 +181,15 @@ impl Decision {
         q / (2.0 * self.range * scale)
     }
 
-    /// How far apart two logits must be so that their comparison is wrong with a probability of at most 2^-64, from the
-    /// parameters alone: 9.2 standard deviations of the noise of the switch and of the bootstrap.
+    /// How far the best logit must be ahead of all others so that the label is wrong with a probability of at most 2^-64, from
+    /// the parameters alone: 9.2 standard deviations of the noise of the switch and of the bootstrap for two classes, 9.7 for 256.
     ///
     /// # Errors
     /// As [`check_params`].
     pub fn resolution(&self, params: &Params) -> Result<f64> {
         check_params(params)?;
-        let torus = bootstrap_variance() + 2.0 * ring_switch_variance(params);
-        Ok(SIGMAS * 2.0 * self.range * torus.sqrt())
+        let torus = operand_variance() + 2.0 * ring_switch_variance(params);
+        Ok(self.sigmas() * 2.0 * self.range * torus.sqrt())
     }
 
     /// The same with the noise of the CKKS part: `variance` per slot, `power` = mean |slot|^2, at this scale.
@@ -168,10 +197,10 @@ impl Decision {
     /// # Errors
     /// As [`check_params`].
     pub fn resolution_with(&self, params: &Params, scale: f64, variance: f64, power: f64) -> Result<f64> {
-        let own = self.resolution(params)? / SIGMAS;
+        let own = self.resolution(params)? / self.sigmas();
         // Coefficients of the plaintext are rounded: 1/12 each, times |m|^2 = mean |slot|^2.
         let rounding = power / 12.0 / self.plain_scale(params, scale).powi(2);
-        Ok(SIGMAS * (own * own + 2.0 * (variance + rounding)).sqrt())
+        Ok(self.sigmas() * (own * own + 2.0 * (variance + rounding)).sqrt())
     }
 
     /// What a plan prints and digests.

@@ -12,6 +12,8 @@ use crate::{Error, Result};
 /// What the client makes and sends: seeds and bodies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeededHeadKey {
+    /// Random, as in the secrets that read its labels: keys that do not belong together are told apart by it.
+    pub id: [u8; 16],
     /// From the CKKS secret to that of `tfhe`.
     pub ring_switch: SeededRingSwitchKey,
     /// The masks of the bootstrap key are expanded from it.
@@ -26,6 +28,7 @@ pub struct SeededHeadKey {
 
 /// The expanded key. Evaluation keys are public.
 pub struct HeadKey {
+    id: [u8; 16],
     pub(super) ring_switch: RingSwitchKey,
     bootstrap: FourierLweBootstrapKeyOwned,
     switch: LweKeyswitchKeyOwned<u64>,
@@ -93,11 +96,17 @@ impl HeadKey {
             TFHE.ciphertext_modulus,
         );
         Ok(HeadKey {
+            id: seeded.id,
             ring_switch: RingSwitchKey::expand(params, &seeded.ring_switch)?,
             bootstrap: fourier,
             switch: switch.par_decompress_into_lwe_keyswitch_key(),
             params_digest: params.digest(),
         })
+    }
+
+    /// As in the secrets.
+    pub(super) fn id(&self) -> [u8; 16] {
+        self.id
     }
 
     /// # Errors

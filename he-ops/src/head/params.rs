@@ -1,15 +1,15 @@
-//! The parameters of the second scheme, their security, and how noisy its bootstraps are.
+//! The parameters of the second scheme and their security.
 
 use serde::{Deserialize, Serialize};
-use tfhe::core_crypto::prelude::DynamicDistribution;
-use tfhe::shortint::parameters::ClassicPBSParameters;
-use tfhe::shortint::parameters::v1_8::{
-    V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_GAUSSIAN_2M128, V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128,
+use tfhe::core_crypto::commons::noise_formulas::secure_noise::{
+    minimal_lwe_bound_for_132_bits_security_tuniform, minimal_lwe_variance_for_132_bits_security_gaussian,
 };
+use tfhe::core_crypto::prelude::{DynamicDistribution, LweDimension};
+use tfhe::shortint::parameters::ClassicPBSParameters;
+use tfhe::shortint::parameters::v1_8::V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128;
 
-use super::ring_switch::{BASE_LOG, DEGREE, DIGITS};
+use super::ring_switch::{DEGREE, DIGITS};
 use crate::rlwe::Params;
-use crate::rlwe::params::ERROR_STD_DEV;
 use crate::rlwe::security::max_log_qp;
 use crate::{Error, Result};
 
@@ -18,11 +18,6 @@ pub const TFHE_PARAMETERS: ClassicPBSParameters = V1_8_PARAM_MESSAGE_2_CARRY_2_K
 
 /// Name of [`TFHE_PARAMETERS`] in the crate `tfhe`.
 pub const TFHE_PARAMETERS_NAME: &str = "V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128";
-
-/// Least noise of the ring keys of `tfhe`, over the modulus, that it publishes as 128 bits for this ring and a binary secret; its sets
-/// with uniform noise round this up.
-const LEAST_NOISE: DynamicDistribution<u64> =
-    V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_GAUSSIAN_2M128.glwe_noise_distribution;
 
 /// Standard deviation of what the sampler of this crate draws: 21 coins less 21 others.
 fn noise_std_dev() -> f64 {
@@ -35,9 +30,6 @@ pub(crate) const LOG_DEGREE: u32 = TFHE_PARAMETERS.polynomial_size.0.trailing_ze
 /// log2 of the number of steps of a blind rotation, 2 polynomial sizes.
 pub(crate) const LOG_STEPS: u32 = LOG_DEGREE + 1;
 
-/// Standard deviations between a decision and a wrong one: erfc(9.2 / sqrt 2) < 2^-64.
-pub(crate) const SIGMAS: f64 = 9.2;
-
 /// What the keys of the exact head add to the security of the parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeadSecurity {
@@ -47,11 +39,22 @@ pub struct HeadSecurity {
     pub log_q: f64,
     /// Most that the security table allows for this ring.
     pub log_q_bound: f64,
-    /// log2 of noise over modulus of that key; not below that of the keys of `tfhe` in the same ring.
-    pub log_noise_ratio: f64,
+    /// Noise of every key against the least for its dimension: to the ring of `tfhe`, of the bootstraps, to the small dimension.
+    pub noise: [KeyNoise; 3],
 }
 
-fn variance(distribution: DynamicDistribution<u64>) -> f64 {
+/// Noise of a key over its modulus.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct KeyNoise {
+    /// Dimension, or degree of the ring.
+    pub dimension: usize,
+    /// log2 of the standard deviation.
+    pub log_noise: f64,
+    /// The least for 128 bits and a binary secret.
+    pub log_least: f64,
+}
+
+pub(super) fn noise_variance(distribution: DynamicDistribution<u64>) -> f64 {
     match distribution {
         DynamicDistribution::Gaussian(gaussian) => gaussian.standard_dev().0.powi(2),
         // (2^(2b+1) + 1) / 6 in units of 2^-64.
@@ -61,32 +64,88 @@ fn variance(distribution: DynamicDistribution<u64>) -> f64 {
     }
 }
 
-/// Checks that the key from the CKKS secret to the ring of `tfhe` is as secure as all others.
+impl KeyNoise {
+    /// The least noise is what `tfhe` publishes for keys modulo 2^64: 132 bits by the lattice estimator.
+    fn new(dimension: usize, variance: f64, least: f64) -> Self {
+        KeyNoise {
+            dimension,
+            log_noise: variance.log2() / 2.0,
+            log_least: least.log2() / 2.0,
+        }
+    }
+
+    /// Normal noise: the coins of this crate.
+    fn normal(dimension: usize, variance: f64) -> Self {
+        let least =
+            minimal_lwe_variance_for_132_bits_security_gaussian(LweDimension(dimension), 64f64.exp2());
+        Self::new(dimension, variance, least.0)
+    }
+
+    /// A key of `tfhe`.
+    fn of(dimension: usize, distribution: DynamicDistribution<u64>) -> Self {
+        let variance = noise_variance(distribution);
+        match distribution {
+            DynamicDistribution::Gaussian(_) => Self::normal(dimension, variance),
+            DynamicDistribution::TUniform(_) => {
+                let least =
+                    minimal_lwe_bound_for_132_bits_security_tuniform(LweDimension(dimension), 64f64.exp2());
+                let least = DynamicDistribution::new_t_uniform(least);
+                Self::new(dimension, variance, noise_variance(least))
+            }
+        }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.log_noise >= self.log_least
+    }
+}
+
+/// Checks that every key of the exact head is as secure as those of CKKS.
 ///
-/// It is a ring-LWE key of dimension 2048 modulo the bottom prime q0, with the secret of `tfhe` and CKKS noise. Two conditions,
-/// each sufficient on its own under its assumption: log2 q0 is within the security table (uniform ternary secret), and noise
-/// over modulus is not below that of the keys that `tfhe` publishes for this ring and its binary secret.
+/// The one from the CKKS secret to the ring of `tfhe` is a ring-LWE key of dimension 2048 modulo the bottom prime q0, with the
+/// secret of `tfhe` and CKKS noise. Two conditions, each sufficient on its own under its assumption: log2 q0 is within the
+/// security table (uniform ternary secret), and noise over modulus is not below the least that `tfhe` publishes for this
+/// dimension and its binary secret. The second one holds for the two keys of `tfhe` too: in the ring for its bootstraps, and
+/// in the small dimension.
 ///
 /// # Errors
-/// [`Error::Insecure`] for a larger prime.
+/// [`Error::Insecure`] for a larger prime, or less noise.
 pub fn check_params(params: &Params) -> Result<HeadSecurity> {
     let log_q = params.moduli().next().map_or(f64::INFINITY, |q| q.log2());
+    check(log_q, &TFHE_PARAMETERS)
+}
+
+fn check(log_q: f64, tfhe: &ClassicPBSParameters) -> Result<HeadSecurity> {
     let bound = max_log_qp(LOG_DEGREE).unwrap_or(0.0);
-    let ratio = noise_std_dev().log2() - log_q;
-    let needed = variance(LEAST_NOISE).log2() / 2.0;
-    if log_q <= bound && ratio >= needed {
-        return Ok(HeadSecurity {
-            tfhe: TFHE_PARAMETERS_NAME.to_owned(),
-            log_q,
-            log_q_bound: bound,
-            log_noise_ratio: ratio,
+    let ring = tfhe.glwe_dimension.0 * tfhe.polynomial_size.0;
+    let noise = [
+        KeyNoise::normal(DEGREE, (noise_std_dev() * (-log_q).exp2()).powi(2)),
+        KeyNoise::of(ring, tfhe.glwe_noise_distribution),
+        KeyNoise::of(tfhe.lwe_dimension.0, tfhe.lwe_noise_distribution),
+    ];
+    if let Some(weak) = noise.iter().find(|key| !key.is_enough()) {
+        // As if it were the modulus that is too large.
+        let spare = weak.log_noise - weak.log_least;
+        return Err(Error::Insecure {
+            log_n: weak.dimension.ilog2(),
+            level: 0,
+            found: log_q,
+            bound: bound.min(log_q + spare),
         });
     }
-    Err(Error::Insecure {
-        log_n: LOG_DEGREE,
-        level: 0,
-        found: log_q,
-        bound: bound.min(noise_std_dev().log2() - needed),
+    if log_q > bound {
+        return Err(Error::Insecure {
+            log_n: LOG_DEGREE,
+            level: 0,
+            found: log_q,
+            bound,
+        });
+    }
+    Ok(HeadSecurity {
+        tfhe: TFHE_PARAMETERS_NAME.to_owned(),
+        log_q,
+        log_q_bound: bound,
+        noise,
     })
 }
 
@@ -124,29 +183,32 @@ pub fn head_memory_bytes(params: &Params) -> u64 {
     (16 * params.degree() * DIGITS + bootstrap + 8 * switch * (p.lwe_dimension.0 + 1)) as u64
 }
 
-/// Variance of the error with which a bootstrap sees its operand, in parts of the torus: key switch to the small dimension,
-/// and rounding to the steps of the rotation, centred.
-pub(crate) fn bootstrap_variance() -> f64 {
-    let p = &TFHE_PARAMETERS;
-    let (dimension, small) = (
-        (p.glwe_dimension.0 * p.polynomial_size.0) as f64,
-        p.lwe_dimension.0 as f64,
-    );
-    let base = (p.ks_base_log.0 as f64).exp2();
-    let (levels, kept) = (p.ks_level.0 as f64, base.powi(p.ks_level.0 as i32));
-    let key = dimension * levels * (base * base + 2.0) / 12.0 * variance(p.lwe_noise_distribution);
-    // Binary secrets: E s^2 = 1/2, and 1/4 after the mean is taken off.
-    let digits = dimension / 2.0 / 12.0 / (kept * kept);
-    let rotation = (1.0 + small / 4.0) / 12.0 * (-2.0 * f64::from(LOG_STEPS)).exp2();
-    key + digits + rotation
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Variance that the switch to the smaller ring adds, in parts of the torus: noise of its key, and digits that are left out.
-pub(crate) fn ring_switch_variance(params: &Params) -> f64 {
-    let degree = params.degree() as f64;
-    let q = params.moduli().next().map_or(1.0, |q| q.value() as f64);
-    let base = f64::from(BASE_LOG).exp2();
-    let key = degree * DIGITS as f64 * base * base / 12.0 * (ERROR_STD_DEV / q).powi(2);
-    let left_out = (2.0 / 3.0 * degree + 1.0) / 12.0 * base.powi(-2 * DIGITS as i32);
-    key + left_out
+    #[test]
+    fn every_key_is_held_against_its_bound() {
+        let security = check(50.0, &TFHE_PARAMETERS).unwrap();
+        println!("{security:?}");
+        let dimensions = security.noise.map(|key| key.dimension);
+        assert_eq!(dimensions, [2048, 2048, 918]);
+        // The first one has hardly more noise than needed: a prime of 51 bits is refused.
+        assert!((security.noise[0].log_noise - security.noise[0].log_least) < 0.1);
+        assert!(check(51.0, &TFHE_PARAMETERS).is_err());
+
+        let less = |distribution: DynamicDistribution<u64>| match distribution {
+            DynamicDistribution::TUniform(own) => DynamicDistribution::new_t_uniform(own.bound_log2() - 1),
+            gaussian => gaussian,
+        };
+        let mut weak = TFHE_PARAMETERS;
+        weak.glwe_noise_distribution = less(weak.glwe_noise_distribution);
+        assert!(check(50.0, &weak).is_err());
+        let mut weak = TFHE_PARAMETERS;
+        weak.lwe_noise_distribution = less(weak.lwe_noise_distribution);
+        assert!(check(50.0, &weak).is_err());
+        let mut weak = TFHE_PARAMETERS;
+        weak.lwe_dimension.0 -= 40;
+        assert!(check(50.0, &weak).is_err());
+    }
 }

@@ -186,6 +186,8 @@ mod tests {
     fn residues_reach_both_ends_of_the_torus() {
         let q = 97;
         assert_eq!(to_torus(0, q), 0);
-        assert_eq!(to_torus(96, q), (96u128 * (1 << 64) / 97) as u64 + 1);
+        // 96 / 97 of 2^64 and 36 / 97.
+        assert_eq!(to_torus(96, q), (96u128 * (1 << 64) / 97) as u64);
+        assert_eq!(to_torus(1, q), ((1u128 << 64) / 97) as u64 + 1);
     }
 }

@@ -5,8 +5,8 @@ use tfhe::core_crypto::prelude::*;
 use tfhe::core_crypto::seeders::new_seeder;
 use zeroize::Zeroizing;
 
-use super::decide::{EncryptedLabel, UNIT};
 use super::keys::{SeededHeadKey, compression_seed};
+use super::label::{Digits, EncryptedLabel};
 use super::params::{TFHE_PARAMETERS as TFHE, check_params};
 use super::ring_switch::{DEGREE, DIGITS, SeededRingSwitchKey, expand_mask, gadget, small_table};
 use crate::arith::sample::{SecretRng, Seed};
@@ -15,7 +15,13 @@ use crate::rlwe::{Params, SecretKey};
 use crate::{Error, Result};
 
 /// The binary secrets of `tfhe`: of the ring (2048 bits), and of the small dimension. Erased when dropped.
+///
+/// They belong to one CKKS secret: a label of numbers under another one is as good as random, and nothing in it tells.
 pub struct HeadSecret {
+    /// Public, in the keys and the labels as well.
+    id: [u8; 16],
+    /// Tells the CKKS secret; stays with the secrets.
+    ckks: Zeroizing<[u8; 32]>,
     ring: Zeroizing<Vec<u64>>,
     small: Zeroizing<Vec<u64>>,
 }
@@ -26,6 +32,14 @@ impl std::fmt::Debug for HeadSecret {
     }
 }
 
+/// What tells a CKKS secret.
+fn digest(secret: &SecretKey) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(blake3::derive_key(
+        "he-ops exact head: the CKKS secret",
+        &secret.to_bytes(),
+    ))
+}
+
 fn lengths() -> [usize; 2] {
     [
         TFHE.glwe_dimension.0 * TFHE.polynomial_size.0,
@@ -34,18 +48,45 @@ fn lengths() -> [usize; 2] {
 }
 
 impl HeadSecret {
-    /// Fresh secrets, uniform bits from the operating system's entropy.
+    /// Fresh secrets, uniform bits from the operating system's entropy, to go with this CKKS secret.
     ///
     /// # Errors
     /// [`Error::Entropy`].
-    pub fn generate() -> Result<Self> {
+    pub fn generate(secret: &SecretKey) -> Result<Self> {
         let mut rng = SecretRng::from_entropy()?;
         let [ring, small] =
             lengths().map(|n| Zeroizing::new((0..n).map(|_| rng.bit()).collect::<Vec<u64>>()));
-        Ok(HeadSecret { ring, small })
+        Ok(HeadSecret {
+            id: Seed::generate()?.0,
+            ckks: digest(secret),
+            ring,
+            small,
+        })
     }
 
-    /// One bit of each byte's eight for each coefficient: the ring's, then the small one's.
+    /// Checks that they were made to go with this CKKS secret.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for another one.
+    pub fn check(&self, secret: &SecretKey) -> Result<()> {
+        // No shortcut: all bytes are looked at.
+        let own = digest(secret);
+        let different = self
+            .ckks
+            .iter()
+            .zip(own.iter())
+            .fold(0, |sum, (a, b)| sum | (a ^ b));
+        if different == 0 {
+            return Ok(());
+        }
+        Err(Error::Value {
+            what: "secret key of the exact head",
+            reason: "it was made with another secret key; use files of one key generation".to_owned(),
+        })
+    }
+
+    /// The number, what tells the CKKS secret, and one bit of each byte's eight for each coefficient: the ring's, then the
+    /// small one's.
     #[must_use]
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let bits: Vec<&u64> = self.ring.iter().chain(self.small.iter()).collect();
@@ -54,7 +95,8 @@ impl HeadSecret {
                 .enumerate()
                 .fold(0u8, |byte, (i, bit)| byte | (**bit as u8) << i)
         };
-        Zeroizing::new(bits.chunks(8).map(byte).collect())
+        let bits = bits.chunks(8).map(byte);
+        Zeroizing::new(self.id.into_iter().chain(*self.ckks).chain(bits).collect())
     }
 
     /// Reads [`to_bytes`](Self::to_bytes).
@@ -63,29 +105,36 @@ impl HeadSecret {
     /// [`Error::Shape`] for another length.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let [ring, small] = lengths();
-        let needed = (ring + small).div_ceil(8);
-        if bytes.len() != needed {
-            return Err(Error::Shape {
+        let length = (ring + small).div_ceil(8);
+        let parts = bytes.split_first_chunk::<16>();
+        let parts = parts.and_then(|(id, rest)| Some((id, rest.split_first_chunk::<32>()?)));
+        match parts {
+            Some((id, (ckks, bits))) if bits.len() == length => {
+                let bit = |i: usize| bits.get(i / 8).map_or(0, |byte| u64::from(byte >> (i % 8) & 1));
+                Ok(HeadSecret {
+                    id: *id,
+                    ckks: Zeroizing::new(*ckks),
+                    ring: Zeroizing::new((0..ring).map(bit).collect()),
+                    small: Zeroizing::new((ring..ring + small).map(bit).collect()),
+                })
+            }
+            _ => Err(Error::Shape {
                 what: "bytes of a secret key of the exact head",
-                needed,
+                needed: 48 + length,
                 found: bytes.len(),
-            });
+            }),
         }
-        let bit = |i: usize| bytes.get(i / 8).map_or(0, |byte| u64::from(byte >> (i % 8) & 1));
-        Ok(HeadSecret {
-            ring: Zeroizing::new((0..ring).map(bit).collect()),
-            small: Zeroizing::new((ring..ring + small).map(bit).collect()),
-        })
     }
 
     /// The evaluation key that leads from this CKKS secret to encrypted labels.
     ///
     /// # Errors
     /// [`Error::Params`] for a secret key of other parameters, [`Error::Entropy`], and as
-    /// [`check_params`].
+    /// [`check_params`] and [`check`](Self::check).
     pub fn evaluation_key(&self, params: &Params, secret: &SecretKey) -> Result<SeededHeadKey> {
         check_params(params)?;
         secret.check(params)?;
+        self.check(secret)?;
         let ring = GlweSecretKey::from_container(self.ring.as_slice(), TFHE.polynomial_size);
         let small = LweSecretKey::from_container(self.small.as_slice());
         let mut seeder = new_seeder();
@@ -121,6 +170,7 @@ impl HeadSecret {
             seeder.as_mut(),
         );
         Ok(SeededHeadKey {
+            id: self.id,
             ring_switch: self.ring_switch_key(params, secret)?,
             bootstrap_seed,
             bootstrap: bootstrap.into_container(),
@@ -163,25 +213,98 @@ impl HeadSecret {
     /// Number of the class, below `classes`; `None` where no class was ahead of all others.
     ///
     /// # Errors
-    /// [`Error::Value`] for a message that is no label: a label under other keys.
+    /// [`Error::Value`] for a label under other keys, or a message that is no label.
     pub fn decrypt(&self, label: &EncryptedLabel, classes: usize) -> Result<Option<usize>> {
-        let mut words = label.words().iter().rev();
-        let body = words.next().copied().unwrap_or(0);
-        let mask = label.words().iter().zip(self.small.iter());
-        let inner = mask.fold(0u32, |sum, (a, s)| sum.wrapping_add(a.wrapping_mul(*s as u32)));
-        let phase = body.wrapping_sub(inner);
-        let unit = (UNIT >> 32) as u32;
-        let nearest = phase.wrapping_add(unit / 2) / unit;
-        // A right label lies within a quarter of a unit of its place, by far; under another key hardly one in 100 does.
-        let off = phase.wrapping_sub(nearest.wrapping_mul(unit)) as i32;
-        if off.unsigned_abs() <= unit / 4 && nearest as usize <= classes {
-            return Ok((nearest as usize).checked_sub(1));
-        }
-        Err(Error::Value {
+        let refused = |reason: &str| Error::Value {
             what: "encrypted label",
-            reason: format!(
-                "no class of {classes}: the reply was made under other keys, or is damaged; use the keys that made the request"
-            ),
-        })
+            reason: reason.to_owned(),
+        };
+        if label.id() != self.id {
+            return Err(refused(
+                "it was made under other keys; use the keys that made the request",
+            ));
+        }
+        let digits = Digits::of(classes);
+        let samples = label.words().chunks(EncryptedLabel::DIGIT).rev();
+        let number = samples.map(|sample| digits.nearest(self.phase(sample))).try_fold(
+            // Highest digit first.
+            0,
+            |number, digit| Some(number * digits.base + digit?),
+        );
+        match number {
+            Some(number) if number <= classes as u64 => Ok((number as usize).checked_sub(1)),
+            _ => Err(refused(
+                "it is none of the classes; the evaluation keys on the server are damaged, or of several key generations",
+            )),
+        }
+    }
+
+    fn phase(&self, sample: &[u32]) -> u32 {
+        let body = sample.last().copied().unwrap_or(0);
+        let mask = sample.iter().zip(self.small.iter());
+        let inner = mask.fold(0u32, |sum, (a, s)| sum.wrapping_add(a.wrapping_mul(*s as u32)));
+        body.wrapping_sub(inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys::{HeadKey, lwe};
+    use super::super::lwe::torus;
+    use super::super::noise::{label_variance, operand_variance, output_variance};
+    use super::*;
+    use crate::rlwe::ParamsLiteral;
+
+    fn variance(errors: &[f64]) -> f64 {
+        errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64
+    }
+
+    #[test]
+    fn noise_is_what_the_formulas_say() {
+        let params = Params::new(&ParamsLiteral::leveled(14, 2, 35)).unwrap();
+        let secret = SecretKey::generate(&params).unwrap();
+        let head = HeadSecret::generate(&secret).unwrap();
+        let key = HeadKey::expand(&params, head.evaluation_key(&params, &secret).unwrap()).unwrap();
+        let error = |words: &[u64], secret: &[u64], message: u64| {
+            let inner = words
+                .iter()
+                .zip(secret)
+                .fold(0u64, |sum, (a, s)| sum.wrapping_add(a.wrapping_mul(*s)));
+            let phase = words.last().unwrap().wrapping_sub(inner);
+            phase.wrapping_sub(message) as i64 as f64 * (-64f64).exp2()
+        };
+        let value = torus(1.0 / 7.0);
+        let (mut out, mut small) = (Vec::new(), Vec::new());
+        let mut mask = vec![0; head.ring.len()];
+        for i in 0..48 {
+            expand_mask(
+                &Seed([7; 16]),
+                i,
+                small_table(&params).unwrap().modulus(),
+                &mut mask,
+            );
+            let mut words: Vec<u64> = mask.iter().map(|a| a << 14).collect();
+            let inner = words
+                .iter()
+                .zip(head.ring.iter())
+                .fold(0u64, |sum, (a, s)| sum.wrapping_add(a.wrapping_mul(*s)));
+            // Far from the borders of a sign, so that none is wrong.
+            words.push(inner.wrapping_add(torus(0.25)));
+            let sample = key.sign(&lwe(words), value);
+            out.push(error(sample.as_ref(), &head.ring, value));
+            small.push(error(key.to_small(&sample).as_ref(), &head.small, value));
+        }
+        for (name, found, expected) in [
+            ("bootstrap", variance(&out), output_variance()),
+            ("label", variance(&small), label_variance(1)),
+        ] {
+            let [found, expected] = [found, expected].map(|v: f64| v.log2() / 2.0);
+            println!("{name}: 2^{found:.2}, expected 2^{expected:.2}");
+            assert!(
+                (found - expected).abs() < 0.5,
+                "{name}: 2^{found:.2}, expected 2^{expected:.2}"
+            );
+        }
+        println!("operand: 2^{:.2}", operand_variance().log2() / 2.0);
     }
 }

@@ -8,8 +8,8 @@ use super::pack::{pack_limb, packed_len, unpack_limb};
 use crate::arith::Modulus;
 use crate::arith::sample::Seed;
 use crate::head::{
-    EncryptedLabel, SeededHeadKey, SeededRingSwitchKey, TFHE_PARAMETERS_NAME, head_key_bytes,
-    ring_switch_residues, tfhe_words,
+    EncryptedLabel, ID_BYTES, SeededHeadKey, SeededRingSwitchKey, TFHE_PARAMETERS_NAME, head_key_bytes,
+    label_bytes, ring_switch_residues, tfhe_words,
 };
 use crate::rlwe::Params;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,7 @@ struct HeadKeyWire<'a> {
     /// Parameter set of the crate `tfhe`: a key of another one is refused by name.
     #[serde(borrow)]
     tfhe: &'a str,
+    id: [u8; 16],
     seeds: [Seed; 3],
     #[serde(borrow)]
     ring_switch: Bytes<'a>,
@@ -72,6 +73,7 @@ pub fn encode_head_key(params: &Params, key: &SeededHeadKey) -> Result<Vec<u8>> 
     let (bootstrap, switch) = (word_bytes(&key.bootstrap), word_bytes(&key.switch));
     let wire = HeadKeyWire {
         tfhe: TFHE_PARAMETERS_NAME,
+        id: key.id,
         seeds: [key.ring_switch.seed, key.bootstrap_seed, key.switch_seed],
         ring_switch: Bytes(&ring_switch),
         bootstrap: Bytes(&bootstrap),
@@ -118,6 +120,7 @@ pub fn decode_head_key(params: &Params, bytes: &[u8]) -> Result<SeededHeadKey> {
     let [bootstrap, switch] = tfhe_words();
     let [ring_seed, bootstrap_seed, switch_seed] = wire.seeds;
     Ok(SeededHeadKey {
+        id: wire.id,
         ring_switch: SeededRingSwitchKey {
             seed: ring_seed,
             bodies,
@@ -129,33 +132,40 @@ pub fn decode_head_key(params: &Params, bytes: &[u8]) -> Result<SeededHeadKey> {
     })
 }
 
-/// Bytes of the frame of a label: always the same.
+/// Bytes of the frame of a label between so many classes: always the same.
 #[must_use]
-pub fn label_frame_len() -> u64 {
-    (HEADER_LEN + 4 * EncryptedLabel::LEN) as u64
+pub fn label_frame_len(classes: usize) -> u64 {
+    HEADER_LEN as u64 + label_bytes(classes)
 }
 
-/// Frame of an encrypted label: its words, nothing else.
+/// Frame of an encrypted label: the number of the keys and its words, nothing else.
 #[must_use]
 pub fn encode_label(params: &Params, label: &EncryptedLabel) -> Vec<u8> {
-    let bytes: Vec<u8> = label.words().iter().flat_map(|word| word.to_le_bytes()).collect();
+    let words = label.words().iter().flat_map(|word| word.to_le_bytes());
+    let bytes: Vec<u8> = label.id().into_iter().chain(words).collect();
     write_frame(Kind::Label, params.digest(), &bytes)
 }
 
-/// Label of exactly one frame.
+/// Label between so many classes of exactly one frame.
 ///
 /// # Errors
 /// Any variant of [`WireError`], the first that applies in the order of the module's text.
-pub fn decode_label(params: &Params, bytes: &[u8]) -> Result<EncryptedLabel> {
-    let frame = checked_frame(params, bytes, label_frame_len(), Kind::Label)?;
-    let (words, rest) = frame.payload.as_chunks::<4>();
+pub fn decode_label(params: &Params, classes: usize, bytes: &[u8]) -> Result<EncryptedLabel> {
+    let frame = checked_frame(params, bytes, label_frame_len(classes), Kind::Label)?;
+    let Some((id, words)) = frame.payload.split_first_chunk::<ID_BYTES>() else {
+        return Err(WireError::Truncated {
+            what: "encrypted label",
+            needed: ID_BYTES as u64,
+            found: frame.payload.len() as u64,
+        });
+    };
+    let (words, rest) = words.as_chunks::<4>();
     if !rest.is_empty() {
         return Err(WireError::Trailing {
             what: "encrypted label",
             extra: rest.len() as u64,
         });
     }
-    Ok(EncryptedLabel::new(
-        words.iter().map(|word| u32::from_le_bytes(*word)).collect(),
-    )?)
+    let words = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    Ok(EncryptedLabel::new(classes, *id, words)?)
 }

@@ -8,9 +8,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use models::fields::set_field;
 use models::transformer::{Fit, Ranges, Report, TransformerConfig};
 use models::{Error, Result};
-use serde_json::{Map, Value};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -43,23 +43,14 @@ fn fit(folder: &Path) -> Result<Report> {
     let path = folder.join("config.json");
     let bytes = read(&path)?;
     let config = TransformerConfig::from_json(&bytes)?;
-    let format = |file| {
-        move |error: serde_json::Error| Error::Format {
-            file,
-            reason: error.to_string(),
-        }
-    };
     let ranges = read(&folder.join("ranges.json"))?;
-    let ranges: Ranges = serde_json::from_slice(&ranges).map_err(format("ranges.json"))?;
+    let ranges: Ranges = serde_json::from_slice(&ranges).map_err(|error| Error::Format {
+        file: "ranges.json",
+        reason: error.to_string(),
+    })?;
     let (fit, report) = Fit::from_ranges(&config, &ranges)?;
     if report.missed().next().is_none() {
-        // Fields that only others read stay.
-        let wrong = format("config.json");
-        let mut whole: Map<String, Value> = serde_json::from_slice(&bytes).map_err(wrong)?;
-        whole.insert("fit".to_owned(), serde_json::to_value(fit).map_err(wrong)?);
-        let mut bytes = serde_json::to_vec_pretty(&whole).map_err(wrong)?;
-        bytes.push(b'\n');
-        std::fs::write(&path, bytes).map_err(|source| Error::Read { path, source })?;
+        set_field(&path, "fit", &fit)?;
     }
     Ok(report)
 }

@@ -233,24 +233,24 @@ impl BlockPacking {
 }
 
 impl BlockPacking {
-    /// Where the logits of the first sequence lie, if the answer is one row of numbers.
-    pub(crate) fn logit_slots(&self) -> Result<Option<Vec<LogitSlot>>> {
+    /// Where the logits of the first sequence lie; of those for each token, the last ones.
+    pub(crate) fn logit_slots(&self) -> Result<Vec<LogitSlot>> {
         let layout = self.layout()?;
-        let period = match self.answer {
-            Answer::First { .. } => self.slots,
-            Answer::Same { .. } => layout.stride(),
-            Answer::Each { .. } => return Ok(None),
+        let (token, period) = match self.answer {
+            Answer::First { .. } => (0, self.slots),
+            Answer::Same { .. } => (0, layout.stride()),
+            Answer::Each { .. } => (self.tokens.saturating_sub(1), self.slots),
         };
         let place = |f: usize| {
             let block = f / layout.dim;
             LogitSlot {
                 output: block / 2,
-                slot: slot(layout, 0, 0, f),
+                slot: slot(layout, token, 0, f),
                 period,
                 imaginary: !block.is_multiple_of(2),
             }
         };
-        Ok(Some((0..self.answer.features()).map(place).collect()))
+        Ok((0..self.answer.features()).map(place).collect())
     }
 }
 
