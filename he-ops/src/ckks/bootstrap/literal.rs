@@ -118,6 +118,9 @@ impl BootstrapLiteral {
         if self.arcsine && self.log_slots + 1 != params.log_n() {
             return refuse("the arcsine needs all slots; leave it out for fewer".into());
         }
+        if self.coeffs_to_slots.len() < 2 && self.log_slots + 1 != params.log_n() {
+            return refuse("fewer than all slots need at least two levels of coeffs_to_slots".into());
+        }
         self.output_level(params).map(drop)
     }
 }
@@ -172,8 +175,10 @@ impl BootstrapPreset {
             Self::N16 => (3, 11.2),
             Self::N15 => (2, 8.5),
         };
-        // Even radices; the largest first, where CoeffsToSlots wraps around and its operand is cheap.
-        let radix = |i: u32| (log_slots + levels - 1 - i) / levels;
+        // Even radices; the largest first, where CoeffsToSlots wraps around and its operand is cheap. Few slots take
+        // one stage more there; for many, whose diagonals are written out, that would be too much memory.
+        let more = u32::from(levels < log_slots && log_slots + 4 <= self.params().log_n);
+        let radix = |i: u32| (log_slots - more + levels - 1 - i) / levels + if i == 0 { more } else { 0 };
         let coeffs_to_slots: Vec<u32> = (0..levels).map(radix).collect();
         BootstrapLiteral {
             log_slots,
