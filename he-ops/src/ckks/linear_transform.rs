@@ -414,12 +414,7 @@ impl LinearTransform {
         Ok(sums)
     }
 
-    fn baby<'k>(
-        &self,
-        evaluator: &'k Evaluator,
-        operand: &Operand<'_>,
-        rotation: i64,
-    ) -> Result<Baby<'k>> {
+    fn baby<'k>(&self, evaluator: &'k Evaluator, operand: &Operand<'_>, rotation: i64) -> Result<Baby<'k>> {
         let element = self.params.galois_element(rotation);
         let key = match operand.purpose(element) {
             None => None,

@@ -329,3 +329,46 @@ impl Source<'_> {
         f(&limbs);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rlwe::ParamsLiteral;
+
+    /// Bit for bit, modulo QP and modulo Q alone.
+    #[test]
+    fn digits_of_a_quotient_are_those_of_the_divided_polynomial() {
+        let params = Params::new_INSECURE(&ParamsLiteral {
+            log_n: 8,
+            log_q: vec![47, 35, 35, 35, 35, 35],
+            log_p: vec![48, 48],
+            log_scale: 35,
+        })
+        .unwrap();
+        let (level, n) = (params.max_level(), params.degree());
+        let gadget = params.gadget(level).unwrap();
+        let keep: Vec<&NttTable> = params.q_tables(level).unwrap().iter().collect();
+        let drop: Vec<&NttTable> = params.p_tables(gadget.specials).unwrap().iter().collect();
+        let division = params.mod_down(level, gadget.specials).unwrap();
+        let mut wide = Poly::<Eval>::zero(keep.len() + drop.len(), n);
+        for (limb, table) in wide.words_mut().chunks_mut(n).zip(keep.iter().chain(&drop)) {
+            for (i, word) in limb.iter_mut().enumerate() {
+                *word = table
+                    .modulus()
+                    .reduce((i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            }
+        }
+        let mut narrow = wide.clone();
+        for limb in narrow.words_mut().chunks_mut(n).skip(keep.len()) {
+            limb.fill(0);
+        }
+        for (zeros, input) in [(&wide, wide.clone()), (&narrow, narrow.truncated(keep.len()))] {
+            let small = division.divide(&[(zeros, None)], &keep, &drop).pop().unwrap();
+            let want = Digits::new(&params, &small, level, gadget).unwrap();
+            let found = Digits::of_quotient(&params, &input, level, gadget.specials, gadget).unwrap();
+            assert_eq!(found.poly, want.poly);
+            assert_eq!(&found.coefficients[..], &want.coefficients[..]);
+        }
+        assert!(Digits::of_quotient(&params, &wide.truncated(2), level, gadget.specials, gadget).is_err());
+    }
+}

@@ -4,8 +4,8 @@
 //! cache: [`switch_all`] converts the digits to the primes of a group, transforms them, multiplies them by the key and
 //! divides; only the results and the sums modulo the primes that are divided away go to memory.
 
-use super::digits::{Digits, GROUP, Source};
 pub use super::digits::{Decomposed, decompose};
+use super::digits::{Digits, GROUP, Source};
 use super::key_switch_key::KeySwitchKey;
 use super::params::Params;
 use crate::arith::dot::{Output, dot, products};
@@ -178,8 +178,12 @@ pub(super) fn switch_source(
                 }
                 let (r0, r1) = scratch.split_at_mut(GROUP * n);
                 let remainders = r0.chunks_mut(n).zip(r1.chunks_mut(n));
-                for (g, (((row, table), digits), (r0, r1))) in
-                    rows.iter_mut().zip(tables).zip(digits).zip(remainders).enumerate()
+                for (g, (((row, table), digits), (r0, r1))) in rows
+                    .iter_mut()
+                    .zip(tables)
+                    .zip(digits)
+                    .zip(remainders)
+                    .enumerate()
                 {
                     let i = first + g;
                     table.forward(r0);

@@ -22,7 +22,8 @@ pub struct BootstrapLiteral {
     pub log_slots: u32,
     /// log2 of the radix of each level of SlotsToCoeffs, in order of evaluation; the sum is `log_slots`.
     pub slots_to_coeffs: Vec<u32>,
-    /// log2 of the radix of each level of CoeffsToSlots, in order of evaluation; the sum is `log_slots`.
+    /// log2 of the radix of each level of CoeffsToSlots, in order of evaluation; the sum is `log_slots`. Fewer than all
+    /// slots need at least two.
     pub coeffs_to_slots: Vec<u32>,
     /// log2 of q_0 over the scale of the message while it lies in the coefficients. The error of the sine falls, and
     /// that of the arithmetic grows, with it.
