@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 /// Longest block, in entries: a key is read in runs long enough for the prefetcher.
 const MAX_BLOCK: usize = 4096;
-/// Words of the baby steps of a block: half of L2.
-const BLOCK_WORDS: usize = 64 << 10;
+/// Words of the baby steps of a block. More than L2 holds: long runs of the keys count more (note 007).
+const BLOCK_WORDS: usize = 256 << 10;
 /// Words between the blocks of columns, besides their own: lines of a power-of-two distance share few places in a cache.
 pub(in crate::ckks) const PAD: usize = 8;
 
