@@ -253,6 +253,11 @@ fn what_does_not_fit_is_refused_with_numbers() {
             coeffs_to_slots: vec![1; 8],
             ..good.clone()
         },
+        // The trace comes between the first map and the last.
+        BootstrapLiteral {
+            coeffs_to_slots: vec![5],
+            ..BootstrapPreset::N16.bootstrap(5)
+        },
     ];
     for literal in bad {
         assert!(Bootstrapper::new(&encoder, &literal).is_err(), "{literal:?}");

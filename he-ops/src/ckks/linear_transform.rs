@@ -12,12 +12,13 @@ use super::ciphertext::{Ciphertext, check_level};
 use super::diagonals::Diagonals;
 use super::encoder::Encoder;
 use super::evaluator::Evaluator;
-use crate::arith::dot::{Output, dot, dot_runs, products, scale_in_place};
+use super::linear_maps::columns::{Limb, PAD, Scratch, block_len};
+use crate::arith::dot::{dot_runs, products, scale_in_place};
 use crate::arith::{Modulus, NttTable};
 use crate::par;
-use crate::ring::automorphism::gather;
 use crate::ring::{Eval, Poly, arena};
-use crate::rlwe::key_switch::{Decomposed, decompose};
+use crate::rlwe::giant_step::{Giant, Wide, giant_step};
+use crate::rlwe::key_switch::{Decomposed, decompose, key_limbs, product};
 use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeySwitchKey, Params};
 use crate::{Error, Result};
 use num_complex::Complex64;
@@ -27,8 +28,8 @@ use std::sync::Arc;
 const GIANT_COST: f64 = 3.2;
 /// Runs of fewer words than this are written out in full.
 const MIN_RUN: usize = 8;
-/// Entries of a limb that are worked on at a time where weights are not constant on runs: baby steps stay in L2.
-const BLOCK: usize = 2048;
+
+const OP: &str = "linear transform";
 
 /// What the baby steps rotate.
 pub(crate) enum Operand<'a> {
@@ -318,25 +319,25 @@ impl LinearTransform {
     /// # Errors
     /// [`Error::Level`], [`Error::Parts`]; [`Error::MissingKey`] naming the rotation.
     pub fn apply(&self, evaluator: &Evaluator, a: &Ciphertext) -> Result<Ciphertext> {
-        check_level("linear transform", self.level, a.level)?;
+        self.finish(self.undivided(evaluator, a)?, a.scale)
+    }
+
+    /// The map on a ciphertext modulo QP and times P, before [`Self::finish`].
+    pub(super) fn undivided(&self, evaluator: &Evaluator, a: &Ciphertext) -> Result<Wide> {
+        check_level(OP, self.level, a.level)?;
         let [body, mask] = &a.parts[..] else {
             return Err(Error::Parts {
-                op: "linear transform",
+                op: OP,
                 needed: 2,
                 found: a.parts.len(),
             });
         };
         let decomposed = decompose(&self.params, mask, self.level, &self.gadget)?;
-        self.apply_to(evaluator, &Operand::Switched(body, decomposed, mask), a.scale)
+        self.apply_wide(evaluator, &Operand::Switched(body, decomposed, mask))
     }
 
-    /// The map on an operand whose decomposition is there already.
-    pub(crate) fn apply_to(
-        &self,
-        evaluator: &Evaluator,
-        operand: &Operand<'_>,
-        scale: f64,
-    ) -> Result<Ciphertext> {
+    /// The same on an operand whose decomposition is there already.
+    pub(super) fn apply_wide(&self, evaluator: &Evaluator, operand: &Operand<'_>) -> Result<Wide> {
         let mut inner = self.inner_sums(evaluator, operand)?;
         let mut acc = inner.pop().ok_or(Error::Shape {
             what: "diagonals of a linear transform",
@@ -345,9 +346,34 @@ impl LinearTransform {
         })?;
         let element = self.params.galois_element(self.steps.giant_rotation());
         while let Some(next) = inner.pop() {
-            acc = self.giant_step(evaluator, &acc, next, element)?;
+            acc = self.turned_plus(evaluator, &acc, next, element)?;
         }
-        self.finish(acc, scale)
+        Ok(acc)
+    }
+
+    /// The automorphism of `element` on a sum modulo QP, plus another one.
+    pub(super) fn turned_plus(
+        &self,
+        evaluator: &Evaluator,
+        acc: &Wide,
+        next: Wide,
+        element: u64,
+    ) -> Result<Wide> {
+        let key = evaluator
+            .keys()
+            .get(OP, KeyPurpose::Galois(element), self.key_level)?;
+        let giant = Giant {
+            key,
+            permutation: self.params.permutation(element)?,
+        };
+        giant_step(
+            &self.params,
+            self.level,
+            self.gadget.specials,
+            &giant,
+            acc,
+            Some(next),
+        )
     }
 
     /// For every giant step the sum over the baby steps, modulo QP and times P: (body, mask).
@@ -358,15 +384,7 @@ impl LinearTransform {
         let p = params.p_tables(self.gadget.specials)?;
         let tables: Vec<&NttTable> = q.iter().chain(p).collect();
         let babies = (0..self.steps.baby)
-            .map(|b| {
-                Baby::new(
-                    evaluator,
-                    operand,
-                    &self.gadget,
-                    self.key_level,
-                    self.steps.baby_rotation(b),
-                )
-            })
+            .map(|b| self.baby(evaluator, operand, self.steps.baby_rotation(b)))
             .collect::<Result<Vec<_>>>()?;
         let mut sums: Vec<Wide> = (0..self.steps.giant)
             .map(|_| [(); 2].map(|()| Poly::scratch(tables.len(), n)))
@@ -382,124 +400,97 @@ impl LinearTransform {
                 }
             }
         }
-        par::for_each(tasks, |i, [bodies, masks]| {
-            let (Some(table), Some(weights)) = (tables.get(i), self.weights.get(i)) else {
-                return;
-            };
-            let mut turned = arena::take(2 * self.steps.baby * n);
-            let mut scratch = arena::take(3 * n);
-            for (baby, out) in babies.iter().zip(turned.chunks_mut(2 * n)) {
-                baby.limb(operand, i, self.level, p, table, out, &mut scratch);
+        par::for_each(tasks, |i, parts| {
+            if let (Some(table), Some(weights)) = (tables.get(i), self.weights.get(i)) {
+                let limbs: Vec<Limb<'_>> = babies
+                    .iter()
+                    .map(|baby| baby.limb(operand, i, self.level))
+                    .collect();
+                let modulus = table.modulus();
+                let specials = if i <= self.level { product(p, modulus) } else { 0 };
+                self.weigh(&limbs, weights, parts, modulus.to_mont52(specials), modulus);
             }
-            self.weigh(&turned, weights, bodies, masks, n, table.modulus());
         });
         Ok(sums)
     }
 
-    /// Multiplies the baby steps of one prime by the weights and sums them for every giant step.
-    fn weigh<'a>(
+    fn baby<'k>(&self, evaluator: &'k Evaluator, operand: &Operand<'_>, rotation: i64) -> Result<Baby<'k>> {
+        let element = self.params.galois_element(rotation);
+        let key = match operand.purpose(element) {
+            None => None,
+            Some(purpose) => {
+                let key = evaluator.keys().get(OP, purpose, self.key_level)?;
+                if matches!(operand, Operand::Switched(..)) {
+                    check_gadget(key, &self.gadget)?;
+                }
+                Some(key)
+            }
+        };
+        let turned = (element != 1).then(|| self.params.permutation(element));
+        Ok(Baby {
+            key,
+            permutation: turned.transpose()?,
+        })
+    }
+
+    /// Multiplies the baby steps of one prime by the weights and sums them for every giant step, block by block: they
+    /// never travel to memory.
+    fn weigh(
         &self,
-        turned: &[u64],
+        babies: &[Limb<'_>],
         weights: &[u64],
-        mut bodies: Vec<&'a mut [u64]>,
-        mut masks: Vec<&'a mut [u64]>,
-        n: usize,
+        mut parts: [Vec<&mut [u64]>; 2],
+        specials: u64,
         modulus: &Modulus,
     ) {
+        let n = self.params.degree();
         let (baby, giant) = (self.steps.baby, self.steps.giant);
-        if self.run == 1 {
-            for from in (0..n).step_by(BLOCK) {
-                let to = (from + BLOCK).min(n);
-                let parts: [Vec<&[u64]>; 2] = [0, 1].map(|part| {
-                    turned
-                        .chunks(n)
-                        .skip(part)
-                        .step_by(2)
-                        .map(|limb| limb.get(from..to).unwrap_or_default())
-                        .collect()
-                });
-                for (g, (body, mask)) in bodies.iter_mut().zip(&mut masks).enumerate() {
-                    let xs: Vec<&[u64]> = weights
-                        .chunks(n)
-                        .skip(g * baby)
-                        .take(baby)
-                        .map(|w| w.get(from..to).unwrap_or_default())
-                        .collect();
-                    let outs = [body, mask].map(|out| out.get_mut(from..to).unwrap_or_default());
-                    products(outs, &xs, [&parts[0], &parts[1]], modulus);
+        let block = block_len(baby, n);
+        let stride = block + PAD;
+        let mut turned = arena::take(2 * baby * stride);
+        let mut scratch = Scratch::new();
+        for at in (0..n).step_by(block) {
+            for (limb, pair) in babies.iter().zip(turned.chunks_mut(2 * stride)) {
+                let (body, mask) = pair.split_at_mut(stride);
+                if let (Some(body), Some(mask)) = (body.get_mut(..block), mask.get_mut(..block)) {
+                    limb.block(at, [&mut *body, &mut *mask], specials, modulus, &mut scratch);
+                    if matches!(limb, Limb::Plain(_)) {
+                        scale_in_place(body, specials, 0, modulus);
+                        scale_in_place(mask, specials, 0, modulus);
+                    }
                 }
             }
-            return;
-        }
-        for (part, outs) in [(0, &mut bodies), (1, &mut masks)] {
-            let xs: Vec<&[u64]> = turned.chunks(n).skip(part).step_by(2).collect();
-            // Blocks of entries, so that the baby steps are read from memory once for all giant steps.
-            let block = BLOCK.max(self.run);
-            let runs = block / self.run;
-            for (b, weights) in weights.chunks(runs * baby * giant).enumerate() {
-                let range = b * block..((b + 1) * block).min(n);
-                let xs: Vec<&[u64]> = xs
-                    .iter()
-                    .map(|x| x.get(range.clone()).unwrap_or_default())
-                    .collect();
+            let columns = |part: usize| -> Vec<&[u64]> {
+                let columns = turned.chunks(stride).skip(part).step_by(2);
+                columns.map(|c| c.get(..block).unwrap_or_default()).collect()
+            };
+            let columns = [columns(0), columns(1)];
+            let [bodies, masks] = &mut parts;
+            if self.run == 1 {
+                for (g, (body, mask)) in bodies.iter_mut().zip(masks).enumerate() {
+                    let weights = weights.chunks(n).skip(g * baby).take(baby);
+                    let xs: Vec<&[u64]> = weights
+                        .map(|w| w.get(at..at + block).unwrap_or_default())
+                        .collect();
+                    let outs = [body, mask].map(|out| out.get_mut(at..at + block).unwrap_or_default());
+                    products(outs, &xs, [&columns[0], &columns[1]], modulus);
+                }
+                continue;
+            }
+            let run = self.run.min(block);
+            let from = at / self.run * baby * giant;
+            let weights = weights.get(from..from + block / run * baby * giant);
+            for (outs, xs) in [bodies, masks].into_iter().zip(&columns) {
                 let mut outs: Vec<&mut [u64]> = outs
                     .iter_mut()
-                    .map(|out| out.get_mut(range.clone()).unwrap_or_default())
+                    .map(|out| out.get_mut(at..at + block).unwrap_or_default())
                     .collect();
-                dot_runs(&mut outs, &xs, weights, self.run, modulus);
+                dot_runs(&mut outs, xs, weights.unwrap_or_default(), run, modulus);
             }
         }
     }
-
-    /// rot(acc) + next, both modulo QP and times P.
-    fn giant_step(&self, evaluator: &Evaluator, acc: &Wide, mut next: Wide, element: u64) -> Result<Wide> {
-        let params = &self.params;
-        let q: Vec<&NttTable> = params.q_tables(self.level)?.iter().collect();
-        let p: Vec<&NttTable> = params.p_tables(self.gadget.specials)?.iter().collect();
-        let [acc_body, acc_mask] = acc;
-        let division = params.mod_down(self.level, self.gadget.specials)?;
-        let small = division
-            .divide(&[(acc_mask, None)], &q, &p)
-            .pop()
-            .ok_or(Error::Shape {
-                what: "parts of a division",
-                needed: 1,
-                found: 0,
-            })?;
-        let decomposed = decompose(params, &small, self.level, &self.gadget)?;
-        let purpose = KeyPurpose::Galois(element);
-        let key = evaluator
-            .keys()
-            .get("linear transform", purpose, self.key_level)?;
-        check_gadget(key, &self.gadget)?;
-        let table = params.permutation(element)?;
-        let n = params.degree();
-        let [next_body, next_mask] = &mut next;
-        let items: Vec<_> = next_body
-            .words_mut()
-            .chunks_mut(n)
-            .zip(next_mask.words_mut().chunks_mut(n))
-            .zip(q.iter().chain(&p))
-            .collect();
-        par::for_each(items, |i, ((body, mask), tables)| {
-            let modulus = tables.modulus();
-            let mut scratch = arena::take(3 * n);
-            let (first, rest) = scratch.split_at_mut(n);
-            let (second, third) = rest.split_at_mut(n);
-            multiply_by_key(&decomposed.limb(i), key, self.level, i, [first, second], modulus);
-            let one = modulus.to_mont52(1);
-            let weights = [one, one];
-            add(third, [first, acc_body.limb(i)], &weights, modulus);
-            gather(first, third, &table);
-            add_assign(body, first, modulus);
-            gather(third, second, &table);
-            add_assign(mask, third, modulus);
-        });
-        Ok(next)
-    }
-
     /// Division by P and the last prime.
-    fn finish(&self, [body, mask]: Wide, scale: f64) -> Result<Ciphertext> {
+    pub(super) fn finish(&self, [body, mask]: Wide, scale: f64) -> Result<Ciphertext> {
         let q: Vec<&NttTable> = self.params.q_tables(self.level)?.iter().collect();
         let p = self.params.p_tables(self.gadget.specials)?;
         let (keep, last) = q.split_at(self.level);
@@ -515,91 +506,24 @@ impl LinearTransform {
     }
 }
 
-/// Body and mask modulo QP.
-pub(crate) type Wide = [Poly<Eval>; 2];
-
-/// One rotation of an operand, prime by prime.
-pub(crate) struct Baby<'k> {
+/// One rotation of an operand.
+struct Baby<'k> {
     key: Option<&'k KeySwitchKey>,
     permutation: Option<Arc<Vec<u32>>>,
 }
 
-impl<'k> Baby<'k> {
-    pub(crate) fn new(
-        evaluator: &'k Evaluator,
-        operand: &Operand<'_>,
-        gadget: &Gadget,
-        level: usize,
-        rotation: i64,
-    ) -> Result<Self> {
-        let params = evaluator.params();
-        let element = params.galois_element(rotation);
-        let key = match operand.purpose(element) {
-            None => None,
-            Some(purpose) => {
-                let key = evaluator.keys().get("linear transform", purpose, level)?;
-                if matches!(operand, Operand::Switched(..)) {
-                    check_gadget(key, gadget)?;
-                }
-                Some(key)
-            }
-        };
-        let permutation = (element != 1).then(|| params.permutation(element)).transpose()?;
-        Ok(Self { key, permutation })
-    }
-
-    /// Limb i of P times the rotated operand: body, then mask, n words each; `scratch` holds three limbs.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call site each; all are limbs and their prime"
-    )]
-    pub(crate) fn limb(
-        &self,
-        operand: &Operand<'_>,
-        i: usize,
-        level: usize,
-        p: &[NttTable],
-        table: &NttTable,
-        out: &mut [u64],
-        scratch: &mut [u64],
-    ) {
-        let modulus = table.modulus();
-        let n = out.len() / 2;
-        let (out_body, out_mask) = out.split_at_mut(n);
-        let (body, rest) = scratch.split_at_mut(n);
-        let (mask, sum) = rest.split_at_mut(n);
-        // P modulo a ciphertext prime; zero modulo a special one.
-        let factor = p.iter().fold(modulus.reduce(1), |acc, t| {
-            modulus.mul(acc, modulus.reduce(t.modulus().value()))
-        });
-        let factor = modulus.to_mont52(if i <= level { factor } else { 0 });
+impl Baby<'_> {
+    /// What is needed of it modulo prime i.
+    fn limb<'a>(&'a self, operand: &'a Operand<'_>, i: usize, level: usize) -> Limb<'a> {
         match (self.key, operand) {
-            (Some(key), _) => {
-                multiply_by_key(&operand.digits(i), key, level, i, [body, mask], modulus);
-                if i <= level {
-                    let weights = [modulus.to_mont52(1), factor];
-                    add(sum, [body, operand.body().limb(i)], &weights, modulus);
-                } else {
-                    sum.copy_from_slice(body);
-                }
-                match &self.permutation {
-                    Some(permutation) => {
-                        gather(out_body, sum, permutation);
-                        gather(out_mask, mask, permutation);
-                    }
-                    None => {
-                        out_body.copy_from_slice(sum);
-                        out_mask.copy_from_slice(mask);
-                    }
-                }
-            }
-            (None, Operand::Switched(own_body, _, own_mask)) if i <= level => {
-                for (out, own) in [(out_body, own_body), (out_mask, own_mask)] {
-                    out.copy_from_slice(own.limb(i));
-                    scale_in_place(out, factor, 0, modulus);
-                }
-            }
-            _ => out.fill(0),
+            (Some(key), _) => Limb::Switched {
+                body: operand.body().limb(i),
+                digits: operand.digits(i),
+                key: key_limbs(key, level, i),
+                permutation: self.permutation.as_ref().map(|table| &table[..]),
+            },
+            (None, Operand::Switched(body, _, mask)) => Limb::Plain([body.limb(i), mask.limb(i)]),
+            (None, Operand::Raised(..)) => Limb::Plain([&[]; 2]),
         }
     }
 }
@@ -613,42 +537,6 @@ fn check_gadget(key: &KeySwitchKey, gadget: &Gadget) -> Result<()> {
         needed: gadget.digits(),
         found: key.gadget.digits(),
     })
-}
-
-/// Limb i of the inner product of digits and key: (body, mask).
-fn multiply_by_key(
-    digits: &[&[u64]],
-    key: &KeySwitchKey,
-    level: usize,
-    i: usize,
-    outs: [&mut [u64]; 2],
-    modulus: &Modulus,
-) {
-    // The key has more ciphertext primes than the operand when it was made for a higher level.
-    let at = if i <= level { i } else { i + key.level - level };
-    let bodies: Vec<&[u64]> = key.digits.iter().map(|(b, _)| b.limb(at)).collect();
-    let masks: Vec<&[u64]> = key.digits.iter().map(|(_, a)| a.limb(at)).collect();
-    products(outs, digits, [&bodies, &masks], modulus);
-}
-
-/// out = weights\[0\] xs\[0\] + weights\[1\] xs\[1\].
-fn add(out: &mut [u64], xs: [&[u64]; 2], weights: &[u64; 2], modulus: &Modulus) {
-    let mut output = [Output {
-        out,
-        weights,
-        start: 0,
-        modulus,
-    }];
-    dot(&mut output, &xs);
-}
-
-/// a += b, both below the modulus.
-pub(super) fn add_assign(a: &mut [u64], b: &[u64], modulus: &Modulus) {
-    let q = modulus.value();
-    for (a, b) in a.iter_mut().zip(b) {
-        let sum = *a + b;
-        *a = sum.min(sum.wrapping_sub(q));
-    }
 }
 
 /// Puts one encoded diagonal into the table of one prime.

@@ -197,8 +197,7 @@ impl Counter<'_> {
         self.divide(gadget.specials, limbs, 1)
             + self.decompose(gadget, level)
             + self.inner_product(digits, wide)
-            // The extended digits go through memory.
-            + self.limbs(0, 4 * wide, (6 + 2 * digits) * wide)
+            + self.limbs(0, 4 * wide, 6 * wide)
     }
 }
 

@@ -293,7 +293,7 @@ impl<'a> Counter<'a> {
             .sum()
     }
 
-    /// A bootstrap, phase by phase: its maps, the raise (with the trace of a sparse one), the conjugation, EvalMod of one
+    /// A bootstrap, phase by phase: its maps, the raise, the trace of a sparse one, the conjugation, EvalMod of one
     /// ciphertext or of two. `gadget` tells which one the key of a purpose has at a level.
     ///
     /// # Errors
@@ -316,17 +316,18 @@ impl<'a> Counter<'a> {
         let slots = 1usize << literal.log_slots;
         let full = slots == params.slots();
         if !full {
-            let (raised, doublings) = trace(params, slots);
-            let turn = self.inner_product(1, wide) + self.limbs(0, 2 * (top + 1) + 2 * wide, 6 * wide);
-            work += turn * raised.len() + self.divide(specials, top + 1, 2);
-            for k in doublings {
+            for k in trace(params, slots) {
                 let key = gadget(KeyPurpose::Galois(params.galois_element(k)), top)?;
-                work += self.key_switch(&key, top) + self.add(top, 2);
+                work += self.giant_step(&key, top);
             }
         }
         let level = top.saturating_sub(literal.coeffs_to_slots.len());
-        let conjugate = gadget(KeyPurpose::Galois(params.galois_element_conjugate()), level)?;
-        work += self.key_switch(&conjugate, level) + self.add(level, 2);
+        let conjugate = KeyPurpose::Galois(params.galois_element_conjugate());
+        work += if full {
+            self.key_switch(&gadget(conjugate, level)?, level) + self.add(level, 2)
+        } else {
+            self.giant_step(&gadget(conjugate, level + 1)?, level + 1)
+        };
         let sine = self.eval_mod(literal, level, gadget)?;
         let output = level.saturating_sub(literal.eval_mod_depth());
         if full {

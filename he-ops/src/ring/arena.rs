@@ -7,13 +7,29 @@ use std::sync::{LazyLock, Mutex};
 
 type Raw = AVec<u64, ConstAlign<64>>;
 
-/// Words that idle buffers may hold in all; what is over is freed.
+/// Words that idle buffers may hold in all; what has been idle longest is freed.
 const MAX_IDLE_WORDS: usize = 64 << 20;
 
 #[derive(Default)]
 struct Pool {
     idle_words: usize,
-    by_len: BTreeMap<usize, Vec<Raw>>,
+    /// Buffers given back so far: the age of a buffer is the count when it came.
+    returned: u64,
+    /// Buffers of a length with their ages, oldest first.
+    by_len: BTreeMap<usize, Vec<(u64, Raw)>>,
+}
+
+impl Pool {
+    /// Frees the buffer that has been idle longest; false when there is none.
+    fn evict(&mut self) -> bool {
+        let oldest = self.by_len.iter_mut().filter(|(_, list)| !list.is_empty());
+        let Some((&len, list)) = oldest.min_by_key(|(_, list)| list.first().map(|(age, _)| *age)) else {
+            return false;
+        };
+        list.remove(0);
+        self.idle_words -= len;
+        true
+    }
 }
 
 static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
@@ -34,7 +50,7 @@ pub fn take(len: usize) -> Buffer {
             .by_len
             .range_mut(len..=len + len / 4)
             .find(|(_, list)| !list.is_empty())?;
-        let buffer = list.pop()?;
+        let (_, buffer) = list.pop()?;
         pool.idle_words -= found;
         Some(buffer)
     });
@@ -71,12 +87,16 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let raw = std::mem::replace(&mut self.raw, Raw::new(64));
         let len = raw.len();
-        if let Ok(mut pool) = POOL.lock()
-            && pool.idle_words + len <= MAX_IDLE_WORDS
-            && len > 0
-        {
+        if len == 0 || len > MAX_IDLE_WORDS {
+            return;
+        }
+        if let Ok(mut pool) = POOL.lock() {
+            // Other lengths are of other levels or other work: those in use now must not be freed and faulted in again.
+            while pool.idle_words + len > MAX_IDLE_WORDS && pool.evict() {}
             pool.idle_words += len;
-            pool.by_len.entry(len).or_default().push(raw);
+            pool.returned += 1;
+            let age = pool.returned;
+            pool.by_len.entry(len).or_default().push((age, raw));
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Ring-LWE: parameters and their security, keys, key switching.
 
 mod cache;
+mod digits;
 pub mod evaluation_keys;
 pub mod gadget;
+pub(crate) mod giant_step;
 pub mod key_switch;
 pub mod key_switch_key;
 #[cfg(feature = "secret")]

@@ -22,7 +22,8 @@ pub struct BootstrapLiteral {
     pub log_slots: u32,
     /// log2 of the radix of each level of SlotsToCoeffs, in order of evaluation; the sum is `log_slots`.
     pub slots_to_coeffs: Vec<u32>,
-    /// log2 of the radix of each level of CoeffsToSlots, in order of evaluation; the sum is `log_slots`.
+    /// log2 of the radix of each level of CoeffsToSlots, in order of evaluation; the sum is `log_slots`. Fewer than all
+    /// slots need at least two.
     pub coeffs_to_slots: Vec<u32>,
     /// log2 of q_0 over the scale of the message while it lies in the coefficients. The error of the sine falls, and
     /// that of the arithmetic grows, with it.
@@ -118,6 +119,9 @@ impl BootstrapLiteral {
         if self.arcsine && self.log_slots + 1 != params.log_n() {
             return refuse("the arcsine needs all slots; leave it out for fewer".into());
         }
+        if self.coeffs_to_slots.len() < 2 && self.log_slots + 1 != params.log_n() {
+            return refuse("fewer than all slots need at least two levels of coeffs_to_slots".into());
+        }
         self.output_level(params).map(drop)
     }
 }
@@ -172,8 +176,10 @@ impl BootstrapPreset {
             Self::N16 => (3, 11.2),
             Self::N15 => (2, 8.5),
         };
-        // Even radices; the largest first, where CoeffsToSlots wraps around and its operand is cheap.
-        let radix = |i: u32| (log_slots + levels - 1 - i) / levels;
+        // Even radices; the largest first, where CoeffsToSlots wraps around and its operand is cheap. Few slots take
+        // one stage more there; for many, whose diagonals are written out, that would be too much memory.
+        let more = u32::from(levels < log_slots && log_slots + 4 <= self.params().log_n);
+        let radix = |i: u32| (log_slots - more + levels - 1 - i) / levels + if i == 0 { more } else { 0 };
         let coeffs_to_slots: Vec<u32> = (0..levels).map(radix).collect();
         BootstrapLiteral {
             log_slots,

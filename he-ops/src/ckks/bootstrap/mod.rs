@@ -13,7 +13,7 @@ pub(crate) mod structure;
 pub use literal::{BootstrapLiteral, BootstrapPreset, COSINE_DEGREE};
 
 use super::ciphertext::{check_level, check_scale};
-use super::linear_transform::{Baby, Operand, Wide, add_assign};
+use super::linear_transform::Operand;
 use super::{Ciphertext, Encoder, Evaluator, LinearTransform};
 use crate::arith::NttTable;
 use crate::par;
@@ -81,7 +81,7 @@ impl Bootstrapper {
                 map.clone()
             };
             let scale = prime(level) * step;
-            coeffs_to_slots.push(if full && i == 0 {
+            coeffs_to_slots.push(if i == 0 {
                 LinearTransform::on_raised(encoder, &map, level, scale)?
             } else {
                 LinearTransform::with_keys_of(encoder, &map, [level, top], scale, baby_steps)?
@@ -238,7 +238,6 @@ impl Bootstrapper {
         Ok(Raised {
             mask: widen(params, mask, top, &gadget)?,
             body: widen(params, body, top, &gadget)?.truncated(top + 1),
-            gadget,
         })
     }
 
@@ -249,66 +248,33 @@ impl Bootstrapper {
     /// As [`Self::bootstrap`].
     pub fn coeffs_to_slots(&self, evaluator: &Evaluator, raised: &Raised) -> Result<Vec<Ciphertext>> {
         let scale = bottom_to_slots_scale(&self.params, &self.literal, &self.eval_mod);
-        let operand = Operand::Raised(&raised.body, &raised.mask);
-        let (first, rest) = match self.coeffs_to_slots.split_first() {
-            Some((first, rest)) if self.is_full() => (first.apply_to(evaluator, &operand, scale)?, rest),
-            _ => {
-                let sum = self.sum_of_repetitions(evaluator, raised, scale)?;
-                (sum, &self.coeffs_to_slots[..])
-            }
+        let [first, middle @ .., last] = &self.coeffs_to_slots[..] else {
+            // All slots in one map: there is no trace, and nothing to pack.
+            return match self.coeffs_to_slots.first() {
+                Some(map) => {
+                    let wide = map.apply_wide(evaluator, &Operand::Raised(&raised.body, &raised.mask))?;
+                    parts(evaluator, &map.finish(wide, scale)?)
+                }
+                None => Ok(Vec::new()),
+            };
         };
-        let slots = rest.iter().try_fold(first, |x, map| map.apply(evaluator, &x))?;
-        let conjugate = evaluator.conjugate(&slots)?;
-        let real = evaluator.add(&slots, &conjugate)?;
-        if !self.is_full() {
-            return Ok(vec![real]);
+        let mut sum = first.apply_wide(evaluator, &Operand::Raised(&raised.body, &raised.mask))?;
+        // The trace multiplies by the number of repetitions. After the map, which takes the step from the ephemeral
+        // secret as well, and before any division.
+        for k in structure::trace(&self.params, self.slots()) {
+            let element = self.params.galois_element(k);
+            sum = first.turned_plus(evaluator, &sum, sum.clone(), element)?;
         }
-        let imaginary = evaluator.mul_i(&evaluator.sub(&slots, &conjugate)?, 3)?;
-        Ok(vec![real, imaginary])
-    }
-
-    /// The trace to the subring of the slots in use, which multiplies by the number of repetitions.
-    fn sum_of_repetitions(&self, evaluator: &Evaluator, raised: &Raised, scale: f64) -> Result<Ciphertext> {
-        let params = &self.params;
-        let (top, n) = (params.max_level(), params.degree());
-        let (rotations, doublings) = structure::trace(params, self.slots());
-        let q = params.q_tables(top)?;
-        let p = params.p_tables(raised.gadget.specials)?;
-        let operand = Operand::Raised(&raised.body, &raised.mask);
-        let babies = rotations
+        let slots = middle
             .iter()
-            .map(|&k| Baby::new(evaluator, &operand, &raised.gadget, top, k))
-            .collect::<Result<Vec<_>>>()?;
-        let mut sum: Wide = [(); 2].map(|()| Poly::zero(q.len() + p.len(), n));
-        let [body, mask] = &mut sum;
-        let items: Vec<_> = body
-            .words_mut()
-            .chunks_mut(n)
-            .zip(mask.words_mut().chunks_mut(n))
-            .zip(q.iter().chain(p))
-            .collect();
-        par::for_each(items, |i, ((body, mask), table)| {
-            let mut turned = arena::take(2 * n);
-            let mut scratch = arena::take(3 * n);
-            for baby in &babies {
-                baby.limb(&operand, i, top, p, table, &mut turned, &mut scratch);
-                let (turned_body, turned_mask) = turned.split_at(n);
-                add_assign(body, turned_body, table.modulus());
-                add_assign(mask, turned_mask, table.modulus());
-            }
-        });
-        let division = params.mod_down(top, raised.gadget.specials)?;
-        let (keep, drop): (Vec<&NttTable>, Vec<&NttTable>) = (q.iter().collect(), p.iter().collect());
-        let [body, mask] = &sum;
-        let mut out = Ciphertext {
-            parts: division.divide(&[(body, None), (mask, None)], &keep, &drop),
-            level: top,
-            scale,
-        };
-        for k in doublings {
-            out = evaluator.add(&out, &evaluator.rotate(&out, k)?)?;
+            .try_fold(first.finish(sum, scale)?, |x, map| map.apply(evaluator, &x))?;
+        if self.is_full() {
+            return parts(evaluator, &last.apply(evaluator, &slots)?);
         }
-        Ok(out)
+        let sum = last.undivided(evaluator, &slots)?;
+        let conjugate = self.params.galois_element_conjugate();
+        let real = last.turned_plus(evaluator, &sum, sum.clone(), conjugate)?;
+        Ok(vec![last.finish(real, slots.scale)?])
     }
 
     /// Removes the multiples of q_0, and puts real and imaginary parts together again.
@@ -351,13 +317,20 @@ impl Bootstrapper {
     }
 }
 
+/// Twice the real part, and twice the imaginary part.
+fn parts(evaluator: &Evaluator, slots: &Ciphertext) -> Result<Vec<Ciphertext>> {
+    let conjugate = evaluator.conjugate(slots)?;
+    let real = evaluator.add(slots, &conjugate)?;
+    let imaginary = evaluator.mul_i(&evaluator.sub(slots, &conjugate)?, 3)?;
+    Ok(vec![real, imaginary])
+}
+
 /// A ciphertext at the highest level under the ephemeral secret; its slots hold the message plus multiples of q_0.
 pub struct Raised {
     /// Over Q.
     body: Poly<Eval>,
     /// Over QP, ready for the inner product with keys from the ephemeral secret.
     mask: Poly<Eval>,
-    gadget: Gadget,
 }
 
 /// The scale by which the slots of a raised ciphertext, summed over its repetitions, are x / 2B: with the conjugate

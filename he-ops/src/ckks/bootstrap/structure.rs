@@ -6,10 +6,6 @@ use crate::rlwe::{KeyPurpose, KeyUses, Params};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 
-/// Rotations of the trace that are done on the raised ciphertext, where each costs an inner product and a small key;
-/// the rest is doubled up.
-const MAX_RAISED_TRACE: usize = 16;
-
 /// One linear map of a bootstrap.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Map {
@@ -26,13 +22,11 @@ pub(crate) struct Map {
     pub raised: bool,
 }
 
-/// Rotations of the raised ciphertext that sum it over the slots that repeat, then rotations that double that sum.
-pub(crate) fn trace(params: &Params, slots: usize) -> (Vec<i64>, Vec<i64>) {
-    let n = slots as i64;
-    let count = params.slots() as i64 / n;
-    let raised = count.min(MAX_RAISED_TRACE as i64);
-    let doublings = (0..(count / raised).trailing_zeros()).map(|d| (n * raised) << d);
-    ((0..raised).map(|j| j * n).collect(), doublings.collect())
+/// Rotations that double the sum over the slots that repeat, one after the other: the trace to the subring of the slots
+/// in use. Maps whose diagonals repeat with these slots commute with it.
+pub(crate) fn trace(params: &Params, slots: usize) -> Vec<i64> {
+    let doublings = (params.slots() / slots.max(1)).max(1).ilog2();
+    (0..doublings).map(|d| (slots as i64) << d).collect()
 }
 
 /// Offsets of the diagonals of a few stages on n slots, as [`super::dft`] merges them.
@@ -63,7 +57,6 @@ impl BootstrapLiteral {
     /// The maps of SlotsToCoeffs, then those of CoeffsToSlots, in order of evaluation.
     pub(crate) fn maps(&self, params: &Params) -> Vec<Map> {
         let n = 1i64 << self.log_slots;
-        let full = n == params.slots() as i64;
         let input_level = self.input_level();
         let mut out = Vec::new();
         let mut done = 0;
@@ -85,7 +78,7 @@ impl BootstrapLiteral {
         for (i, &radix) in self.coeffs_to_slots.iter().enumerate() {
             let lens = (left.saturating_sub(radix) + 1..=left).rev().map(|s| 1i64 << s);
             left = left.saturating_sub(radix);
-            let (level, raised) = (params.max_level().saturating_sub(i), full && i == 0);
+            let (level, raised) = (params.max_level().saturating_sub(i), i == 0);
             let baby_steps = if raised {
                 BabySteps::Raised
             } else {
@@ -135,15 +128,15 @@ impl BootstrapLiteral {
         let top = params.max_level();
         let sine = top - self.coeffs_to_slots.len();
         need(KeyPurpose::Relin, sine);
-        need(KeyPurpose::Galois(params.galois_element_conjugate()), sine);
         let slots = 1usize << self.log_slots;
-        if slots != params.slots() {
-            need(KeyPurpose::Encapsulate, 0);
-            let (raised, doublings) = trace(params, slots);
-            for k in raised {
-                need(KeyPurpose::Raise(params.galois_element(k)), top);
-            }
-            for k in doublings {
+        let conjugate = KeyPurpose::Galois(params.galois_element_conjugate());
+        need(KeyPurpose::Encapsulate, 0);
+        if slots == params.slots() {
+            need(conjugate, sine);
+        } else {
+            // Both before a division by special primes: keys like those of the maps.
+            need(conjugate, top);
+            for k in trace(params, slots) {
                 need(KeyPurpose::Galois(params.galois_element(k)), top);
             }
             need(

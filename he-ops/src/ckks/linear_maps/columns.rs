@@ -5,11 +5,23 @@ use crate::arith::dot::{Output, dot, products};
 use crate::ring::automorphism::{gather, source_block};
 use crate::ring::{Eval, Poly};
 use crate::rlwe::KeySwitchKey;
-use crate::rlwe::key_switch::{Decomposed, key_limbs};
+use crate::rlwe::key_switch::{Decomposed, blocks, key_limbs};
 use std::sync::Arc;
 
 /// Longest block, in entries: a key is read in runs long enough for the prefetcher.
-pub(super) const MAX_BLOCK: usize = 4096;
+const MAX_BLOCK: usize = 4096;
+/// Words of the baby steps of a block. More than L2 holds: long runs of the keys count more (note 007).
+const BLOCK_WORDS: usize = 256 << 10;
+/// Words between the blocks of columns, besides their own: lines of a power-of-two distance share few places in a cache.
+pub(in crate::ckks) const PAD: usize = 8;
+
+/// Entries of this many columns that are worked on at a time, of limbs of n words.
+pub(in crate::ckks) fn block_len(columns: usize, n: usize) -> usize {
+    (BLOCK_WORDS / (2 * columns.max(1)))
+        .next_power_of_two()
+        .clamp(256, MAX_BLOCK)
+        .min(n)
+}
 
 /// One input, rotated by a baby step.
 pub(super) enum Column<'a> {
@@ -40,29 +52,45 @@ impl Column<'_> {
                 body: rotation.body.limb(i),
                 digits: rotation.decomposed.limb(i),
                 key: key_limbs(rotation.key, level, i),
-                permutation: &rotation.permutation,
+                permutation: Some(&rotation.permutation),
             },
         }
     }
 }
 
+/// Room for the inner products of a block, before they are turned.
+pub(in crate::ckks) struct Scratch([[u64; MAX_BLOCK]; 2]);
+
+impl Scratch {
+    pub(in crate::ckks) fn new() -> Self {
+        Self([[0; MAX_BLOCK]; 2])
+    }
+}
+
 /// One limb of a column.
-pub(super) enum Limb<'a> {
+pub(in crate::ckks) enum Limb<'a> {
     Plain([&'a [u64]; 2]),
     Switched {
         /// Empty modulo a special prime.
         body: &'a [u64],
         digits: Vec<&'a [u64]>,
         key: [Vec<&'a [u64]>; 2],
-        permutation: &'a [u32],
+        /// None for a key that does not rotate.
+        permutation: Option<&'a [u32]>,
     },
 }
 
 impl Limb<'_> {
     /// Entries from `at` on of body and mask, as many as `outs` take: a power of two that divides `at`. `specials` is P
     /// in Montgomery form.
-    pub(super) fn block(&self, at: usize, outs: [&mut [u64]; 2], specials: u64, modulus: &Modulus) {
-        let [out0, out1] = outs;
+    pub(in crate::ckks) fn block(
+        &self,
+        at: usize,
+        [out0, out1]: [&mut [u64]; 2],
+        specials: u64,
+        modulus: &Modulus,
+        scratch: &mut Scratch,
+    ) {
         let len = out0.len();
         match self {
             Self::Plain(parts) => {
@@ -78,22 +106,18 @@ impl Limb<'_> {
                 key,
                 permutation,
             } => {
-                let from = source_block(permutation, at, len);
+                let from = permutation.map_or(at, |table| source_block(table, at, len));
                 let xs = blocks(digits, from, len);
                 let ys = key.each_ref().map(|limbs| blocks(limbs, from, len));
-                let mut sums = [[0; MAX_BLOCK]; 2];
-                let [sum0, sum1] = &mut sums;
-                let (Some(sum0), Some(sum1), Some(table)) = (
-                    sum0.get_mut(..len),
-                    sum1.get_mut(..len),
-                    permutation.get(at..at + len),
-                ) else {
+                let [sum0, sum1] = &mut scratch.0;
+                let (Some(sum0), Some(sum1)) = (sum0.get_mut(..len), sum1.get_mut(..len)) else {
                     return;
                 };
                 products([&mut *sum0, &mut *sum1], &xs, [&ys[0], &ys[1]], modulus);
-                gather(out1, sum1, table);
+                let table = permutation.and_then(|table| table.get(at..at + len));
+                turn(out1, sum1, table);
                 match body.get(from..from + len) {
-                    None => gather(out0, sum0, table),
+                    None => turn(out0, sum0, table),
                     Some(body) => {
                         let mut output = [Output {
                             out: &mut *sum1,
@@ -102,7 +126,7 @@ impl Limb<'_> {
                             modulus,
                         }];
                         dot(&mut output, &[sum0, body]);
-                        gather(out0, sum1, table);
+                        turn(out0, sum1, table);
                     }
                 }
             }
@@ -110,9 +134,10 @@ impl Limb<'_> {
     }
 }
 
-fn blocks<'a>(limbs: &[&'a [u64]], from: usize, len: usize) -> Vec<&'a [u64]> {
-    limbs
-        .iter()
-        .map(|limb| limb.get(from..from + len).unwrap_or_default())
-        .collect()
+/// A permuted block, or a copy.
+fn turn(out: &mut [u64], source: &[u64], table: Option<&[u32]>) {
+    match table {
+        Some(table) => gather(out, source, table),
+        None => out.copy_from_slice(source),
+    }
 }

@@ -9,8 +9,7 @@
 //! taken as it is: a baby step with it is divided by its own special primes and then goes on like an input that is not
 //! rotated, a giant step likewise. So no plan need mind of which level a key is.
 
-mod columns;
-mod giants;
+pub(super) mod columns;
 mod weights;
 
 use super::ciphertext::{Ciphertext, check_level, check_scale};
@@ -21,23 +20,16 @@ use crate::arith::dot::dot_runs;
 use crate::arith::{Modulus, NttTable};
 use crate::par;
 use crate::ring::{Eval, Poly, arena};
+use crate::rlwe::giant_step::{Giant, Wide, giant_step};
 use crate::rlwe::key_switch::{Decomposed, decompose, product};
 use crate::rlwe::{Gadget, KeyPurpose, KeySwitchKey, Params};
 use crate::{Error, Result};
-use columns::{Column, Limb, MAX_BLOCK, Rotation};
-use giants::Giant;
+use columns::{Column, Limb, PAD, Rotation, Scratch, block_len};
 use std::collections::{BTreeMap, BTreeSet};
 use weights::{Codes, Encoded};
 
-/// Body and mask modulo QP; modulo Q alone where the rest is zero.
-type Wide = [Poly<Eval>; 2];
-
 /// Bytes of sums that wait for their giant step: the baby steps are made again when there are more.
 const SUM_BYTES: usize = 384 << 20;
-/// Words of the baby steps of a block: half of L2.
-const BLOCK_WORDS: usize = 64 << 10;
-/// Words between the blocks of columns, besides their own: lines of a power-of-two distance share few places in a cache.
-const PAD: usize = 8;
 /// Sums that share the loads of their columns.
 pub(crate) const TILE: usize = 4;
 
@@ -56,8 +48,7 @@ impl Evaluator {
     /// **Level:** that of all inputs, at least 1; one less after. **Scale:** that of all inputs, times the plain scale of
     /// the map, divided by the last prime. **Keys:** the rotations of [`SlotMap::rotations`], of the level or above, in any
     /// mixture of gadgets. **Cost:** a decomposition of each input, for each baby step of an input an inner product, for
-    /// each giant step of a map 2/3 to 4/5 of a rotation by its transforms (measured 0.9 to 1.1: division and decomposition
-    /// are not fused yet), one division for each map; a transform of 2D for each diagonal and prime. **Memory:** 384 MiB of sums at a time, the results, 8 (2D) bytes for each diagonal.
+    /// each giant step of a map 2/3 to 4/5 of a rotation by its transforms, one division for each map; a transform of 2D for each diagonal and prime. **Memory:** 384 MiB of sums at a time, the results, 8 (2D) bytes for each diagonal.
     ///
     /// # Errors
     /// - [`Error::Shape`] when there is no input, maps differ in their baby steps, or a map has another number of parts
@@ -173,7 +164,7 @@ impl Chains {
         let acc = if sign > 0 { &mut self.up } else { &mut self.down };
         let next = if t == 0 { next.or(self.result.take()) } else { next };
         let moved = match (acc.take(), giant) {
-            (Some(acc), Some(giant)) => Some(giants::step(
+            (Some(acc), Some(giant)) => Some(giant_step(
                 run.params,
                 run.level,
                 run.specials,
@@ -507,18 +498,16 @@ impl Run<'_> {
             .iter()
             .map(|tile| self.matrix(tile, &place, &values))
             .collect();
-        let block = (BLOCK_WORDS / (2 * live.len().max(1)))
-            .next_power_of_two()
-            .clamp(256, MAX_BLOCK)
-            .min(n);
+        let block = block_len(live.len(), n);
         let stride = block + PAD;
         let mut turned = arena::take(2 * live.len() * stride);
+        let mut scratch = Scratch::new();
         let run_here = run.min(block);
         for at in (0..n).step_by(block) {
             for (limb, pair) in limbs.iter().zip(turned.chunks_mut(2 * stride)) {
                 let (body, mask) = pair.split_at_mut(stride);
                 if let (Some(body), Some(mask)) = (body.get_mut(..block), mask.get_mut(..block)) {
-                    limb.block(at, [body, mask], modulus.to_mont52(factor), modulus);
+                    limb.block(at, [body, mask], modulus.to_mont52(factor), modulus, &mut scratch);
                 }
             }
             for (part, outs) in parts.iter_mut().enumerate() {

@@ -1,0 +1,174 @@
+//! Giant steps of linear maps: rotations of sums that are not yet divided by the special primes (double hoisting, ePrint
+//! 2020/1203).
+//!
+//! Only the part that must be decomposed is divided, and that group by group on the way to its digits; the digits are
+//! extended, multiplied by the key and added group by group as well. Sum and result stay modulo QP.
+
+use super::digits::{Digits, GROUP, Source};
+use super::key_switch::{DivideBy, Target, blocks, key_limbs, product, switch_source};
+use super::key_switch_key::KeySwitchKey;
+use super::params::Params;
+use crate::Result;
+use crate::arith::dot::{Output, dot, products, scale_in_place};
+use crate::arith::rns::by_limb;
+use crate::arith::{Modulus, NttTable};
+use crate::par;
+use crate::ring::automorphism::{gather, source_block};
+use crate::ring::{Eval, Poly};
+use std::sync::Arc;
+
+/// Entries from the inner product to the result at a time.
+const BLOCK: usize = 4096;
+
+/// Body and mask modulo QP; modulo Q alone where the rest is zero.
+pub(crate) type Wide = [Poly<Eval>; 2];
+
+/// The rotation of a giant step.
+pub(crate) struct Giant<'a> {
+    pub key: &'a KeySwitchKey,
+    pub permutation: Arc<Vec<u32>>,
+}
+
+/// rot(acc) + next, both modulo QP and times P, P the product of `specials` primes. A key over other special primes is
+/// divided by its own.
+///
+/// Cost: specials + 2 (level + 1) transforms and those of the digits; an inner product.
+pub(crate) fn giant_step(
+    params: &Params,
+    level: usize,
+    specials: usize,
+    giant: &Giant<'_>,
+    acc: &Wide,
+    next: Option<Wide>,
+) -> Result<Wide> {
+    let q = params.q_tables(level)?;
+    let p = params.p_tables(specials)?;
+    let tables: Vec<&NttTable> = q.iter().chain(p).collect();
+    let n = params.degree();
+    let [body, mask] = acc;
+    let source = Source::Fused(Digits::of_quotient(
+        params,
+        mask,
+        level,
+        specials,
+        &giant.key.gadget,
+    )?);
+    let other = if giant.key.gadget.specials == specials {
+        None
+    } else {
+        let target = Target {
+            key: giant.key,
+            permutation: None,
+        };
+        switch_source(params, &source, [None, None], &[target], DivideBy::Specials)?.pop()
+    };
+    let mut out: Wide = [(); 2].map(|()| Poly::scratch(tables.len(), n));
+    let mut rows = by_limb(out.iter_mut().map(|o| o.words_mut().chunks_mut(n))).into_iter();
+    let groups: Vec<_> = tables
+        .chunks(GROUP)
+        .map(|tables| (tables, rows.by_ref().take(tables.len()).collect::<Vec<_>>()))
+        .collect();
+    par::for_each(groups, |g, (tables, rows)| {
+        let first = g * GROUP;
+        let rows = rows.into_iter().zip(tables);
+        let limb = |i: usize| -> Addends<'_> {
+            Addends {
+                body: body.limb(i),
+                next: next
+                    .as_ref()
+                    .map_or([&[][..]; 2], |next| next.each_ref().map(|part| part.limb(i))),
+                permutation: &giant.permutation,
+            }
+        };
+        match &other {
+            None => source.with_group(first, tables, |digits| {
+                for (g, ((row, table), digits)) in rows.zip(digits).enumerate() {
+                    let i = first + g;
+                    let key = key_limbs(giant.key, level, i);
+                    let inner = |from: usize, [body, mask]: [&mut [u64]; 2]| {
+                        let xs = blocks(digits, from, body.len());
+                        let ys = key.each_ref().map(|k| blocks(k, from, body.len()));
+                        products([body, mask], &xs, [&ys[0], &ys[1]], table.modulus());
+                    };
+                    limb(i).add(row, table.modulus(), inner);
+                }
+            }),
+            Some(parts) => {
+                for (g, (row, table)) in rows.enumerate() {
+                    let i = first + g;
+                    let modulus = table.modulus();
+                    let factor = modulus.to_mont52(product(p, modulus));
+                    let inner = |from: usize, outs: [&mut [u64]; 2]| {
+                        for (out, part) in outs.into_iter().zip(parts) {
+                            match part.limb(i).get(from..from + out.len()) {
+                                None => out.fill(0),
+                                Some(block) => {
+                                    out.copy_from_slice(block);
+                                    scale_in_place(out, factor, 0, modulus);
+                                }
+                            }
+                        }
+                    };
+                    limb(i).add(row, modulus, inner);
+                }
+            }
+        }
+    });
+    Ok(out)
+}
+
+/// What comes to the switched mask modulo one prime: the body before the rotation, the next sums after it. Empty for
+/// zero.
+struct Addends<'a> {
+    body: &'a [u64],
+    next: [&'a [u64]; 2],
+    permutation: &'a [u32],
+}
+
+impl Addends<'_> {
+    /// Block by block: `inner` makes the switched mask from an entry on.
+    fn add(&self, row: Vec<&mut [u64]>, modulus: &Modulus, inner: impl Fn(usize, [&mut [u64]; 2])) {
+        let Ok([body, mask]) = <[&mut [u64]; 2]>::try_from(row) else {
+            return;
+        };
+        let len = BLOCK.min(body.len());
+        let mut sums = [[0; BLOCK]; 2];
+        let mut turned = [0; BLOCK];
+        for (b, outs) in body.chunks_mut(len).zip(mask.chunks_mut(len)).enumerate() {
+            let at = b * len;
+            let from = source_block(self.permutation, at, len);
+            let [sum0, sum1] = &mut sums;
+            let (Some(sum0), Some(sum1), Some(turned), Some(table)) = (
+                sum0.get_mut(..len),
+                sum1.get_mut(..len),
+                turned.get_mut(..len),
+                self.permutation.get(at..at + len),
+            ) else {
+                return;
+            };
+            inner(from, [sum0, sum1]);
+            let (out0, out1) = outs;
+            sum(out0, sum0, self.body.get(from..from + len), modulus);
+            gather(turned, out0, table);
+            sum(out0, turned, self.next[0].get(at..at + len), modulus);
+            gather(turned, sum1, table);
+            sum(out1, turned, self.next[1].get(at..at + len), modulus);
+        }
+    }
+}
+
+/// out = x + y.
+fn sum(out: &mut [u64], x: &[u64], y: Option<&[u64]>, modulus: &Modulus) {
+    let Some(y) = y else {
+        out.copy_from_slice(x);
+        return;
+    };
+    let one = modulus.to_mont52(1);
+    let output = Output {
+        out,
+        weights: &[one, one],
+        start: 0,
+        modulus,
+    };
+    dot(&mut [output], &[x, y]);
+}
