@@ -23,7 +23,7 @@ fn words(ciphertext: &Ciphertext) -> Vec<u64> {
         .collect()
 }
 
-/// A product, a weighted sum, a constant, hoisted rotations, a bootstrap: with tables, matrices and expanded keys made at
+/// A product, a weighted sum, a constant, a conjugation, a bootstrap: with tables, matrices and expanded keys made at
 /// the level in use.
 fn everything(keys: &[SeededKeySwitchKey], input: &Ciphertext) -> Vec<Vec<u64>> {
     let params = small_INSECURE();

@@ -7,7 +7,7 @@ use super::modulus::Modulus;
 use core::arch::x86_64::*;
 
 const TWO52: f64 = (1u64 << 52) as f64;
-const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+pub(super) const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 /// A prime below 2^50 in every lane.
 #[derive(Clone, Copy)]

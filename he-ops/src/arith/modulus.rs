@@ -1,6 +1,6 @@
 //! One prime modulus of at most 50 bits, with Barrett, Shoup and Montgomery constants.
 
-/// Largest bit size of a prime: at most 50 bits selects the AVX-512 IFMA path of the transform.
+/// Largest bit size of a prime: what the kernels with AVX-512 IFMA and with AVX2 take.
 pub const MAX_MODULUS_BITS: u32 = 50;
 
 /// A prime q of at most 50 bits and the constants of its reductions.

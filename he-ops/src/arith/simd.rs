@@ -52,7 +52,12 @@ impl Simd {
             _ => {
                 let asked = std::env::var(VARIABLE).unwrap_or_default();
                 let named = Self::ALL.into_iter().find(|level| level.name() == asked);
-                Self::limit(named.unwrap_or(Simd::Ifma))
+                let level = named.unwrap_or(Simd::Ifma).min(Self::detected());
+                match IN_USE.compare_exchange(0, level as u8, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => level,
+                    // Another thread was first.
+                    Err(_) => Self::current(),
+                }
             }
         }
     }

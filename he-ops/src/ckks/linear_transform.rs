@@ -489,6 +489,7 @@ impl LinearTransform {
             }
         }
     }
+
     /// Division by P and the last prime.
     pub(super) fn finish(&self, [body, mask]: Wide, scale: f64) -> Result<Ciphertext> {
         let q: Vec<&NttTable> = self.params.q_tables(self.level)?.iter().collect();

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// Most classes of a decision. Nothing ends here but patience: the comparisons of 256 are 32,640 bootstraps.
 pub(super) const MAX_CLASSES: usize = 256;
 
-/// Most signs that one bootstrap takes together: their sum is then 10.9 standard deviations from a border.
+/// Most signs that one bootstrap takes together: their sum is then 11.1 standard deviations from a border.
 pub(super) const GROUP: usize = 19;
 
 /// Groups of the opponents of a class: one for up to 20 classes.

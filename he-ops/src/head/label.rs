@@ -3,7 +3,7 @@
 use super::params::TFHE_PARAMETERS as TFHE;
 use crate::{Error, Result};
 
-/// Most classes whose numbers one digit holds: a quarter of the distance of two values is then still 9.2 standard deviations.
+/// Most classes whose numbers one digit holds: a quarter of the distance of two values is then still 9.5 standard deviations (9.2 are needed).
 pub(super) const ONE_DIGIT: usize = 48;
 
 /// Bytes of the number of the keys that a label was made with.

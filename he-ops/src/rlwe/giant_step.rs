@@ -9,7 +9,7 @@ use super::key_switch::{DivideBy, Target, blocks, key_limbs, product, switch_sou
 use super::key_switch_key::KeySwitchKey;
 use super::params::Params;
 use crate::Result;
-use crate::arith::dot::{Output, dot, products, scale_in_place};
+use crate::arith::dot::{products, scale_in_place};
 use crate::arith::rns::by_limb;
 use crate::arith::{Modulus, NttTable};
 use crate::par;
@@ -163,12 +163,7 @@ fn sum(out: &mut [u64], x: &[u64], y: Option<&[u64]>, modulus: &Modulus) {
         out.copy_from_slice(x);
         return;
     };
-    let one = modulus.to_mont52(1);
-    let output = Output {
-        out,
-        weights: &[one, one],
-        start: 0,
-        modulus,
-    };
-    dot(&mut [output], &[x, y]);
+    for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
+        *out = modulus.add(x, y);
+    }
 }

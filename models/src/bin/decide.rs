@@ -3,8 +3,8 @@
 //!     cargo run --release -p models --bin decide -- FOLDER SPLIT [MARGIN]
 //!
 //! SPLIT are labelled inputs, best those of training or dev: `id, domain, label, text`. The polynomial model is evaluated on
-//! them in clear, and compiled for the finest difference that is told apart. The range goes into `decision` of `config.json`; a rule and `only` that stand there stay, without them it is
-//! the class with the largest logit.
+//! them in clear, and compiled for the finest difference that is told apart. The range goes into `decision` of
+//! `config.json`; a rule and `only` that stand there stay, without them it is the class with the largest logit.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use he_ops::head::Rule;
 use models::reference::Mode;
 use models::transformer::compile::Target;
-use models::{Bundle, DecisionConfig, Input, ModelDir, Result, compile, split};
+use models::{Bundle, DecisionConfig, Error, Input, ModelDir, Result, compile, split};
 
 /// A larger distance wraps around and gives a wrong label: so much more than was seen has room.
 const MARGIN: f64 = 1.25;
@@ -62,17 +62,28 @@ fn decide(folder: &Path, split: &Path, margin: f64) -> Result<()> {
             strange += 1;
         }
     }
+    let wide = seen * margin;
+    if !(wide.is_finite() && wide > 0.0) {
+        return Err(Error::Config {
+            field: "decision",
+            needed: "inputs with different logits, and a margin above 0".to_owned(),
+            found: format!(
+                "a largest distance of {seen} on {} inputs, times {margin}",
+                rows.len()
+            ),
+        });
+    }
     // Three digits are enough for a number with such a margin.
-    let unit = 10f64.powi((seen * margin).log10().floor() as i32 - 2);
-    decision.range = (seen * margin / unit).ceil() * unit;
+    let unit = 10f64.powi(wide.log10().floor() as i32 - 2);
+    decision.range = (wide / unit).ceil() * unit;
+    let compiled = compile(&dir, &Target::default())?;
+    let resolution = (decision.decision(&compiled.packing)?).resolution(&compiled.plan.params)?;
     dir.set_decision(decision)?;
     println!(
         "{} inputs, {strange} of them without finite logits; largest distance {seen:.3}; range {}",
         rows.len(),
         decision.range
     );
-    let compiled = compile(&dir, &Target::default())?;
-    let resolution = (decision.decision(&compiled.packing)?).resolution(&compiled.plan.params)?;
     let near = leads.iter().filter(|lead| **lead <= resolution).count();
     println!(
         "told apart from {resolution:.2} of a logit on: {near} inputs are nearer and may get another label"

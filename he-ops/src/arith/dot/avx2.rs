@@ -12,7 +12,7 @@
 )]
 
 use super::Output;
-use crate::arith::lanes::{Prime, load, store};
+use crate::arith::lanes::{NEAREST, Prime, load, store};
 use crate::arith::modulus::Modulus;
 use core::arch::x86_64::*;
 
@@ -116,8 +116,6 @@ impl Wide {
         _mm256_fnmadd_pd(quotient, self.multiple, high)
     }
 }
-
-const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 /// A tile of T outputs over entries 0..len, a multiple of 4.
 ///

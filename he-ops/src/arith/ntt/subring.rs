@@ -110,8 +110,8 @@ fn reduce_at(simd: Simd, m: &Modulus, coefficients: &[f64], out: &mut [u64]) {
 /// Doubles below this are exact as i64.
 const I64_SAFE: f64 = (1u64 << 62) as f64;
 
-/// c - round(c / q) q with one rounding: |c / q| is far below 2^52, so the quotient is off by at most one and the result,
-/// a whole number below 2 q, is exact.
+/// c - round(c / q) q with one rounding: |c / q| is far below 2^52 (|c| is below 2^62, q has 16 bits or more), so the
+/// quotient is off by at most one and the result, a whole number below 2 q, is exact.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn reduce_lanes(q: f64, coefficients: &[f64], out: &mut [u64]) {

@@ -95,8 +95,10 @@ impl Limb<'_> {
         match self {
             Self::Plain(parts) => {
                 for (out, part) in [out0, out1].into_iter().zip(parts) {
-                    if let Some(block) = part.get(at..at + len) {
-                        out.copy_from_slice(block);
+                    match part.get(at..at + len) {
+                        Some(block) => out.copy_from_slice(block),
+                        // No part modulo the special primes; a buffer holds whatever was there before.
+                        None => out.fill(0),
                     }
                 }
             }

@@ -48,7 +48,8 @@ impl Evaluator {
     /// **Level:** that of all inputs, at least 1; one less after. **Scale:** that of all inputs, times the plain scale of
     /// the map, divided by the last prime. **Keys:** the rotations of [`SlotMap::rotations`], of the level or above, in any
     /// mixture of gadgets. **Cost:** a decomposition of each input, for each baby step of an input an inner product, for
-    /// each giant step of a map 2/3 to 4/5 of a rotation by its transforms, one division for each map; a transform of 2D for each diagonal and prime. **Memory:** 384 MiB of sums at a time, the results, 8 (2D) bytes for each diagonal.
+    /// each giant step of a map 2/3 to 4/5 of a rotation by its transforms, one division for each map; a transform of 2D for
+    /// each diagonal and prime. **Memory:** 384 MiB of sums at a time, the results, 8 (2D) bytes for each diagonal.
     ///
     /// # Errors
     /// - [`Error::Shape`] when there is no input, maps differ in their baby steps, or a map has another number of parts
