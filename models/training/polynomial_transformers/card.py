@@ -31,7 +31,7 @@ def seeds_table(r):
 def baseline_note(task, r):
     if task.shape.next_token:
         return ("Counts are as honest a competitor as the twin: this model shows that next tokens can be predicted under encryption, "
-                "not that a short training beats counting.")
+                "not that one of this size beats counting.")
     seen = f"The transformer sees the first {task.shape.seq_len} tokens, the baseline the whole text. " * (not task.patch)
     return seen + ("The linear baseline is as honest a competitor as the twin: this model shows that the mechanism works, not that "
                    "it is needed here.")
