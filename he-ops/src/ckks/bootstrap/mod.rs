@@ -179,7 +179,7 @@ impl Bootstrapper {
     /// copies of the keys of CoeffsToSlots for SlotsToCoeffs.
     #[must_use]
     pub fn key_uses(&self) -> KeyUses {
-        self.literal.uses(&self.params, self.output_level)
+        self.literal.uses(&self.params)
     }
 
     /// The same slots at a higher level. Real and imaginary parts must lie in \[-1, 1\]; what is beyond loses precision

@@ -103,7 +103,6 @@ impl BootstrapLiteral {
     pub fn key_uses(&self, params: &Params) -> Result<KeyUses> {
         self.check(params)?;
         params.key_gadget(KeyPurpose::Encapsulate, 0)?;
-        let output_level = self.output_level(params)?;
         if self.maps(params).len() != self.slots_to_coeffs.len() + self.coeffs_to_slots.len() {
             return Err(Error::Shape {
                 what: "linear maps of a bootstrap",
@@ -111,11 +110,11 @@ impl BootstrapLiteral {
                 found: self.maps(params).len(),
             });
         }
-        Ok(self.uses(params, output_level))
+        Ok(self.uses(params))
     }
 
     /// [`Self::key_uses`] of a literal that fits the parameters.
-    pub(super) fn uses(&self, params: &Params, output_level: usize) -> KeyUses {
+    pub(super) fn uses(&self, params: &Params) -> KeyUses {
         let mut uses = KeyUses::new();
         let mut need = |purpose, level| {
             uses.entry(purpose).or_default().insert(level);
@@ -134,15 +133,12 @@ impl BootstrapLiteral {
         if slots == params.slots() {
             need(conjugate, sine);
         } else {
-            // Both before a division by special primes: keys like those of the maps.
+            // Both before a division by special primes: keys like those of the maps. The first one of the trace turns the
+            // result by its slots as well; a copy for that level might not fit the gadget here.
             need(conjugate, top);
             for k in trace(params, slots) {
                 need(KeyPurpose::Galois(params.galois_element(k)), top);
             }
-            need(
-                KeyPurpose::Galois(params.galois_element(slots as i64)),
-                output_level,
-            );
         }
         uses
     }
