@@ -1,17 +1,63 @@
-//! Reading request bodies under a byte limit and an idle timeout.
+//! Reading request bodies under a byte limit and an idle timeout, and what happens to those that nobody reads.
 
 use crate::problem::Problem;
-use axum::body::{Body, BodyDataStream};
+use axum::body::{Body, BodyDataStream, HttpBody};
+use axum::extract::Request;
 use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// How much more than a body of the right size is read and thrown away, so that a client that is still sending gets to
-/// see the answer and not a reset connection.
-const DRAIN_BYTES: u64 = 16 << 20;
+/// How long the rest of a refused body is read and thrown away after the answer, and how long a pause may be.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
+const DRAIN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Every body that a handler leaves unread is drained in the background while the answer goes out: a connection closed
+/// under a client that is still sending would be reset, and the client would see a broken pipe and not the answer.
+pub(crate) async fn linger(request: Request, next: Next) -> Response {
+    let request = request.map(|body| match body.is_end_stream() {
+        true => body,
+        false => Body::from_stream(Lingering(Some(body.into_data_stream()))),
+    });
+    next.run(request).await
+}
+
+/// A body until its end or its first error.
+struct Lingering(Option<BodyDataStream>);
+
+impl Stream for Lingering {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(stream) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let piece = ready!(stream.poll_next_unpin(cx));
+        if !matches!(piece, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(piece)
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        // Without a runtime the process is going down, and its connections with it.
+        if let Some(mut rest) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(timeout(DRAIN_TIME, async move {
+                while let Ok(Some(Ok(_))) = timeout(DRAIN_PAUSE, rest.next()).await {}
+            }));
+        }
+    }
+}
 
 /// A body of at most `limit` bytes, piece by piece.
 pub(crate) struct Limited {
@@ -24,33 +70,30 @@ pub(crate) struct Limited {
 
 impl Limited {
     /// Refuses by headers alone where they already say that the body cannot be right.
-    pub(crate) async fn new(
+    pub(crate) fn new(
         what: &'static str,
         headers: &HeaderMap,
         body: Body,
         limit: u64,
         idle: Duration,
     ) -> Result<Self, Problem> {
-        let mut limited = Self {
+        let text = |name| headers.get(name).map(|v| v.to_str().unwrap_or("(not text)"));
+        if let Some(kind) = text(header::CONTENT_TYPE)
+            && kind != "application/octet-stream"
+        {
+            return Err(Problem::content_type(kind));
+        }
+        let announced = text(header::CONTENT_LENGTH).and_then(|l| l.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limit) {
+            return Err(Problem::too_large(what, limit, announced));
+        }
+        Ok(Self {
             what,
             stream: body.into_data_stream(),
             limit,
             read: 0,
             idle,
-        };
-        let text = |name| headers.get(name).map(|v| v.to_str().unwrap_or("(not text)"));
-        if let Some(kind) = text(header::CONTENT_TYPE)
-            && kind != "application/octet-stream"
-        {
-            limited.discard().await;
-            return Err(Problem::content_type(kind));
-        }
-        let announced = text(header::CONTENT_LENGTH).and_then(|l| l.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > limit) {
-            limited.discard().await;
-            return Err(Problem::too_large(what, limit, announced));
-        }
-        Ok(limited)
+        })
     }
 
     /// The next piece; `None` at the end.
@@ -62,7 +105,6 @@ impl Limited {
         let piece = piece.map_err(|e| Problem::broken_body(&e.to_string()))?;
         self.read += piece.len() as u64;
         if self.read > self.limit {
-            self.discard().await;
             return Err(Problem::too_large(self.what, self.limit, None));
         }
         Ok(Some(piece))
@@ -75,19 +117,5 @@ impl Limited {
             whole.extend_from_slice(&piece);
         }
         Ok(whole.freeze())
-    }
-
-    async fn discard(&mut self) {
-        let mut left = self.limit.saturating_add(DRAIN_BYTES);
-        let rest = async {
-            while let Some(Ok(piece)) = self.stream.next().await {
-                left = left.saturating_sub(piece.len() as u64);
-                if left == 0 {
-                    break;
-                }
-            }
-        };
-        // Whether it ended or not, the answer goes out now.
-        let _ = timeout(DRAIN_TIME, rest).await;
     }
 }

@@ -72,7 +72,7 @@ pub(super) async fn infer(
         let places = service.config.request_bytes / limit.max(1);
         return Err(Problem::busy("request bodies", places as usize, 1));
     };
-    let body = Limited::new("request", &headers, body, limit, service.config.idle_timeout).await?;
+    let body = Limited::new("request", &headers, body, limit, service.config.idle_timeout)?;
     let frames = body.collect().await?;
 
     let key_id = text(&headers, "x-key-id").ok_or_else(|| {

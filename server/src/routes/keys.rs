@@ -43,8 +43,7 @@ pub(super) async fn upload(
         body,
         limit,
         service.config.idle_timeout,
-    )
-    .await?;
+    )?;
     service.store.check_room(limit)?;
 
     let incoming = service.store.incoming();

@@ -5,6 +5,7 @@ mod infer;
 mod keys;
 mod models;
 
+use crate::body::linger;
 use crate::problem::Problem;
 use crate::service::Service;
 use axum::Router;
@@ -32,6 +33,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             Problem::method(method.as_str(), uri.path())
         })
+        .layer(from_fn(linger))
         .layer(from_fn(problems))
         .layer(from_fn(log))
         .with_state(service)
