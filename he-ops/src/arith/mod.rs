@@ -5,6 +5,7 @@ pub mod dot;
 pub(crate) mod lanes;
 pub mod modulus;
 pub mod ntt;
+pub mod packed;
 pub mod primes;
 pub mod rns;
 pub mod sample;
@@ -12,5 +13,6 @@ pub mod simd;
 
 pub use modulus::Modulus;
 pub use ntt::NttTable;
+pub use packed::PackedRows;
 pub use sample::Seed;
 pub use simd::Simd;

@@ -49,8 +49,10 @@ pub fn is_prime(n: u64) -> bool {
 /// [`Error::Params`] when none of at most 50 bits lies within a factor of two of the target.
 pub fn nearest_ntt_prime(target: f64, log_n: u32, taken: &[u64]) -> Result<u64> {
     let step = 1u64 << (log_n + 1);
-    let center = ((target / step as f64).round() as u64).max(1) * step + 1;
     let limit = 1u64 << MAX_MODULUS_BITS;
+    // Above the limit there is nothing to look for.
+    let nearest = target.min(limit as f64);
+    let center = ((nearest / step as f64).round() as u64).max(1) * step + 1;
     for i in 0.. {
         let up = center.saturating_add(i * step);
         let down = center.saturating_sub(i * step);

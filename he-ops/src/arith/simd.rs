@@ -10,7 +10,7 @@ pub enum Simd {
     Scalar = 1,
     /// x86-64 with AVX2 and FMA: four lanes, products in doubles.
     Avx2 = 2,
-    /// x86-64 with AVX-512 F and IFMA: eight lanes, products of 52 bits.
+    /// x86-64 with AVX-512 F, IFMA and VBMI: eight lanes, products of 52 bits.
     Ifma = 3,
 }
 
@@ -30,7 +30,7 @@ impl Simd {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;
-            if has!("avx512f") && has!("avx512ifma") {
+            if has!("avx512f") && has!("avx512ifma") && has!("avx512vbmi") {
                 return Simd::Ifma;
             }
             if has!("avx2") && has!("fma") {

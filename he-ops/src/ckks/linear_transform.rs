@@ -18,7 +18,7 @@ use crate::arith::{Modulus, NttTable};
 use crate::par;
 use crate::ring::{Eval, Poly, arena};
 use crate::rlwe::giant_step::{Giant, Wide, giant_step};
-use crate::rlwe::key_switch::{Decomposed, decompose, key_limbs, product};
+use crate::rlwe::key_switch::{Decomposed, decompose, product};
 use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeySwitchKey, Params};
 use crate::{Error, Result};
 use num_complex::Complex64;
@@ -520,7 +520,7 @@ impl Baby<'_> {
             (Some(key), _) => Limb::Switched {
                 body: operand.body().limb(i),
                 digits: operand.digits(i),
-                key: key_limbs(key, level, i),
+                key: key.limb(level, i),
                 permutation: self.permutation.as_ref().map(|table| &table[..]),
             },
             (None, Operand::Switched(body, _, mask)) => Limb::Plain([body.limb(i), mask.limb(i)]),

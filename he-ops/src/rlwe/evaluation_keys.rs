@@ -1,6 +1,5 @@
 //! The bundle of a client's evaluation keys.
 
-use super::gadget::Gadget;
 use super::key_switch_key::{KeySwitchKey, SeededKeySwitchKey, copies};
 use super::keys::{EvaluationKeyConfig, KeyPurpose, KeyUses};
 use super::params::Params;
@@ -66,15 +65,14 @@ impl EvaluationKeys {
         config: &EvaluationKeyConfig,
         uses: &KeyUses,
     ) -> Result<usize> {
-        let bytes = |level: usize, g: Gadget| 2 * 8 * g.digits() * (level + 1 + g.specials) * params.degree();
         let mut sum = 0;
         for (purpose, level) in config.iter() {
-            sum += bytes(level, params.key_gadget(purpose, level)?);
+            let own = params.key_gadget(purpose, level)?;
+            sum += KeySwitchKey::expected_bytes(params, level, &own)?;
             if let Some(levels) = uses.get(&purpose) {
-                sum += copies(params, level, levels)?
-                    .into_iter()
-                    .map(|(level, g)| bytes(level, g))
-                    .sum::<usize>();
+                for (level, gadget) in copies(params, level, levels)? {
+                    sum += KeySwitchKey::expected_bytes(params, level, &gadget)?;
+                }
             }
         }
         Ok(sum)

@@ -5,11 +5,11 @@
 //! extended, multiplied by the key and added group by group as well. Sum and result stay modulo QP.
 
 use super::digits::{Digits, GROUP, Source};
-use super::key_switch::{DivideBy, Target, blocks, key_limbs, product, switch_source};
+use super::key_switch::{DivideBy, Target, blocks, product, switch_source};
 use super::key_switch_key::KeySwitchKey;
 use super::params::Params;
 use crate::Result;
-use crate::arith::dot::{products, scale_in_place};
+use crate::arith::dot::{key_products, scale_in_place};
 use crate::arith::rns::by_limb;
 use crate::arith::{Modulus, NttTable};
 use crate::par;
@@ -84,11 +84,11 @@ pub(crate) fn giant_step(
             None => source.with_group(first, tables, |digits| {
                 for (g, ((row, table), digits)) in rows.zip(digits).enumerate() {
                     let i = first + g;
-                    let key = key_limbs(giant.key, level, i);
+                    let key = giant.key.limb(level, i);
                     let inner = |from: usize, [body, mask]: [&mut [u64]; 2]| {
                         let xs = blocks(digits, from, body.len());
-                        let ys = key.each_ref().map(|k| blocks(k, from, body.len()));
-                        products([body, mask], &xs, [&ys[0], &ys[1]], table.modulus());
+                        let key = key.part(from, body.len());
+                        key_products([body, mask], &xs, key, table.modulus());
                     };
                     limb(i).add(row, table.modulus(), inner);
                 }

@@ -8,7 +8,8 @@ pub use super::digits::{Decomposed, decompose};
 use super::digits::{Digits, GROUP, Source};
 use super::key_switch_key::KeySwitchKey;
 use super::params::Params;
-use crate::arith::dot::{Output, dot, products};
+use crate::arith::dot::{Output, dot, key_products};
+use crate::arith::packed::PackedBlock;
 use crate::arith::rns::{Division, by_limb};
 use crate::arith::{Modulus, NttTable};
 use crate::par;
@@ -86,16 +87,6 @@ pub(crate) fn switch_all(
     switch_source(params, &source, add, targets, divide_by)
 }
 
-/// Bodies and masks of a key modulo prime i of an operand of some level.
-pub(crate) fn key_limbs(key: &KeySwitchKey, level: usize, i: usize) -> [Vec<&[u64]>; 2] {
-    // The key has more ciphertext primes than the operand when it was made for a higher level.
-    let at = if i <= level { i } else { i + key.level - level };
-    [
-        key.digits.iter().map(|(b, _)| b.limb(at)).collect(),
-        key.digits.iter().map(|(_, a)| a.limb(at)).collect(),
-    ]
-}
-
 pub(super) fn switch_source(
     params: &Params,
     source: &Source<'_>,
@@ -139,8 +130,7 @@ pub(super) fn switch_source(
                 let i = kept + first + g;
                 for (sums, target) in row.chunks_mut(2).zip(targets) {
                     if let [body, mask] = sums {
-                        let [bodies, masks] = key_limbs(target.key, level, i);
-                        products([body, mask], digits, [&bodies, &masks], table.modulus());
+                        key_products([body, mask], digits, target.key.limb(level, i), table.modulus());
                     }
                     for (sum, add) in sums.iter_mut().zip(add) {
                         if let (true, Some(add)) = (i <= level, add) {
@@ -192,7 +182,7 @@ pub(super) fn switch_source(
                         finish(
                             [body, mask],
                             digits,
-                            &key_limbs(target.key, level, i),
+                            target.key.limb(level, i),
                             [r0, r1],
                             add.map(|a| a.map(|a| a.limb(i))),
                             &factors(&division, i, divide_by, table.modulus(), p),
@@ -254,7 +244,7 @@ fn factors(
 fn finish(
     outs: [&mut [u64]; 2],
     digits: &[&[u64]],
-    key: &[Vec<&[u64]>; 2],
+    key: PackedBlock<'_>,
     remainders: [&[u64]; 2],
     add: [Option<&[u64]>; 2],
     factors: &[u64; 3],
@@ -269,14 +259,13 @@ fn finish(
         let at = b * len;
         let from = permutation.map_or(at, |table| source_block(table, at, len));
         let xs = blocks(digits, from, len);
-        let ys = key.each_ref().map(|k| blocks(k, from, len));
         let [sum0, sum1] = &mut sums;
         let (Some(sum0), Some(sum1), Some(turned)) =
             (sum0.get_mut(..len), sum1.get_mut(..len), turned.get_mut(..len))
         else {
             return;
         };
-        products([&mut *sum0, &mut *sum1], &xs, [&ys[0], &ys[1]], modulus);
+        key_products([&mut *sum0, &mut *sum1], &xs, key.part(from, len), modulus);
         for (((out, sum), remainder), add) in [outs.0, outs.1]
             .into_iter()
             .zip([sum0, sum1])

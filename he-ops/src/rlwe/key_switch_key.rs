@@ -4,7 +4,8 @@ use super::gadget::{COPY_MARGIN, Gadget};
 use super::keys::KeyPurpose;
 use super::params::Params;
 use crate::arith::dot::scale_in_place;
-use crate::arith::rns::Division;
+use crate::arith::packed::{PackedBlock, PackedRows};
+use crate::arith::rns::{Division, by_limb};
 use crate::arith::sample::{Domain, Seed};
 use crate::arith::{Modulus, NttTable};
 use crate::par;
@@ -37,9 +38,9 @@ pub struct KeySwitchKey {
     pub level: usize,
     /// Its decomposition.
     pub gadget: Gadget,
-    /// (body, mask) per digit, over q_0..q_level, then the special primes; words in Montgomery form
+    /// For each of q_0..q_level, then the special primes: body and mask of each digit in turn, in Montgomery form
     /// ([`crate::arith::dot`]).
-    pub digits: Vec<(Poly<Eval>, Poly<Eval>)>,
+    limbs: Vec<PackedRows>,
 }
 
 /// Stream of the mask of one limb: digits and primes never share one.
@@ -84,18 +85,9 @@ impl SeededKeySwitchKey {
     /// [`Error::Level`] or [`Error::Shape`] when the key does not fit the parameters.
     pub fn expand(self, params: &Params) -> Result<KeySwitchKey> {
         let gadget = params.key_gadget(self.purpose, self.level)?;
-        let digits = self.pairs(params, &gadget)?;
+        let pairs = self.pairs(params, &gadget)?;
         let tables = key_tables(params, self.level, &gadget)?;
-        let digits = digits
-            .into_iter()
-            .map(|(b, a)| (to_mont(b, &tables), to_mont(a, &tables)))
-            .collect();
-        Ok(KeySwitchKey {
-            purpose: self.purpose,
-            level: self.level,
-            gadget,
-            digits,
-        })
+        Ok(KeySwitchKey::pack(self.purpose, self.level, gadget, pairs, &tables))
     }
 
     /// Expands the masks and adds smaller copies for the lower of the levels at which the key is used.
@@ -126,37 +118,16 @@ impl SeededKeySwitchKey {
                 .collect();
             let (keep, drop) = keep.split_at(limbs.min(keep.len()));
             let division = Division::new(keep, drop)?;
-            let digits = pairs
-                .iter()
-                .take(1)
-                .map(|(b, a)| {
-                    let [b, a] = [b, a].map(|poly| poly.without(level + 1, self.level + 1));
-                    let mut halves = division.divide(&[(&b, None), (&a, None)], keep, drop).into_iter();
-                    let mut half = || {
-                        halves
-                            .next()
-                            .map_or_else(|| Poly::zero(0, params.degree()), |p| to_mont(p, keep))
-                    };
-                    (half(), half())
-                })
-                .collect();
-            out.push(KeySwitchKey {
-                purpose,
-                level,
-                gadget,
-                digits,
-            });
+            let Some((b, a)) = pairs.first() else {
+                break;
+            };
+            let [b, a] = [b, a].map(|poly| poly.without(level + 1, self.level + 1));
+            let halves = division.divide(&[(&b, None), (&a, None)], keep, drop);
+            if let Ok([b, a]) = <[Poly<Eval>; 2]>::try_from(halves) {
+                out.push(KeySwitchKey::pack(purpose, level, gadget, vec![(b, a)], keep));
+            }
         }
-        let digits = pairs
-            .into_iter()
-            .map(|(b, a)| (to_mont(b, &tables), to_mont(a, &tables)))
-            .collect();
-        out.push(KeySwitchKey {
-            purpose,
-            level,
-            gadget: own,
-            digits,
-        });
+        out.push(KeySwitchKey::pack(purpose, level, own, pairs, &tables));
         Ok(out)
     }
 
@@ -247,25 +218,61 @@ fn key_tables<'p>(params: &'p Params, level: usize, gadget: &Gadget) -> Result<V
         .collect())
 }
 
-/// Every word times 2^52.
-fn to_mont(mut poly: Poly<Eval>, tables: &[&NttTable]) -> Poly<Eval> {
-    let n = poly.degree();
-    par::limbs(poly.words_mut(), n, |i, limb| {
-        if let Some(m) = tables.get(i).map(|t| t.modulus()) {
-            // 2^52 in Montgomery form.
-            scale_in_place(limb, m.to_mont52(m.to_mont52(1)), 0, m);
-        }
-    });
-    poly
-}
-
 impl KeySwitchKey {
+    /// A key from (body, mask) of each digit over the primes of `tables`: Montgomery form, packed.
+    fn pack(
+        purpose: KeyPurpose,
+        level: usize,
+        gadget: Gadget,
+        mut pairs: Vec<(Poly<Eval>, Poly<Eval>)>,
+        tables: &[&NttTable],
+    ) -> Self {
+        let halves = pairs.iter_mut().flat_map(|(b, a)| [b, a]);
+        let rows = by_limb(halves.map(|poly| {
+            let n = poly.degree();
+            poly.words_mut().chunks_mut(n)
+        }));
+        let mut limbs: Vec<Option<PackedRows>> = tables.iter().map(|_| None).collect();
+        let work: Vec<_> = rows.into_iter().zip(tables).zip(&mut limbs).collect();
+        par::for_each(work, |_, ((mut rows, table), out)| {
+            let m = table.modulus();
+            for row in &mut rows {
+                // 2^52 in Montgomery form.
+                scale_in_place(row, m.to_mont52(m.to_mont52(1)), 0, m);
+            }
+            let rows: Vec<&[u64]> = rows.into_iter().map(|row| &*row).collect();
+            *out = Some(PackedRows::new(&rows, m));
+        });
+        Self {
+            purpose,
+            level,
+            gadget,
+            limbs: limbs.into_iter().flatten().collect(),
+        }
+    }
+
+    /// Body and mask of each digit in turn, modulo prime i of q_0..q_level and the special primes, for an operand of
+    /// this level or below the key's.
+    pub(crate) fn limb(&self, level: usize, i: usize) -> PackedBlock<'_> {
+        // The key has more ciphertext primes than the operand when it was made for a higher level.
+        let at = if i <= level { i } else { i + self.level - level };
+        self.limbs.get(at).map(PackedRows::all).unwrap_or_default()
+    }
+
     /// Bytes in memory.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.digits
-            .iter()
-            .map(|(b, a)| 8 * (b.words().len() + a.words().len()))
-            .sum()
+        self.limbs.iter().map(PackedRows::memory_bytes).sum()
+    }
+
+    /// Bytes in memory that a key of a level will take.
+    ///
+    /// # Errors
+    /// [`Error::Level`] when the level is above the parameters' highest.
+    pub(super) fn expected_bytes(params: &Params, level: usize, gadget: &Gadget) -> Result<usize> {
+        let rows = 2 * gadget.digits();
+        let tables = key_tables(params, level, gadget)?;
+        let bytes = |table: &&NttTable| PackedRows::expected_bytes(rows, params.degree(), table.modulus());
+        Ok(tables.iter().map(bytes).sum())
     }
 }

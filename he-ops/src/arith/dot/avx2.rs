@@ -11,7 +11,7 @@
     reason = "hot loops over registers; lengths are promised by the caller"
 )]
 
-use super::Output;
+use super::{Output, PackedBlock};
 use crate::arith::lanes::{NEAREST, Prime, load, store};
 use crate::arith::modulus::Modulus;
 use core::arch::x86_64::*;
@@ -235,6 +235,95 @@ pub(super) unsafe fn products(
                 let x = Prime::double(load(x, i));
                 for j in 0..2 {
                     sums[j].add(x, Prime::double(load(ys[j][k], i)));
+                }
+            }
+        }
+        for j in 0..2 {
+            // SAFETY: i + 4 <= len <= out.len().
+            unsafe { store(outs[j], i, sums[j].reduce(&wide)) };
+        }
+    }
+}
+
+/// How four packed residues, the first or the second half of eight, come apart: 16 bytes hold two of them.
+#[derive(Clone, Copy)]
+struct Unpacking {
+    /// Where the two pairs begin.
+    starts: [usize; 2],
+    bytes: __m256i,
+    shifts: __m256i,
+    mask: __m256i,
+}
+
+impl Unpacking {
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn new(bits: usize, half: usize) -> Self {
+        let bit = |k: usize| (4 * half + k) * bits;
+        let starts = [bit(0) / 8, bit(2) / 8];
+        let mut bytes = [0u8; 32];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = (bit(i / 8) / 8 - starts[i / 16] + i % 8) as u8;
+        }
+        let shifts: [u64; 4] = core::array::from_fn(|k| (bit(k) % 8) as u64);
+        Self {
+            starts,
+            // SAFETY: both arrays have 32 bytes.
+            bytes: unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) },
+            // SAFETY: as above.
+            shifts: unsafe { _mm256_loadu_si256(shifts.as_ptr().cast()) },
+            mask: _mm256_set1_epi64x((1i64 << bits) - 1),
+        }
+    }
+
+    /// # Safety
+    /// 64 bytes may be read at `at`.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn load(&self, at: *const u8) -> __m256i {
+        // SAFETY: the second pair of the second half begins at byte 6 * 50 / 8 = 37 at most.
+        let [low, high] = self
+            .starts
+            .map(|start| unsafe { _mm_loadu_si128(at.wrapping_add(start).cast()) });
+        let words = _mm256_shuffle_epi8(_mm256_set_m128i(high, low), self.bytes);
+        _mm256_and_si256(_mm256_srlv_epi64(words, self.shifts), self.mask)
+    }
+}
+
+/// Two sums of products with the rows of a key over entries 0..len, a multiple of 8.
+///
+/// # Safety
+/// AVX2 and FMA present; every slice and the key at least `len` long; two rows of the key for each of the xs, at most
+/// [`MOST`] of them.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn key_products(
+    outs: [&mut [u64]; 2],
+    xs: &[&[u64]],
+    key: PackedBlock<'_>,
+    modulus: &Modulus,
+    len: usize,
+) {
+    let wide = Wide::new(modulus);
+    let start = Sum::start(0, xs.len());
+    let halves = [0, 1].map(|half| Unpacking::new(key.bits(), half));
+    let outs = outs.map(|out| out.as_mut_ptr());
+    for i in (0..len).step_by(4) {
+        let unpacking = &halves[i / 4 % 2];
+        let mut sums = [start; 2];
+        let mut left = FOLD;
+        for (k, x) in xs.iter().enumerate() {
+            if left == 0 {
+                left = FOLD;
+                for sum in &mut sums {
+                    sum.high = wide.fold(sum.high);
+                }
+            }
+            left -= 1;
+            // SAFETY: i + 4 <= len, which is at most the length of every slice and of the key.
+            unsafe {
+                let x = Prime::double(load(x, i));
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    sum.add(x, Prime::double(unpacking.load(key.at(2 * k + j, i))));
                 }
             }
         }

@@ -5,7 +5,7 @@
     reason = "hot loops over registers; lengths are promised by the caller"
 )]
 
-use super::{MASK52, Modulus, Output, WORD52};
+use super::{MASK52, Modulus, Output, PackedBlock, WORD52};
 use core::arch::x86_64::*;
 
 /// Terms whose sum needs no reduction on the way and two subtractions at the end: a term is below 2^50 p, so its
@@ -299,6 +299,119 @@ unsafe fn product_sums<const FEW: bool>(
             for j in 0..2 {
                 // SAFETY: k < xs.len() = ys[j].len(), and i + 8 <= len <= ys[j][k].len().
                 let y = unsafe { _mm512_loadu_si512(ys[j].get_unchecked(k).as_ptr().add(i).cast()) };
+                lo[j] = _mm512_madd52lo_epu64(lo[j], x, y);
+                hi[j] = _mm512_madd52hi_epu64(hi[j], x, y);
+            }
+        }
+        for j in 0..2 {
+            // SAFETY: i + 8 <= len <= outs[j].len().
+            unsafe {
+                _mm512_storeu_si512(
+                    outs[j].as_mut_ptr().add(i).cast(),
+                    prime.reduce::<FEW>(lo[j], hi[j]),
+                )
+            };
+        }
+    }
+}
+
+/// How eight packed residues come apart: which bytes each begins with, and at which bit of them.
+#[derive(Clone, Copy)]
+struct Unpacking {
+    bytes: __m512i,
+    shifts: __m512i,
+    mask: __m512i,
+}
+
+impl Unpacking {
+    #[target_feature(enable = "avx512f,avx512vbmi")]
+    #[inline]
+    fn new(bits: usize) -> Self {
+        let mut bytes = [0u8; 64];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = (i / 8 * bits / 8 + i % 8) as u8;
+        }
+        let shifts: [u64; 8] = core::array::from_fn(|k| (k * bits % 8) as u64);
+        Self {
+            // SAFETY: both arrays have 64 bytes.
+            bytes: unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) },
+            // SAFETY: as above.
+            shifts: unsafe { _mm512_loadu_si512(shifts.as_ptr().cast()) },
+            mask: _mm512_set1_epi64((1i64 << bits) - 1),
+        }
+    }
+
+    /// # Safety
+    /// 64 bytes may be read at `at`.
+    #[target_feature(enable = "avx512f,avx512vbmi")]
+    #[inline]
+    unsafe fn load(self, at: *const u8) -> __m512i {
+        // SAFETY: as promised by the caller.
+        let packed = unsafe { _mm512_loadu_si512(at.cast()) };
+        let words = _mm512_permutexvar_epi8(self.bytes, packed);
+        _mm512_and_si512(_mm512_srlv_epi64(words, self.shifts), self.mask)
+    }
+}
+
+/// Bytes of a key that are asked for ahead of their use.
+const AHEAD: usize = 512;
+
+/// Two sums of products with the rows of a key over entries 0..len (a multiple of 8).
+///
+/// # Safety
+/// AVX-512 F, IFMA and VBMI present; every slice and the key at least `len` long; two rows of the key for each of the xs.
+#[target_feature(enable = "avx512f,avx512ifma,avx512vbmi")]
+pub(super) unsafe fn key_products(
+    outs: [&mut [u64]; 2],
+    xs: &[&[u64]],
+    key: PackedBlock<'_>,
+    modulus: &Modulus,
+    len: usize,
+) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        if xs.len() <= FEW && modulus.bits() > 6 {
+            key_sums::<true>(outs, xs, key, modulus, len);
+        } else {
+            key_sums::<false>(outs, xs, key, modulus, len);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512ifma,avx512vbmi")]
+unsafe fn key_sums<const FEW: bool>(
+    outs: [&mut [u64]; 2],
+    xs: &[&[u64]],
+    key: PackedBlock<'_>,
+    modulus: &Modulus,
+    len: usize,
+) {
+    let prime = Prime::new(modulus);
+    let unpacking = Unpacking::new(key.bits());
+    let interval = fold_after(modulus);
+    let zero = _mm512_setzero_si512();
+    for i in (0..len).step_by(8) {
+        let mut at = key.at(0, i);
+        let mut lo = [zero; 2];
+        let mut hi = [prime.p; 2];
+        let mut left = interval;
+        for x in xs {
+            if !FEW {
+                if left == 0 {
+                    left = interval;
+                    for j in 0..2 {
+                        (lo[j], hi[j]) = prime.fold(lo[j], hi[j]);
+                    }
+                }
+                left -= 1;
+            }
+            // SAFETY: i + 8 <= len <= x.len().
+            let x = unsafe { _mm512_loadu_si512(x.as_ptr().add(i).cast()) };
+            for j in 0..2 {
+                // SAFETY: entries i..i + 8 of rows 2 k and 2 k + 1 are there, and room between rows after them.
+                let y = unsafe { unpacking.load(at) };
+                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
+                at = at.wrapping_add(key.stride());
                 lo[j] = _mm512_madd52lo_epu64(lo[j], x, y);
                 hi[j] = _mm512_madd52hi_epu64(hi[j], x, y);
             }

@@ -12,6 +12,7 @@
 )]
 
 use super::Simd;
+use super::packed::PackedBlock;
 use super::modulus::{MASK52, Modulus, WORD52};
 
 #[cfg(target_arch = "x86_64")]
@@ -243,6 +244,42 @@ fn products_at(simd: Simd, outs: [&mut [u64]; 2], xs: &[&[u64]], ys: [&[&[u64]];
     }
 }
 
+/// `outs[j][i] = (sum_k xs[k][i] * key[2 k + j][i]) mod p`: the inner product of digits with the bodies and masks of a key.
+/// The rows of the key are in Montgomery form.
+///
+/// Surplus terms or entries are ignored, as in [`dot`].
+pub fn key_products(outs: [&mut [u64]; 2], xs: &[&[u64]], key: PackedBlock<'_>, modulus: &Modulus) {
+    key_products_at(Simd::current(), outs, xs, key, modulus);
+}
+
+fn key_products_at(simd: Simd, outs: [&mut [u64]; 2], xs: &[&[u64]], key: PackedBlock<'_>, modulus: &Modulus) {
+    let xs = &xs[..xs.len().min(key.rows() / 2)];
+    let lens = outs.iter().map(|o| o.len()).chain(xs.iter().map(|x| x.len()));
+    let len = lens.min().unwrap_or(0).min(key.len());
+    let [out0, out1] = outs;
+    let done = match simd {
+        #[cfg(target_arch = "x86_64")]
+        Simd::Ifma => {
+            let body = len / 8 * 8;
+            // SAFETY: the features were detected; `body` is at most the length of every slice and of the key, which
+            // has two rows for each of the xs.
+            unsafe { ifma::key_products([out0, out1], xs, key, modulus, body) };
+            body
+        }
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2 if xs.len() <= avx2::MOST => {
+            let body = len / 8 * 8;
+            // SAFETY: as above, and there are not too many terms.
+            unsafe { avx2::key_products([out0, out1], xs, key, modulus, body) };
+            body
+        }
+        _ => 0,
+    };
+    for (j, out) in [out0, out1].into_iter().enumerate() {
+        scalar(out, xs, |k, i| key.get(2 * k + j, i), 0, modulus, done..len);
+    }
+}
+
 /// Entries that are summed at a time: their sums stay in registers.
 const CHUNK: usize = 4;
 
@@ -441,6 +478,45 @@ mod tests {
                             .zip(ys)
                             .fold(0, |acc, (x, y)| m.add(acc, m.mul(x[i], y[i])));
                         assert_eq!(out[i], want, "{simd:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_with_a_key_agree_with_those_of_its_rows() {
+        for (bits, terms) in [(50, 0usize), (50, 1), (48, 3), (50, 11), (50, 12), (33, 4), (20, 5)] {
+            let m = Modulus::new(ntt_prime_below(bits, 10, &[]).unwrap()).unwrap();
+            let len = 83;
+            let vector = |seed: u64| -> Vec<u64> {
+                (0..88)
+                    .map(|i| match i {
+                        3 => m.value() - 1,
+                        _ => m.reduce((seed + i).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+                    })
+                    .collect()
+            };
+            let xs: Vec<Vec<u64>> = (0..terms as u64).map(|k| vector(k * 100)).collect();
+            let ys: Vec<Vec<u64>> = (0..2 * terms as u64).map(|k| vector(k * 77 + 5)).collect();
+            let y_refs: Vec<&[u64]> = ys.iter().map(Vec::as_slice).collect();
+            let key = super::super::PackedRows::new(&y_refs, &m);
+            for from in [0usize, 16] {
+                let xs: Vec<&[u64]> = xs.iter().map(|x| &x[from..]).collect();
+                let rows = |j: usize| -> Vec<&[u64]> { ys[j..].iter().step_by(2).map(|y| &y[from..]).collect() };
+                let (bodies, masks) = match terms {
+                    0 => (vec![], vec![]),
+                    _ => (rows(0), rows(1)),
+                };
+                let mut want = [(); 2].map(|()| vec![0; len - from]);
+                let [a, b] = &mut want;
+                products_at(Simd::Scalar, [a, b], &xs, [&bodies, &masks], &m);
+                for simd in Simd::available() {
+                    let mut outs = [(); 2].map(|()| vec![0; len - from]);
+                    let [a, b] = &mut outs;
+                    key_products_at(simd, [a, b], &xs, key.all().part(from, 83), &m);
+                    if terms > 0 {
+                        assert_eq!(outs, want, "{simd:?}, {bits} bits, {terms} terms from {from}");
                     }
                 }
             }

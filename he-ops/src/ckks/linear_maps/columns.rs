@@ -1,11 +1,12 @@
 //! The rotated inputs of linear maps, made block by block: the columns of their matrices.
 
 use crate::arith::Modulus;
-use crate::arith::dot::{Output, dot, products};
+use crate::arith::dot::{Output, dot, key_products};
+use crate::arith::packed::PackedBlock;
 use crate::ring::automorphism::{gather, source_block};
 use crate::ring::{Eval, Poly};
 use crate::rlwe::KeySwitchKey;
-use crate::rlwe::key_switch::{Decomposed, blocks, key_limbs};
+use crate::rlwe::key_switch::{Decomposed, blocks};
 use std::sync::Arc;
 
 /// Longest block, in entries: a key is read in runs long enough for the prefetcher.
@@ -51,7 +52,7 @@ impl Column<'_> {
             Self::Switched(rotation) => Limb::Switched {
                 body: rotation.body.limb(i),
                 digits: rotation.decomposed.limb(i),
-                key: key_limbs(rotation.key, level, i),
+                key: rotation.key.limb(level, i),
                 permutation: Some(&rotation.permutation),
             },
         }
@@ -74,7 +75,7 @@ pub(in crate::ckks) enum Limb<'a> {
         /// Empty modulo a special prime.
         body: &'a [u64],
         digits: Vec<&'a [u64]>,
-        key: [Vec<&'a [u64]>; 2],
+        key: PackedBlock<'a>,
         /// None for a key that does not rotate.
         permutation: Option<&'a [u32]>,
     },
@@ -110,12 +111,11 @@ impl Limb<'_> {
             } => {
                 let from = permutation.map_or(at, |table| source_block(table, at, len));
                 let xs = blocks(digits, from, len);
-                let ys = key.each_ref().map(|limbs| blocks(limbs, from, len));
                 let [sum0, sum1] = &mut scratch.0;
                 let (Some(sum0), Some(sum1)) = (sum0.get_mut(..len), sum1.get_mut(..len)) else {
                     return;
                 };
-                products([&mut *sum0, &mut *sum1], &xs, [&ys[0], &ys[1]], modulus);
+                key_products([&mut *sum0, &mut *sum1], &xs, key.part(from, len), modulus);
                 let table = permutation.and_then(|table| table.get(at..at + len));
                 turn(out1, sum1, table);
                 match body.get(from..from + len) {
