@@ -1,4 +1,10 @@
-#![allow(missing_docs, clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing
+)]
 use benches::workloads::{Op, Ring, Shape};
 use std::time::Instant;
 fn faults() -> u64 {
@@ -9,10 +15,17 @@ fn faults() -> u64 {
 fn main() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     pool.install(|| {
-        let ring = Ring::new(Shape { log_n: 16, levels: 25, log_scale: 50 }).unwrap();
+        let ring = Ring::new(Shape {
+            log_n: 16,
+            levels: 25,
+            log_scale: 50,
+        })
+        .unwrap();
         let names: Vec<String> = std::env::args().skip(1).collect();
         for op in Op::ALL {
-            if !names.iter().any(|n| n == op.name()) { continue; }
+            if !names.iter().any(|n| n == op.name()) {
+                continue;
+            }
             let mut w = op.prepare(&ring).unwrap();
             w.run().unwrap();
             for _ in 0..std::env::var("R").map_or(4, |r| r.parse().unwrap()) {

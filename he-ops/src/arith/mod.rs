@@ -10,6 +10,7 @@ pub mod primes;
 pub mod rns;
 pub mod sample;
 pub mod simd;
+pub(crate) mod sums;
 
 pub use modulus::Modulus;
 pub use ntt::NttTable;

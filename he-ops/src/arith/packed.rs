@@ -29,9 +29,7 @@ pub struct PackedRows {
 
 impl std::fmt::Debug for PackedRows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            rows, bits, len, ..
-        } = self;
+        let Self { rows, bits, len, .. } = self;
         write!(f, "PackedRows {{ {rows} rows of {len} residues of {bits} bits }}")
     }
 }
@@ -46,7 +44,11 @@ impl PackedRows {
         let mut bytes = AVec::with_capacity(64, rows.len() * stride);
         bytes.resize(rows.len() * stride, 0);
         for (row, out) in rows.iter().zip(bytes.chunks_exact_mut(stride)) {
-            for (values, out) in row.chunks_exact(LANES).zip(out.chunks_exact_mut(bits)).take(len / LANES) {
+            for (values, out) in row
+                .chunks_exact(LANES)
+                .zip(out.chunks_exact_mut(bits))
+                .take(len / LANES)
+            {
                 pack(values, bits, out);
             }
         }

@@ -1,7 +1,7 @@
 //! Basis conversion between residue number systems.
 
 use super::dot::{Output, dot, scale_in_place};
-use super::{Modulus, NttTable, Simd};
+use super::{Modulus, NttTable, Simd, sums};
 use crate::par;
 use crate::ring::{Eval, Poly, arena};
 use crate::{Error, Result};
@@ -35,26 +35,31 @@ impl BasisConverter {
         from: impl IntoIterator<Item = &'a NttTable>,
         to: impl IntoIterator<Item = &'a NttTable>,
     ) -> Result<Self> {
-        Self::build(from, to, false)
+        Self::build(from, to, None)
     }
 
     /// The same without the surplus u: the result is x itself, -A/2 <= x <= A/2 (up to 2^-45 A). Needs the limb of
-    /// [`Self::surplus`] after the source limbs.
+    /// [`Self::surplus`] after the source limbs. A source limb is multiplied by a factor before, a target after.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn centered<'a>(
+    fn centered<'a>(
         from: impl IntoIterator<Item = &'a NttTable>,
         to: impl IntoIterator<Item = &'a NttTable>,
+        factors: [&[u64]; 2],
     ) -> Result<Self> {
-        Self::build(from, to, true)
+        Self::build(from, to, Some(factors))
     }
 
     fn build<'a>(
         from: impl IntoIterator<Item = &'a NttTable>,
         to: impl IntoIterator<Item = &'a NttTable>,
-        centered: bool,
+        centered: Option<[&[u64]; 2]>,
     ) -> Result<Self> {
+        let factor = |target: usize, i: usize| {
+            let list = centered.and_then(|factors| factors.get(target).copied());
+            list.map_or(1, |list| list.get(i).copied().unwrap_or_default())
+        };
         let from: Vec<&NttTable> = from.into_iter().collect();
         let to: Vec<Modulus> = to.into_iter().map(|t| *t.modulus()).collect();
         // prod_{i != k} a_i mod m.
@@ -72,31 +77,29 @@ impl BasisConverter {
             let inv = a.inv(hat(k, a)).ok_or_else(|| Error::Params {
                 reason: format!("prime {} stands twice in a basis", a.value()),
             })?;
+            let inv = a.mul(inv, factor(0, k));
             source.push((a.mul(inv, table.n_inv()), a.value() / 2));
         }
         // The rounded surplus is at least -(n/2 + 1); this much more makes it an unsigned word.
         let bias = from.len() as u64;
         let target = to
             .iter()
-            .map(|b| {
+            .enumerate()
+            .map(|(j, b)| {
                 let mut hats: Vec<u64> = (0..from.len()).map(|k| hat(k, b)).collect();
                 let mut shift = from.iter().zip(&hats).fold(0, |acc, (t, &h)| {
                     b.add(acc, b.mul(b.reduce(t.modulus().value() / 2), h))
                 });
-                if centered {
-                    let product = from
-                        .iter()
-                        .fold(b.reduce(1), |acc, t| b.mul(acc, b.reduce(t.modulus().value())));
+                if centered.is_some() {
+                    let product = product(&from, b);
                     shift = b.sub(shift, b.mul(b.reduce(bias), product));
                     hats.push(b.neg(product));
                 }
-                (
-                    hats.iter().map(|&h| b.to_mont52(h)).collect(),
-                    b.to_mont52(b.neg(shift)),
-                )
+                let times = |x: u64| b.to_mont52(b.mul(x, factor(1, j)));
+                (hats.iter().map(|&h| times(h)).collect(), times(b.neg(shift)))
             })
             .collect();
-        let centering = centered.then(|| {
+        let centering = centered.map(|_| {
             let values = from.iter().map(|t| t.modulus().value());
             let halves: f64 = values.clone().map(|a| (a / 2) as f64 / a as f64).sum();
             (values.map(|a| 1.0 / a as f64).collect(), bias as f64 - halves)
@@ -251,60 +254,96 @@ fn add_fractions_at(simd: Simd, sum: &mut [f64; BLOCK], block: &[u64], inverse: 
 
 /// Division of a polynomial in values by the product A of its last primes, with rounding: rescaling (one prime) and
 /// ModDown of key switching (all special primes) are both this.
+///
+/// Where A contains the product P of special primes, limbs modulo the ciphertext primes come **without P**: a limb
+/// modulo q stands for P times its entries, or, which is the same, holds the dividend times 1/P modulo q. Sums of products
+/// with a key come so when the key's limbs were multiplied by 1/P; what is added to them needs no factor, and division by P
+/// leaves such a limb as it is, plus the remainder.
 #[derive(Debug)]
 pub struct Division {
+    /// To remainders times -1/A.
     converter: BasisConverter,
-    /// Per kept prime: A^-1 and -A^-1 and 1, in Montgomery form.
-    factors: Vec<[u64; 3]>,
+    /// Per kept prime: P/A in Montgomery form; none where A is P.
+    factors: Option<Vec<u64>>,
 }
 
 impl Division {
-    /// For the primes that stay and the primes that are divided away.
+    /// For the primes that stay and the primes that are divided away, the last of which may be `specials`, the primes
+    /// of P.
     ///
     /// # Errors
     /// [`Error::Params`] when a prime stands twice.
-    pub fn new(keep: &[&NttTable], drop: &[&NttTable]) -> Result<Self> {
-        let factors = keep
-            .iter()
-            .map(|t| {
-                let m = t.modulus();
-                let product = drop
-                    .iter()
-                    .fold(m.reduce(1), |acc, d| m.mul(acc, m.reduce(d.modulus().value())));
-                let inv = m.inv(product).ok_or_else(|| Error::Params {
-                    reason: format!("prime {} is both kept and divided away", m.value()),
-                })?;
-                Ok([m.to_mont52(inv), m.to_mont52(m.neg(inv)), m.to_mont52(1)])
+    pub fn new(keep: &[&NttTable], drop: &[&NttTable], specials: &[&NttTable]) -> Result<Self> {
+        let inverse = |m: &Modulus, primes: &[&NttTable]| {
+            m.inv(product(primes, m)).ok_or_else(|| Error::Params {
+                reason: format!("prime {} is both kept and divided away", m.value()),
             })
+        };
+        let others = drop
+            .get(..drop.len() - specials.len().min(drop.len()))
+            .unwrap_or_default();
+        let before: Vec<u64> = others
+            .iter()
+            .map(|t| product(specials, t.modulus()))
+            .chain(specials.iter().map(|_| 1))
+            .collect();
+        let moduli = keep.iter().map(|t| t.modulus());
+        let after = moduli
+            .clone()
+            .map(|m| Ok(m.neg(inverse(m, drop)?)))
+            .collect::<Result<Vec<u64>>>()?;
+        let factors = moduli
+            .map(|m| Ok(m.to_mont52(inverse(m, others)?)))
             .collect::<Result<_>>()?;
         Ok(Self {
-            converter: BasisConverter::centered(drop.iter().copied(), keep.iter().copied())?,
-            factors,
+            converter: BasisConverter::centered(
+                drop.iter().copied(),
+                keep.iter().copied(),
+                [&before, &after],
+            )?,
+            factors: (!others.is_empty()).then_some(factors),
         })
     }
 
-    /// What brings the remainder to the kept primes.
+    /// What brings the remainder to the kept primes, times -1/A.
     pub(crate) fn converter(&self) -> &BasisConverter {
         &self.converter
     }
 
-    /// A^-1, -A^-1 and 1 modulo kept prime i, in Montgomery form.
-    pub(crate) fn factors(&self, i: usize) -> [u64; 3] {
-        self.factors.get(i).copied().unwrap_or_default()
+    /// What a limb of the dividend modulo kept prime i is multiplied by, in Montgomery form; `None` for 1.
+    pub(crate) fn factor(&self, i: usize) -> Option<u64> {
+        Some(self.factors.as_ref()?.get(i).copied().unwrap_or_default())
     }
 
-    /// round(input / A) plus its `add`, over the kept primes, for several polynomials.
+    /// The quotient modulo kept prime i, of a limb of the dividend and the converted remainder.
+    pub(crate) fn finish(
+        &self,
+        i: usize,
+        out: &mut [u64],
+        limb: &[u64],
+        remainder: &[u64],
+        modulus: &Modulus,
+    ) {
+        let Some(factor) = self.factor(i) else {
+            return sums::add(out, limb, remainder, modulus);
+        };
+        let output = Output {
+            out,
+            weights: &[factor, modulus.to_mont52(1)],
+            start: 0,
+            modulus,
+        };
+        dot(&mut [output], &[limb, remainder]);
+    }
+
+    /// round(input / A) over the kept primes, for several polynomials.
     ///
     /// An input holds the kept limbs, then the limbs to divide away. Cost of each: one inverse transform per dropped
-    /// limb, one transform per kept limb. Error at most 1/2 per coefficient, of mean zero. Prime by prime, all inputs in turn: they share the transform's tables while these are in the cache.
+    /// limb, one transform per kept limb. Error at most 1/2 per coefficient, of mean zero. Prime by prime, all inputs in
+    /// turn: they share the transform's tables while these are in the cache.
     #[must_use]
-    pub fn divide(
-        &self,
-        inputs: &[(&Poly<Eval>, Option<&Poly<Eval>>)],
-        keep: &[&NttTable],
-        drop: &[&NttTable],
-    ) -> Vec<Poly<Eval>> {
-        let n = inputs.first().map_or(1, |(p, _)| p.degree());
+    pub fn divide(&self, inputs: &[&Poly<Eval>], keep: &[&NttTable], drop: &[&NttTable]) -> Vec<Poly<Eval>> {
+        let n = inputs.first().map_or(1, |p| p.degree());
         let mut sources: Vec<_> = inputs
             .iter()
             .map(|_| arena::take(self.converter.source_limbs() * n))
@@ -312,7 +351,7 @@ impl Division {
         par::for_each(
             by_limb(sources.iter_mut().map(|s| s.chunks_mut(n).take(drop.len()))),
             |k, limbs| {
-                for (limb, (input, _)) in limbs.into_iter().zip(inputs) {
+                for (limb, input) in limbs.into_iter().zip(inputs) {
                     if let Some(table) = drop.get(k) {
                         limb.copy_from_slice(input.limb(keep.len() + k));
                         self.converter.prepare_values(k, table, limb);
@@ -332,24 +371,22 @@ impl Division {
         let limbs = outs.iter_mut().zip(&mut remainders);
         let limbs = by_limb(limbs.map(|(o, r)| o.words_mut().chunks_mut(n).zip(r.chunks_mut(n))));
         par::for_each(limbs, |i, limbs| {
-            for ((out, remainder), (input, add)) in limbs.into_iter().zip(inputs) {
-                if let (Some(table), Some(factors)) = (keep.get(i), self.factors.get(i)) {
+            for ((out, remainder), input) in limbs.into_iter().zip(inputs) {
+                if let Some(table) = keep.get(i) {
                     table.forward(remainder);
-                    let mut output = [Output {
-                        out,
-                        weights: factors,
-                        start: 0,
-                        modulus: table.modulus(),
-                    }];
-                    match add {
-                        Some(add) => dot(&mut output, &[input.limb(i), remainder, add.limb(i)]),
-                        None => dot(&mut output, &[input.limb(i), remainder]),
-                    }
+                    self.finish(i, out, input.limb(i), remainder, table.modulus());
                 }
             }
         });
         outs
     }
+}
+
+/// The product of primes modulo another.
+pub(crate) fn product<'a>(primes: impl IntoIterator<Item = &'a &'a NttTable>, modulus: &Modulus) -> u64 {
+    primes.into_iter().fold(modulus.reduce(1), |acc, t| {
+        modulus.mul(acc, modulus.reduce(t.modulus().value()))
+    })
 }
 
 /// Turns "for each polynomial its limbs" into "for each limb those of all polynomials".

@@ -308,7 +308,7 @@ impl Evaluator {
         let division = self.params().rescale(a.level)?;
         let q: Vec<_> = self.tables(a.level)?.iter().collect();
         let (keep, drop) = q.split_at(a.level);
-        let inputs: Vec<_> = a.parts.iter().map(|p| (p, None)).collect();
+        let inputs: Vec<_> = a.parts.iter().collect();
         let parts = division.divide(&inputs, keep, drop);
         let prime = drop.first().map_or(1.0, |t| t.modulus().value() as f64);
         Ok(Ciphertext {

@@ -18,7 +18,7 @@ use crate::arith::{Modulus, NttTable};
 use crate::par;
 use crate::ring::{Eval, Poly, arena};
 use crate::rlwe::giant_step::{Giant, Wide, giant_step};
-use crate::rlwe::key_switch::{Decomposed, decompose, product};
+use crate::rlwe::key_switch::{Decomposed, decompose};
 use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeySwitchKey, Params};
 use crate::{Error, Result};
 use num_complex::Complex64;
@@ -407,8 +407,7 @@ impl LinearTransform {
                     .map(|baby| baby.limb(operand, i, self.level))
                     .collect();
                 let modulus = table.modulus();
-                let specials = if i <= self.level { product(p, modulus) } else { 0 };
-                self.weigh(&limbs, weights, parts, modulus.to_mont52(specials), modulus);
+                self.weigh(&limbs, weights, parts, modulus);
             }
         });
         Ok(sums)
@@ -440,7 +439,6 @@ impl LinearTransform {
         babies: &[Limb<'_>],
         weights: &[u64],
         mut parts: [Vec<&mut [u64]>; 2],
-        specials: u64,
         modulus: &Modulus,
     ) {
         let n = self.params.degree();
@@ -453,11 +451,7 @@ impl LinearTransform {
             for (limb, pair) in babies.iter().zip(turned.chunks_mut(2 * stride)) {
                 let (body, mask) = pair.split_at_mut(stride);
                 if let (Some(body), Some(mask)) = (body.get_mut(..block), mask.get_mut(..block)) {
-                    limb.block(at, [&mut *body, &mut *mask], specials, modulus, &mut scratch);
-                    if matches!(limb, Limb::Plain(_)) {
-                        scale_in_place(body, specials, 0, modulus);
-                        scale_in_place(mask, specials, 0, modulus);
-                    }
+                    limb.block(at, [body, mask], modulus, &mut scratch);
                 }
             }
             let columns = |part: usize| -> Vec<&[u64]> {
@@ -497,7 +491,7 @@ impl LinearTransform {
         let (keep, last) = q.split_at(self.level);
         let drop: Vec<&NttTable> = last.iter().copied().chain(p).collect();
         let division = self.params.mod_down_rescale(self.level, self.gadget.specials)?;
-        let parts = division.divide(&[(&body, None), (&mask, None)], keep, &drop);
+        let parts = division.divide(&[&body, &mask], keep, &drop);
         let prime = last.first().map_or(1.0, |t| t.modulus().value() as f64);
         Ok(Ciphertext {
             parts,

@@ -1,7 +1,7 @@
 //! A polynomial in residue form: one limb of N words per prime, contiguous.
 
 use super::arena::{Buffer, take, take_zeroed};
-use crate::arith::NttTable;
+use crate::arith::{NttTable, sums};
 use crate::par;
 use crate::{Error, Result};
 use std::marker::PhantomData;
@@ -241,13 +241,8 @@ impl Poly<Eval> {
         let mut out = Self::scratch(a.limbs(), n);
         let items: Vec<(&mut [u64], &NttTable)> = out.words_mut().chunks_mut(n).zip(tables).collect();
         par::for_each(items, |i, (out, table)| {
-            let modulus = table.modulus();
-            let terms = out.iter_mut().zip(a.limb(i)).zip(b.limb(i));
-            if minus {
-                terms.for_each(|((out, &a), &b)| *out = modulus.sub(a, b));
-            } else {
-                terms.for_each(|((out, &a), &b)| *out = modulus.add(a, b));
-            }
+            let sum = if minus { sums::sub } else { sums::add };
+            sum(out, a.limb(i), b.limb(i), table.modulus());
         });
         out
     }

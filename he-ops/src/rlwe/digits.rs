@@ -3,7 +3,6 @@
 use super::gadget::Gadget;
 use super::params::Params;
 use crate::arith::NttTable;
-use crate::arith::dot::{Output, dot, scale_in_place};
 use crate::arith::rns::{BasisConverter, by_limb};
 use crate::par;
 use crate::ring::arena::{self, Buffer};
@@ -41,8 +40,8 @@ impl Digits {
         Ok(digits)
     }
 
-    /// The digits of a polynomial modulo QP divided by P, P of `specials` primes; one modulo Q alone counts as zero
-    /// modulo P. A division and a decomposition whose remainders and quotients stay in the cache.
+    /// The digits of a polynomial modulo QP divided by P, P of `specials` primes (without it, [`crate::arith::rns::Division`]); one modulo Q alone counts
+    /// as zero modulo P. A division and a decomposition whose remainders and quotients stay in the cache.
     ///
     /// Cost: specials + 2 (level + 1) transforms. A digit is needed as values modulo its own primes, and as
     /// coefficients for all others: the quotient has to be transformed back, whatever the order.
@@ -89,19 +88,11 @@ impl Digits {
             let limbs = quotients.chunks_mut(n).zip(coefficients.chunks_mut(n));
             for (g, (table, (quotient, limb))) in tables.iter().zip(limbs).enumerate() {
                 let i = first + g;
-                let weights = division.factors(i);
                 if wide {
                     table.forward(limb);
-                    let output = Output {
-                        out: quotient,
-                        weights: &weights,
-                        start: 0,
-                        modulus: table.modulus(),
-                    };
-                    dot(&mut [output], &[poly.limb(i), limb]);
+                    division.finish(i, quotient, poly.limb(i), limb, table.modulus());
                 } else {
                     quotient.copy_from_slice(poly.limb(i));
-                    scale_in_place(quotient, weights[0], 0, table.modulus());
                 }
                 digits.prepare(i, table, quotient, limb);
             }
@@ -363,7 +354,7 @@ mod tests {
             limb.fill(0);
         }
         for (zeros, input) in [(&wide, wide.clone()), (&narrow, narrow.truncated(keep.len()))] {
-            let small = division.divide(&[(zeros, None)], &keep, &drop).pop().unwrap();
+            let small = division.divide(&[zeros], &keep, &drop).pop().unwrap();
             let want = Digits::new(&params, &small, level, gadget).unwrap();
             let found = Digits::of_quotient(&params, &input, level, gadget.specials, gadget).unwrap();
             assert_eq!(found.poly, want.poly);

@@ -5,13 +5,13 @@
 //! extended, multiplied by the key and added group by group as well. Sum and result stay modulo QP.
 
 use super::digits::{Digits, GROUP, Source};
-use super::key_switch::{DivideBy, Target, blocks, product, switch_source};
+use super::key_switch::{DivideBy, Target, blocks, switch_source};
 use super::key_switch_key::KeySwitchKey;
 use super::params::Params;
 use crate::Result;
-use crate::arith::dot::{key_products, scale_in_place};
+use crate::arith::dot::key_products;
 use crate::arith::rns::by_limb;
-use crate::arith::{Modulus, NttTable};
+use crate::arith::{Modulus, NttTable, sums};
 use crate::par;
 use crate::ring::automorphism::{gather, source_block};
 use crate::ring::{Eval, Poly};
@@ -29,7 +29,7 @@ pub(crate) struct Giant<'a> {
     pub permutation: Arc<Vec<u32>>,
 }
 
-/// rot(acc) + next, both modulo QP and times P, P the product of `specials` primes. A key over other special primes is
+/// rot(acc) + next, both modulo QP and times P, P the product of `specials` primes ([`crate::arith::rns::Division`]). A key over other special primes is
 /// divided by its own.
 ///
 /// Cost: specials + 2 (level + 1) transforms and those of the digits; an inner product.
@@ -85,31 +85,28 @@ pub(crate) fn giant_step(
                 for (g, ((row, table), digits)) in rows.zip(digits).enumerate() {
                     let i = first + g;
                     let key = giant.key.limb(level, i);
-                    let inner = |from: usize, [body, mask]: [&mut [u64]; 2]| {
-                        let xs = blocks(digits, from, body.len());
-                        let key = key.part(from, body.len());
-                        key_products([body, mask], &xs, key, table.modulus());
-                    };
-                    limb(i).add(row, table.modulus(), inner);
+                    limb(i).add(row, table.modulus(), |from, outs, body| {
+                        let len = outs[0].len();
+                        let xs = blocks(digits, from, len);
+                        let plus = [body.as_slice(), &[]];
+                        key_products(outs, &xs, key.part(from, len), plus, table.modulus());
+                    });
                 }
             }),
             Some(parts) => {
                 for (g, (row, table)) in rows.enumerate() {
                     let i = first + g;
-                    let modulus = table.modulus();
-                    let factor = modulus.to_mont52(product(p, modulus));
-                    let inner = |from: usize, outs: [&mut [u64]; 2]| {
-                        for (out, part) in outs.into_iter().zip(parts) {
-                            match part.limb(i).get(from..from + out.len()) {
-                                None => out.fill(0),
-                                Some(block) => {
-                                    out.copy_from_slice(block);
-                                    scale_in_place(out, factor, 0, modulus);
-                                }
+                    limb(i).add(row, table.modulus(), |from, outs, body| {
+                        let addends = [body, None];
+                        for ((out, part), add) in outs.into_iter().zip(parts).zip(addends) {
+                            let block = part.limb(i).get(from..from + out.len());
+                            match (block, add) {
+                                (Some(x), Some(y)) => sums::add(out, x, y, table.modulus()),
+                                (Some(x), None) | (None, Some(x)) => out.copy_from_slice(x),
+                                (None, None) => out.fill(0),
                             }
                         }
-                    };
-                    limb(i).add(row, modulus, inner);
+                    });
                 }
             }
         }
@@ -126,15 +123,20 @@ struct Addends<'a> {
 }
 
 impl Addends<'_> {
-    /// Block by block: `inner` makes the switched mask from an entry on.
-    fn add(&self, row: Vec<&mut [u64]>, modulus: &Modulus, inner: impl Fn(usize, [&mut [u64]; 2])) {
+    /// Block by block: `inner` makes the switched mask from an entry on, with the body added to it.
+    fn add(
+        &self,
+        row: Vec<&mut [u64]>,
+        modulus: &Modulus,
+        inner: impl Fn(usize, [&mut [u64]; 2], Option<&[u64]>),
+    ) {
         let Ok([body, mask]) = <[&mut [u64]; 2]>::try_from(row) else {
             return;
         };
         let len = BLOCK.min(body.len());
         let mut sums = [[0; BLOCK]; 2];
         let mut turned = [0; BLOCK];
-        for (b, outs) in body.chunks_mut(len).zip(mask.chunks_mut(len)).enumerate() {
+        for (b, (body, mask)) in body.chunks_mut(len).zip(mask.chunks_mut(len)).enumerate() {
             let at = b * len;
             let from = source_block(self.permutation, at, len);
             let [sum0, sum1] = &mut sums;
@@ -146,24 +148,16 @@ impl Addends<'_> {
             ) else {
                 return;
             };
-            inner(from, [sum0, sum1]);
-            let (out0, out1) = outs;
-            sum(out0, sum0, self.body.get(from..from + len), modulus);
-            gather(turned, out0, table);
-            sum(out0, turned, self.next[0].get(at..at + len), modulus);
-            gather(turned, sum1, table);
-            sum(out1, turned, self.next[1].get(at..at + len), modulus);
+            inner(from, [&mut *sum0, &mut *sum1], self.body.get(from..from + len));
+            for ((out, sum), next) in [body, mask].into_iter().zip([sum0, sum1]).zip(self.next) {
+                match next.get(at..at + len) {
+                    None => gather(out, sum, table),
+                    Some(next) => {
+                        gather(turned, sum, table);
+                        sums::add(out, turned, next, modulus);
+                    }
+                }
+            }
         }
-    }
-}
-
-/// out = x + y.
-fn sum(out: &mut [u64], x: &[u64], y: Option<&[u64]>, modulus: &Modulus) {
-    let Some(y) = y else {
-        out.copy_from_slice(x);
-        return;
-    };
-    for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
-        *out = modulus.add(x, y);
     }
 }

@@ -10,7 +10,7 @@ use super::key_switch_key::KeySwitchKey;
 use super::params::Params;
 use crate::arith::dot::{Output, dot, key_products};
 use crate::arith::packed::PackedBlock;
-use crate::arith::rns::{Division, by_limb};
+use crate::arith::rns::by_limb;
 use crate::arith::{Modulus, NttTable};
 use crate::par;
 use crate::ring::arena::{self, Buffer};
@@ -130,12 +130,13 @@ pub(super) fn switch_source(
                 let i = kept + first + g;
                 for (sums, target) in row.chunks_mut(2).zip(targets) {
                     if let [body, mask] = sums {
-                        key_products([body, mask], digits, target.key.limb(level, i), table.modulus());
+                        // Modulo q_level something may be added, modulo special primes never.
+                        let add = add.map(|a| a.filter(|_| i <= level).map(|a| a.limb(i)));
+                        let add = add.each_ref().map(Option::as_slice);
+                        let key = target.key.limb(level, i);
+                        key_products([body, mask], digits, key, add, table.modulus());
                     }
-                    for (sum, add) in sums.iter_mut().zip(add) {
-                        if let (true, Some(add)) = (i <= level, add) {
-                            add_times_specials(sum, add.limb(i), p, table.modulus());
-                        }
+                    for sum in sums {
                         converter.prepare_values(first + g, table, sum);
                     }
                 }
@@ -185,7 +186,7 @@ pub(super) fn switch_source(
                             target.key.limb(level, i),
                             [r0, r1],
                             add.map(|a| a.map(|a| a.limb(i))),
-                            &factors(&division, i, divide_by, table.modulus(), p),
+                            division.factor(i),
                             table.modulus(),
                             target.permutation.as_ref().map(|t| &t[..]),
                         );
@@ -197,49 +198,8 @@ pub(super) fn switch_source(
     Ok(out)
 }
 
-/// sum += P * add.
-fn add_times_specials(sum: &mut [u64], add: &[u64], p: &[NttTable], modulus: &Modulus) {
-    let weights = [modulus.to_mont52(1), modulus.to_mont52(product(p, modulus))];
-    let mut copy = [0; BLOCK];
-    for (sum, add) in sum.chunks_mut(BLOCK).zip(add.chunks(BLOCK)) {
-        if let Some(copy) = copy.get_mut(..sum.len()) {
-            copy.copy_from_slice(sum);
-            let output = Output {
-                out: sum,
-                weights: &weights,
-                start: 0,
-                modulus,
-            };
-            dot(&mut [output], &[copy, add]);
-        }
-    }
-}
-
-/// The product of primes.
-pub(crate) fn product(primes: &[NttTable], modulus: &Modulus) -> u64 {
-    primes.iter().fold(modulus.reduce(1), |acc, t| {
-        modulus.mul(acc, modulus.reduce(t.modulus().value()))
-    })
-}
-
-/// What the sum, its remainder and the addend are multiplied by: 1/A, -1/A, and P/A for a division by A.
-fn factors(
-    division: &Division,
-    i: usize,
-    divide_by: DivideBy,
-    modulus: &Modulus,
-    p: &[NttTable],
-) -> [u64; 3] {
-    let [inverse, minus, one] = division.factors(i);
-    match divide_by {
-        DivideBy::Specials => [inverse, minus, one],
-        // Montgomery form times a plain number: Montgomery form.
-        DivideBy::SpecialsAndLast => [inverse, minus, modulus.mul(inverse, product(p, modulus))],
-    }
-}
-
-/// The results modulo one prime: inner products with both halves of the key, less the remainders, divided, plus the
-/// addends, permuted; block by block.
+/// The results modulo one prime: inner products with both halves of the key plus the addends, divided, permuted; block
+/// by block.
 #[expect(clippy::too_many_arguments, reason = "all that one prime needs")]
 fn finish(
     outs: [&mut [u64]; 2],
@@ -247,7 +207,7 @@ fn finish(
     key: PackedBlock<'_>,
     remainders: [&[u64]; 2],
     add: [Option<&[u64]>; 2],
-    factors: &[u64; 3],
+    factor: Option<u64>,
     modulus: &Modulus,
     permutation: Option<&[u32]>,
 ) {
@@ -259,42 +219,47 @@ fn finish(
         let at = b * len;
         let from = permutation.map_or(at, |table| source_block(table, at, len));
         let xs = blocks(digits, from, len);
+        let key = key.part(from, len);
         let [sum0, sum1] = &mut sums;
         let (Some(sum0), Some(sum1), Some(turned)) =
             (sum0.get_mut(..len), sum1.get_mut(..len), turned.get_mut(..len))
         else {
             return;
         };
-        key_products([&mut *sum0, &mut *sum1], &xs, key.part(from, len), modulus);
-        for (((out, sum), remainder), add) in [outs.0, outs.1]
-            .into_iter()
-            .zip([sum0, sum1])
-            .zip(remainders)
-            .zip(add)
-        {
-            let terms: Vec<&[u64]> = [
-                Some(&*sum),
-                remainder.get(from..from + len),
-                add.and_then(|a| a.get(from..from + len)),
-            ]
-            .into_iter()
-            .flatten()
-            .collect();
-            let output = |out: &mut [u64]| {
-                let output = Output {
-                    out,
-                    weights: factors,
-                    start: 0,
-                    modulus,
-                };
-                dot(&mut [output], &terms);
-            };
-            match permutation.and_then(|table| table.get(at..at + len)) {
-                None => output(out),
-                Some(table) => {
-                    output(turned);
-                    gather(out, turned, table);
+        let remainders = remainders.map(|r| r.get(from..from + len).unwrap_or_default());
+        let [plus0, plus1] = [0, 1].map(|j| {
+            let add = add
+                .get(j)
+                .copied()
+                .flatten()
+                .and_then(|a| a.get(from..from + len));
+            let remainder = remainders.get(j).copied().filter(|_| factor.is_none());
+            add.into_iter().chain(remainder).collect::<Vec<_>>()
+        });
+        let table = permutation.and_then(|table| table.get(at..at + len));
+        let (out0, out1) = outs;
+        if factor.is_none() && table.is_none() {
+            key_products([out0, out1], &xs, key, [&plus0, &plus1], modulus);
+            continue;
+        }
+        key_products([&mut *sum0, &mut *sum1], &xs, key, [&plus0, &plus1], modulus);
+        for ((out, sum), remainder) in [out0, out1].into_iter().zip([sum0, sum1]).zip(remainders) {
+            let sum = match factor {
+                None => sum,
+                Some(factor) => {
+                    let output = Output {
+                        out: &mut *turned,
+                        weights: &[factor, modulus.to_mont52(1)],
+                        start: 0,
+                        modulus,
+                    };
+                    dot(&mut [output], &[&*sum, remainder]);
+                    &mut *turned
                 }
+            };
+            match table {
+                Some(table) => gather(out, sum, table),
+                None => out.copy_from_slice(sum),
             }
         }
     }

@@ -5,7 +5,7 @@ use super::keys::KeyPurpose;
 use super::params::Params;
 use crate::arith::dot::scale_in_place;
 use crate::arith::packed::{PackedBlock, PackedRows};
-use crate::arith::rns::{Division, by_limb};
+use crate::arith::rns::{Division, by_limb, product};
 use crate::arith::sample::{Domain, Seed};
 use crate::arith::{Modulus, NttTable};
 use crate::par;
@@ -39,7 +39,7 @@ pub struct KeySwitchKey {
     /// Its decomposition.
     pub gadget: Gadget,
     /// For each of q_0..q_level, then the special primes: body and mask of each digit in turn, in Montgomery form
-    /// ([`crate::arith::dot`]).
+    /// ([`crate::arith::dot`]); modulo a ciphertext prime times 1/P ([`Division`]).
     limbs: Vec<PackedRows>,
 }
 
@@ -87,7 +87,13 @@ impl SeededKeySwitchKey {
         let gadget = params.key_gadget(self.purpose, self.level)?;
         let pairs = self.pairs(params, &gadget)?;
         let tables = key_tables(params, self.level, &gadget)?;
-        Ok(KeySwitchKey::pack(self.purpose, self.level, gadget, pairs, &tables))
+        Ok(KeySwitchKey::pack(
+            self.purpose,
+            self.level,
+            gadget,
+            pairs,
+            &tables,
+        ))
     }
 
     /// Expands the masks and adds smaller copies for the lower of the levels at which the key is used.
@@ -117,12 +123,12 @@ impl SeededKeySwitchKey {
                 .copied()
                 .collect();
             let (keep, drop) = keep.split_at(limbs.min(keep.len()));
-            let division = Division::new(keep, drop)?;
+            let division = Division::new(keep, drop, &[])?;
             let Some((b, a)) = pairs.first() else {
                 break;
             };
             let [b, a] = [b, a].map(|poly| poly.without(level + 1, self.level + 1));
-            let halves = division.divide(&[(&b, None), (&a, None)], keep, drop);
+            let halves = division.divide(&[&b, &a], keep, drop);
             if let Ok([b, a]) = <[Poly<Eval>; 2]>::try_from(halves) {
                 out.push(KeySwitchKey::pack(purpose, level, gadget, vec![(b, a)], keep));
             }
@@ -219,7 +225,7 @@ fn key_tables<'p>(params: &'p Params, level: usize, gadget: &Gadget) -> Result<V
 }
 
 impl KeySwitchKey {
-    /// A key from (body, mask) of each digit over the primes of `tables`: Montgomery form, packed.
+    /// A key from (body, mask) of each digit over the primes of `tables`, ciphertext primes first.
     fn pack(
         purpose: KeyPurpose,
         level: usize,
@@ -234,11 +240,16 @@ impl KeySwitchKey {
         }));
         let mut limbs: Vec<Option<PackedRows>> = tables.iter().map(|_| None).collect();
         let work: Vec<_> = rows.into_iter().zip(tables).zip(&mut limbs).collect();
-        par::for_each(work, |_, ((mut rows, table), out)| {
+        let (_, specials) = tables.split_at(tables.len() - gadget.specials.min(tables.len()));
+        par::for_each(work, |i, ((mut rows, table), out)| {
             let m = table.modulus();
+            let factor = if i < tables.len() - specials.len() {
+                m.inv(product(specials, m)).unwrap_or_default()
+            } else {
+                1
+            };
             for row in &mut rows {
-                // 2^52 in Montgomery form.
-                scale_in_place(row, m.to_mont52(m.to_mont52(1)), 0, m);
+                scale_in_place(row, m.to_mont52(m.to_mont52(factor)), 0, m);
             }
             let rows: Vec<&[u64]> = rows.into_iter().map(|row| &*row).collect();
             *out = Some(PackedRows::new(&rows, m));

@@ -375,7 +375,7 @@ impl Params {
         let keep: Vec<_> = self.q_tables(level)?.iter().collect();
         let drop: Vec<_> = self.p_tables(specials)?.iter().collect();
         cached(&mut self.cache().mod_down, (level, specials), || {
-            Division::new(&keep, &drop)
+            Division::new(&keep, &drop, &drop)
         })
     }
 
@@ -383,9 +383,10 @@ impl Params {
     pub(crate) fn mod_down_rescale(&self, level: usize, specials: usize) -> Result<Arc<Division>> {
         let q: Vec<_> = self.q_tables(level)?.iter().collect();
         let (keep, last) = q.split_at(level);
-        let drop: Vec<_> = last.iter().copied().chain(self.p_tables(specials)?).collect();
+        let specials_tables: Vec<_> = self.p_tables(specials)?.iter().collect();
+        let drop: Vec<_> = last.iter().chain(&specials_tables).copied().collect();
         cached(&mut self.cache().mod_down_rescale, (level, specials), || {
-            Division::new(keep, &drop)
+            Division::new(keep, &drop, &specials_tables)
         })
     }
 
@@ -393,7 +394,9 @@ impl Params {
     pub(crate) fn rescale(&self, level: usize) -> Result<Arc<Division>> {
         let q: Vec<_> = self.q_tables(level)?.iter().collect();
         let (keep, drop) = q.split_at(level);
-        cached(&mut self.cache().rescale, level, || Division::new(keep, drop))
+        cached(&mut self.cache().rescale, level, || {
+            Division::new(keep, drop, &[])
+        })
     }
 
     /// The permutation of values of X -> X^element.

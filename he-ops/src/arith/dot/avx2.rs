@@ -290,7 +290,7 @@ impl Unpacking {
     }
 }
 
-/// Two sums of products with the rows of a key over entries 0..len, a multiple of 8.
+/// Two sums of products with the rows of a key, and of addends, over entries 0..len, a multiple of 8.
 ///
 /// # Safety
 /// AVX2 and FMA present; every slice and the key at least `len` long; two rows of the key for each of the xs, at most
@@ -300,6 +300,7 @@ pub(super) unsafe fn key_products(
     outs: [&mut [u64]; 2],
     xs: &[&[u64]],
     key: PackedBlock<'_>,
+    plus: [&[&[u64]]; 2],
     modulus: &Modulus,
     len: usize,
 ) {
@@ -307,6 +308,8 @@ pub(super) unsafe fn key_products(
     let start = Sum::start(0, xs.len());
     let halves = [0, 1].map(|half| Unpacking::new(key.bits(), half));
     let outs = outs.map(|out| out.as_mut_ptr());
+    let p = modulus.value() as i64;
+    let (last, p) = (_mm256_set1_epi64x(p - 1), _mm256_set1_epi64x(p));
     for i in (0..len).step_by(4) {
         let unpacking = &halves[i / 4 % 2];
         let mut sums = [start; 2];
@@ -328,8 +331,15 @@ pub(super) unsafe fn key_products(
             }
         }
         for j in 0..2 {
+            let mut sum = sums[j].reduce(&wide);
+            for addend in plus[j] {
+                // SAFETY: i + 4 <= len <= addend.len().
+                sum = _mm256_add_epi64(sum, unsafe { load(addend, i) });
+                let above = _mm256_cmpgt_epi64(sum, last);
+                sum = _mm256_sub_epi64(sum, _mm256_and_si256(above, p));
+            }
             // SAFETY: i + 4 <= len <= out.len().
-            unsafe { store(outs[j], i, sums[j].reduce(&wide)) };
+            unsafe { store(outs[j], i, sum) };
         }
     }
 }

@@ -356,7 +356,7 @@ impl Unpacking {
 /// Bytes of a key that are asked for ahead of their use.
 const AHEAD: usize = 512;
 
-/// Two sums of products with the rows of a key over entries 0..len (a multiple of 8).
+/// Two sums of products with the rows of a key, and of addends, over entries 0..len (a multiple of 8).
 ///
 /// # Safety
 /// AVX-512 F, IFMA and VBMI present; every slice and the key at least `len` long; two rows of the key for each of the xs.
@@ -365,15 +365,16 @@ pub(super) unsafe fn key_products(
     outs: [&mut [u64]; 2],
     xs: &[&[u64]],
     key: PackedBlock<'_>,
+    plus: [&[&[u64]]; 2],
     modulus: &Modulus,
     len: usize,
 ) {
     // SAFETY: as promised by the caller.
     unsafe {
         if xs.len() <= FEW && modulus.bits() > 6 {
-            key_sums::<true>(outs, xs, key, modulus, len);
+            key_sums::<true>(outs, xs, key, plus, modulus, len);
         } else {
-            key_sums::<false>(outs, xs, key, modulus, len);
+            key_sums::<false>(outs, xs, key, plus, modulus, len);
         }
     }
 }
@@ -383,6 +384,7 @@ unsafe fn key_sums<const FEW: bool>(
     outs: [&mut [u64]; 2],
     xs: &[&[u64]],
     key: PackedBlock<'_>,
+    plus: [&[&[u64]]; 2],
     modulus: &Modulus,
     len: usize,
 ) {
@@ -417,13 +419,15 @@ unsafe fn key_sums<const FEW: bool>(
             }
         }
         for j in 0..2 {
+            let mut sum = prime.reduce::<FEW>(lo[j], hi[j]);
+            for addend in plus[j] {
+                // SAFETY: i + 8 <= len <= addend.len().
+                let x = unsafe { _mm512_loadu_si512(addend.as_ptr().add(i).cast()) };
+                sum = _mm512_add_epi64(sum, x);
+                sum = _mm512_min_epu64(sum, _mm512_sub_epi64(sum, prime.p));
+            }
             // SAFETY: i + 8 <= len <= outs[j].len().
-            unsafe {
-                _mm512_storeu_si512(
-                    outs[j].as_mut_ptr().add(i).cast(),
-                    prime.reduce::<FEW>(lo[j], hi[j]),
-                )
-            };
+            unsafe { _mm512_storeu_si512(outs[j].as_mut_ptr().add(i).cast(), sum) };
         }
     }
 }

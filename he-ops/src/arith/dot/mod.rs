@@ -12,8 +12,8 @@
 )]
 
 use super::Simd;
-use super::packed::PackedBlock;
 use super::modulus::{MASK52, Modulus, WORD52};
+use super::packed::PackedBlock;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -244,17 +244,34 @@ fn products_at(simd: Simd, outs: [&mut [u64]; 2], xs: &[&[u64]], ys: [&[&[u64]];
     }
 }
 
-/// `outs[j][i] = (sum_k xs[k][i] * key[2 k + j][i]) mod p`: the inner product of digits with the bodies and masks of a key.
-/// The rows of the key are in Montgomery form.
+/// `outs[j][i] = (sum_k xs[k][i] * key[2 k + j][i] + sum_l plus[j][l][i]) mod p`: the inner product of digits with the
+/// bodies and masks of a key. The rows of the key are in Montgomery form, the addends are not.
 ///
 /// Surplus terms or entries are ignored, as in [`dot`].
-pub fn key_products(outs: [&mut [u64]; 2], xs: &[&[u64]], key: PackedBlock<'_>, modulus: &Modulus) {
-    key_products_at(Simd::current(), outs, xs, key, modulus);
+pub fn key_products(
+    outs: [&mut [u64]; 2],
+    xs: &[&[u64]],
+    key: PackedBlock<'_>,
+    plus: [&[&[u64]]; 2],
+    modulus: &Modulus,
+) {
+    key_products_at(Simd::current(), outs, xs, key, plus, modulus);
 }
 
-fn key_products_at(simd: Simd, outs: [&mut [u64]; 2], xs: &[&[u64]], key: PackedBlock<'_>, modulus: &Modulus) {
+fn key_products_at(
+    simd: Simd,
+    outs: [&mut [u64]; 2],
+    xs: &[&[u64]],
+    key: PackedBlock<'_>,
+    plus: [&[&[u64]]; 2],
+    modulus: &Modulus,
+) {
     let xs = &xs[..xs.len().min(key.rows() / 2)];
-    let lens = outs.iter().map(|o| o.len()).chain(xs.iter().map(|x| x.len()));
+    let addends = plus.iter().flat_map(|list| list.iter());
+    let lens = outs
+        .iter()
+        .map(|o| o.len())
+        .chain(xs.iter().chain(addends).map(|x| x.len()));
     let len = lens.min().unwrap_or(0).min(key.len());
     let [out0, out1] = outs;
     let done = match simd {
@@ -263,20 +280,25 @@ fn key_products_at(simd: Simd, outs: [&mut [u64]; 2], xs: &[&[u64]], key: Packed
             let body = len / 8 * 8;
             // SAFETY: the features were detected; `body` is at most the length of every slice and of the key, which
             // has two rows for each of the xs.
-            unsafe { ifma::key_products([out0, out1], xs, key, modulus, body) };
+            unsafe { ifma::key_products([out0, out1], xs, key, plus, modulus, body) };
             body
         }
         #[cfg(target_arch = "x86_64")]
         Simd::Avx2 if xs.len() <= avx2::MOST => {
             let body = len / 8 * 8;
             // SAFETY: as above, and there are not too many terms.
-            unsafe { avx2::key_products([out0, out1], xs, key, modulus, body) };
+            unsafe { avx2::key_products([out0, out1], xs, key, plus, modulus, body) };
             body
         }
         _ => 0,
     };
-    for (j, out) in [out0, out1].into_iter().enumerate() {
+    for (j, (out, plus)) in [out0, out1].into_iter().zip(plus).enumerate() {
         scalar(out, xs, |k, i| key.get(2 * k + j, i), 0, modulus, done..len);
+        for addend in plus {
+            for (out, &x) in out[done..len].iter_mut().zip(&addend[done..len]) {
+                *out = modulus.add(*out, x);
+            }
+        }
     }
 }
 
@@ -486,7 +508,15 @@ mod tests {
 
     #[test]
     fn products_with_a_key_agree_with_those_of_its_rows() {
-        for (bits, terms) in [(50, 0usize), (50, 1), (48, 3), (50, 11), (50, 12), (33, 4), (20, 5)] {
+        for (bits, terms) in [
+            (50, 0usize),
+            (50, 1),
+            (48, 3),
+            (50, 11),
+            (50, 12),
+            (33, 4),
+            (20, 5),
+        ] {
             let m = Modulus::new(ntt_prime_below(bits, 10, &[]).unwrap()).unwrap();
             let len = 83;
             let vector = |seed: u64| -> Vec<u64> {
@@ -503,7 +533,8 @@ mod tests {
             let key = super::super::PackedRows::new(&y_refs, &m);
             for from in [0usize, 16] {
                 let xs: Vec<&[u64]> = xs.iter().map(|x| &x[from..]).collect();
-                let rows = |j: usize| -> Vec<&[u64]> { ys[j..].iter().step_by(2).map(|y| &y[from..]).collect() };
+                let rows =
+                    |j: usize| -> Vec<&[u64]> { ys[j..].iter().step_by(2).map(|y| &y[from..]).collect() };
                 let (bodies, masks) = match terms {
                     0 => (vec![], vec![]),
                     _ => (rows(0), rows(1)),
@@ -511,10 +542,18 @@ mod tests {
                 let mut want = [(); 2].map(|()| vec![0; len - from]);
                 let [a, b] = &mut want;
                 products_at(Simd::Scalar, [a, b], &xs, [&bodies, &masks], &m);
+                let addends = [vector(3), vector(9)];
+                for addend in &addends {
+                    want[1]
+                        .iter_mut()
+                        .zip(addend)
+                        .for_each(|(a, &b)| *a = m.add(*a, b));
+                }
+                let addends = addends.each_ref().map(|a| &a[..]);
                 for simd in Simd::available() {
                     let mut outs = [(); 2].map(|()| vec![0; len - from]);
                     let [a, b] = &mut outs;
-                    key_products_at(simd, [a, b], &xs, key.all().part(from, 83), &m);
+                    key_products_at(simd, [a, b], &xs, key.all().part(from, 83), [&[], &addends], &m);
                     if terms > 0 {
                         assert_eq!(outs, want, "{simd:?}, {bits} bits, {terms} terms from {from}");
                     }

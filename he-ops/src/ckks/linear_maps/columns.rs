@@ -1,7 +1,7 @@
 //! The rotated inputs of linear maps, made block by block: the columns of their matrices.
 
 use crate::arith::Modulus;
-use crate::arith::dot::{Output, dot, key_products};
+use crate::arith::dot::key_products;
 use crate::arith::packed::PackedBlock;
 use crate::ring::automorphism::{gather, source_block};
 use crate::ring::{Eval, Poly};
@@ -26,9 +26,9 @@ pub(in crate::ckks) fn block_len(columns: usize, n: usize) -> usize {
 
 /// One input, rotated by a baby step.
 pub(super) enum Column<'a> {
-    /// A ciphertext as it is: modulo Q only, the weights bring the factor P.
+    /// A ciphertext as it is: P times it is zero modulo P, and without P modulo Q.
     Plain([&'a Poly<Eval>; 2]),
-    /// P times a rotated ciphertext modulo QP.
+    /// P times a rotated ciphertext modulo QP ([`crate::arith::rns::Division`]).
     Switched(Rotation<'a>),
 }
 
@@ -82,13 +82,11 @@ pub(in crate::ckks) enum Limb<'a> {
 }
 
 impl Limb<'_> {
-    /// Entries from `at` on of body and mask, as many as `outs` take: a power of two that divides `at`. `specials` is P
-    /// in Montgomery form.
+    /// Entries from `at` on of body and mask, as many as `outs` take: a power of two that divides `at`.
     pub(in crate::ckks) fn block(
         &self,
         at: usize,
         [out0, out1]: [&mut [u64]; 2],
-        specials: u64,
         modulus: &Modulus,
         scratch: &mut Scratch,
     ) {
@@ -115,31 +113,15 @@ impl Limb<'_> {
                 let (Some(sum0), Some(sum1)) = (sum0.get_mut(..len), sum1.get_mut(..len)) else {
                     return;
                 };
-                key_products([&mut *sum0, &mut *sum1], &xs, key.part(from, len), modulus);
-                let table = permutation.and_then(|table| table.get(at..at + len));
-                turn(out1, sum1, table);
-                match body.get(from..from + len) {
-                    None => turn(out0, sum0, table),
-                    Some(body) => {
-                        let mut output = [Output {
-                            out: &mut *sum1,
-                            weights: &[modulus.to_mont52(1), specials],
-                            start: 0,
-                            modulus,
-                        }];
-                        dot(&mut output, &[sum0, body]);
-                        turn(out0, sum1, table);
-                    }
-                }
+                let body = body.get(from..from + len);
+                let plus = [body.as_slice(), &[]];
+                let Some(table) = permutation.and_then(|table| table.get(at..at + len)) else {
+                    return key_products([out0, out1], &xs, key.part(from, len), plus, modulus);
+                };
+                key_products([&mut *sum0, &mut *sum1], &xs, key.part(from, len), plus, modulus);
+                gather(out0, sum0, table);
+                gather(out1, sum1, table);
             }
         }
-    }
-}
-
-/// A permuted block, or a copy.
-fn turn(out: &mut [u64], source: &[u64], table: Option<&[u32]>) {
-    match table {
-        Some(table) => gather(out, source, table),
-        None => out.copy_from_slice(source),
     }
 }

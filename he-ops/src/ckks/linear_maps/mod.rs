@@ -16,12 +16,12 @@ use super::ciphertext::{Ciphertext, check_level, check_scale};
 use super::encoder::Encoder;
 use super::evaluator::Evaluator;
 use super::slot_map::SlotMap;
+use crate::arith::NttTable;
 use crate::arith::dot::dot_runs;
-use crate::arith::{Modulus, NttTable};
 use crate::par;
 use crate::ring::{Eval, Poly, arena};
 use crate::rlwe::giant_step::{Giant, Wide, giant_step};
-use crate::rlwe::key_switch::{Decomposed, decompose, product};
+use crate::rlwe::key_switch::{Decomposed, decompose};
 use crate::rlwe::{Gadget, KeyPurpose, KeySwitchKey, Params};
 use crate::{Error, Result};
 use columns::{Column, Limb, PAD, Rotation, Scratch, block_len};
@@ -71,7 +71,7 @@ impl Evaluator {
         let decomposed = work.decompositions(inputs)?;
         let columns = work.columns(inputs, &rotated, &decomposed)?;
         let mut codes = Codes::default();
-        let mut sums = work.sums(maps, &columns, &mut codes);
+        let mut sums = work.sums(maps, &mut codes);
         let slots = self.params().slots();
         if codes.period() > slots {
             return Err(shape(
@@ -365,12 +365,7 @@ impl<'e> Work<'e> {
     }
 
     /// The sums of all maps, and their different weights.
-    fn sums<'m>(
-        &self,
-        maps: &[(&'m SlotMap, f64)],
-        columns: &[Column<'_>],
-        codes: &mut Codes<'m>,
-    ) -> Vec<Sum> {
+    fn sums<'m>(&self, maps: &[(&'m SlotMap, f64)], codes: &mut Codes<'m>) -> Vec<Sum> {
         let places: BTreeMap<(usize, usize), usize> = self
             .babies
             .iter()
@@ -383,13 +378,11 @@ impl<'e> Work<'e> {
             for (input, part) in map.parts().iter().enumerate() {
                 for (offset, pattern) in part {
                     let (giant, b) = map.steps(*offset);
-                    let Some((&at, column)) =
-                        places.get(&(input, b)).and_then(|c| Some((c, columns.get(*c)?)))
-                    else {
+                    let Some(&at) = places.get(&(input, b)) else {
                         continue;
                     };
                     let shift = giant * map.baby_steps() as i64;
-                    let code = codes.number(pattern, shift, *scale, column.is_plain());
+                    let code = codes.number(pattern, shift, *scale);
                     by_giant.entry(giant).or_default().push((at, code));
                 }
             }
@@ -478,7 +471,6 @@ impl Run<'_> {
     fn prime(&self, i: usize, table: &NttTable, tiles: &[Tile<'_>], mut parts: [Vec<&mut [u64]>; 2]) {
         let n = self.params.degree();
         let modulus = table.modulus();
-        let factor = self.specials_mod(i, modulus);
         let live: Vec<usize> = (0..self.columns.len())
             .filter(|&c| i <= self.level || self.columns.get(c).is_some_and(|c| !c.is_plain()))
             .collect();
@@ -493,7 +485,7 @@ impl Run<'_> {
                 *slot = Some(at);
             }
         }
-        let values = self.encoded.values(self.encoder, table, factor);
+        let values = self.encoded.values(self.encoder, table);
         let run = n / (2 * self.period);
         let matrices: Vec<Matrix> = tiles
             .iter()
@@ -508,7 +500,7 @@ impl Run<'_> {
             for (limb, pair) in limbs.iter().zip(turned.chunks_mut(2 * stride)) {
                 let (body, mask) = pair.split_at_mut(stride);
                 if let (Some(body), Some(mask)) = (body.get_mut(..block), mask.get_mut(..block)) {
-                    limb.block(at, [body, mask], modulus.to_mont52(factor), modulus, &mut scratch);
+                    limb.block(at, [body, mask], modulus, &mut scratch);
                 }
             }
             for (part, outs) in parts.iter_mut().enumerate() {
@@ -536,12 +528,6 @@ impl Run<'_> {
                 }
             }
         }
-    }
-
-    /// P modulo prime i; only used modulo a ciphertext prime.
-    fn specials_mod(&self, i: usize, modulus: &Modulus) -> u64 {
-        let p = self.params.p_tables(self.specials).unwrap_or_default();
-        if i <= self.level { product(p, modulus) } else { 0 }
     }
 
     /// The weights of a tile modulo one prime: by run, sum, column.
@@ -602,7 +588,7 @@ impl Run<'_> {
         let (body, mask) = (full(body), full(mask));
         let (keep, drop) = tables.split_at(self.level);
         let division = self.params.mod_down_rescale(self.level, self.specials)?;
-        let parts = division.divide(&[(&body, None), (&mask, None)], keep, drop);
+        let parts = division.divide(&[&body, &mask], keep, drop);
         let prime = drop.first().map_or(1.0, |t| t.modulus().value() as f64);
         Ok(Ciphertext {
             parts,

@@ -10,16 +10,14 @@ use num_complex::Complex64;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-/// What a weight is encoded from: the digest of a pattern, by how much it is turned, the bits of its scale, whether it
-/// brings the factor P.
-type CodeKey = ([u8; 32], usize, u64, bool);
+/// What a weight is encoded from: the digest of a pattern, by how much it is turned, the bits of its scale.
+type CodeKey = ([u8; 32], usize, u64);
 
 /// One weight.
 struct Code<'a> {
     pattern: &'a Pattern,
     turn: usize,
     scale: f64,
-    times_specials: bool,
 }
 
 /// The different weights of a group of maps: masks repeat a lot, each is encoded once.
@@ -30,27 +28,16 @@ pub(super) struct Codes<'a> {
 }
 
 impl<'a> Codes<'a> {
-    /// The number of the weight w\[j\] = pattern\[j - shift\] at a scale, times the special primes or not.
-    pub(super) fn number(
-        &mut self,
-        pattern: &'a Pattern,
-        shift: i64,
-        scale: f64,
-        times_specials: bool,
-    ) -> usize {
+    /// The number of the weight w\[j\] = pattern\[j - shift\] at a scale.
+    pub(super) fn number(&mut self, pattern: &'a Pattern, shift: i64, scale: f64) -> usize {
         let turn = shift.rem_euclid(pattern.period().max(1) as i64) as usize;
         let digest = *blake3::hash(&pattern.canonical_bytes()).as_bytes();
         let list = &mut self.list;
         *self
             .known
-            .entry((digest, turn, scale.to_bits(), times_specials))
+            .entry((digest, turn, scale.to_bits()))
             .or_insert_with(|| {
-                list.push(Code {
-                    pattern,
-                    turn,
-                    scale,
-                    times_specials,
-                });
+                list.push(Code { pattern, turn, scale });
                 list.len() - 1
             })
     }
@@ -63,14 +50,10 @@ impl<'a> Codes<'a> {
 
     /// Integers for all primes.
     pub(super) fn encode(&self, encoder: &Encoder) -> Result<Encoded> {
-        let mut codes: Vec<(Vec<f64>, bool)> = self
-            .list
-            .iter()
-            .map(|code| (Vec::new(), code.times_specials))
-            .collect();
+        let mut codes: Vec<Vec<f64>> = self.list.iter().map(|_| Vec::new()).collect();
         let failure = Mutex::new(None);
         let tasks: Vec<_> = codes.iter_mut().zip(&self.list).collect();
-        par::for_each(tasks, |_, ((out, _), code)| {
+        par::for_each(tasks, |_, (out, code)| {
             let period = code.pattern.period();
             let mut z: Vec<Complex64> = (0..period)
                 .map(|j| code.pattern.get(j + period - code.turn))
@@ -91,27 +74,23 @@ impl<'a> Codes<'a> {
     }
 }
 
-/// Weights as integers: 2D doubles for each, D its period; and whether they bring the factor P.
+/// Weights as integers: 2D doubles for each, D its period.
 pub(super) struct Encoded {
-    codes: Vec<(Vec<f64>, bool)>,
+    codes: Vec<Vec<f64>>,
 }
 
 impl Encoded {
-    /// The weights that count modulo one prime, 2D values each in Montgomery form. `specials` is P modulo that prime:
-    /// where it is zero, weights with this factor are left out.
-    pub(super) fn values(&self, encoder: &Encoder, table: &NttTable, specials: u64) -> Vec<Vec<u64>> {
+    /// The weights modulo one prime, 2D values each in Montgomery form.
+    pub(super) fn values(&self, encoder: &Encoder, table: &NttTable) -> Vec<Vec<u64>> {
         let modulus = table.modulus();
-        // Montgomery form of Montgomery forms.
-        let [one, times] = [1, specials].map(|factor| modulus.to_mont52(modulus.to_mont52(factor)));
+        // Montgomery form of the Montgomery form of 1.
+        let one = modulus.to_mont52(modulus.to_mont52(1));
         self.codes
             .iter()
-            .map(|(coefficients, times_specials)| {
-                if *times_specials && specials == 0 {
-                    return Vec::new();
-                }
+            .map(|coefficients| {
                 let mut values = vec![0; coefficients.len()];
                 encoder.subring_values(coefficients, table, &mut values);
-                scale_in_place(&mut values, if *times_specials { times } else { one }, 0, modulus);
+                scale_in_place(&mut values, one, 0, modulus);
                 values
             })
             .collect()

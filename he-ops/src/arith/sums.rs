@@ -1,0 +1,84 @@
+//! Sums and differences of vectors modulo a prime.
+
+use super::{Modulus, Simd};
+
+/// out = x + y, entries below the modulus.
+pub(crate) fn add(out: &mut [u64], x: &[u64], y: &[u64], modulus: &Modulus) {
+    let p = modulus.value();
+    // The smaller of two words is one instruction, a comparison with its jump is not.
+    combine_at(Simd::current(), out, x, y, |x, y| {
+        let sum = x + y;
+        sum.min(sum.wrapping_sub(p))
+    });
+}
+
+/// out = x - y, entries below the modulus.
+pub(crate) fn sub(out: &mut [u64], x: &[u64], y: &[u64], modulus: &Modulus) {
+    let p = modulus.value();
+    combine_at(Simd::current(), out, x, y, |x, y| {
+        let difference = x.wrapping_sub(y);
+        difference.min(difference.wrapping_add(p))
+    });
+}
+
+/// out\[i\] = f(x\[i\], y\[i\]): one loop, compiled for each level.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "there is one level")
+)]
+fn combine_at(simd: Simd, out: &mut [u64], x: &[u64], y: &[u64], f: impl Fn(u64, u64) -> u64) {
+    #[inline(always)]
+    fn all(out: &mut [u64], x: &[u64], y: &[u64], f: impl Fn(u64, u64) -> u64) {
+        for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
+            *out = f(x, y);
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f")]
+        fn eight(out: &mut [u64], x: &[u64], y: &[u64], f: impl Fn(u64, u64) -> u64) {
+            all(out, x, y, f);
+        }
+        #[target_feature(enable = "avx2")]
+        fn four(out: &mut [u64], x: &[u64], y: &[u64], f: impl Fn(u64, u64) -> u64) {
+            all(out, x, y, f);
+        }
+        // SAFETY: the features were detected.
+        match simd {
+            Simd::Ifma => return unsafe { eight(out, x, y, f) },
+            Simd::Avx2 => return unsafe { four(out, x, y, f) },
+            Simd::Scalar => {}
+        }
+    }
+    all(out, x, y, f);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_and_differences_are_those_of_single_words() {
+        let m = Modulus::new((1 << 50) - 27).unwrap();
+        let entry = |i: u64| match i % 4 {
+            0 => 0,
+            1 => m.value() - 1,
+            _ => m.reduce(i.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        };
+        let x: Vec<u64> = (0..77).map(entry).collect();
+        let y: Vec<u64> = (0..77).map(|i| entry(i / 4 + 1)).collect();
+        let mut out = vec![0; 77];
+        add(&mut out, &x, &y, &m);
+        assert!(
+            out.iter()
+                .zip(x.iter().zip(&y))
+                .all(|(o, (&x, &y))| *o == m.add(x, y))
+        );
+        sub(&mut out, &x, &y, &m);
+        assert!(
+            out.iter()
+                .zip(x.iter().zip(&y))
+                .all(|(o, (&x, &y))| *o == m.sub(x, y))
+        );
+    }
+}
