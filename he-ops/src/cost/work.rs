@@ -148,14 +148,17 @@ impl<'a> Counter<'a> {
         self.limbs(limbs + extended, limbs + converted, limbs)
     }
 
-    /// Digits times both halves of a key of `digits` digits: 2 d w products.
+    /// Digits times both halves of a key of `digits` digits: 2 d w products; the key is packed to the bits of its primes.
     pub(super) fn inner_product(&self, digits: usize, wide: usize) -> Work {
-        self.limbs(0, 2 * digits * wide, 2 * digits * wide)
+        let moduli = || self.params.moduli().chain(self.params.special_moduli());
+        let bits: usize = moduli().map(|m| m.bits() as usize).sum();
+        let words = 2 * digits * wide * bits / (64 * moduli().count().max(1));
+        self.limbs(0, 2 * digits * wide, words)
     }
 
     /// Division of `parts` parts by `drop` primes, `keep` are left: a transform for each of them.
     pub(super) fn divide(&self, drop: usize, keep: usize, parts: usize) -> Work {
-        let products = drop * keep + drop + 2 * keep;
+        let products = drop * keep + drop + keep;
         self.limbs(drop + keep, products, drop + 2 * keep) * parts
     }
 
