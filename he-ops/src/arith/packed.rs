@@ -4,21 +4,17 @@
 //! Eight residues of b bits are b bytes. Rows stay apart: a processor reads eight streams faster than one (note 013).
 
 use super::Modulus;
-use super::modulus::MAX_MODULUS_BITS;
-use aligned_vec::{AVec, ConstAlign};
 
 /// Entries that are packed together.
 const LANES: usize = 8;
 /// Bytes between rows: the widest load of the last residue stays inside, and rows do not lie at a power-of-two distance,
 /// where they would share few places in a cache.
 const PAD: usize = 5 * 64;
-/// Bytes of eight residues, at most.
-const WIDEST: usize = MAX_MODULUS_BITS as usize;
 
 /// Rows of residues modulo one prime, packed.
 #[derive(Clone)]
 pub struct PackedRows {
-    bytes: AVec<u8, ConstAlign<64>>,
+    bytes: Vec<u8>,
     rows: usize,
     /// Bytes from a row to the next.
     stride: usize,
@@ -41,16 +37,10 @@ impl PackedRows {
         let len = rows.iter().map(|row| row.len()).min().unwrap_or(0) / LANES * LANES;
         let bits = modulus.bits() as usize;
         let stride = stride(len, bits);
-        let mut bytes = AVec::with_capacity(64, rows.len() * stride);
-        bytes.resize(rows.len() * stride, 0);
-        for (row, out) in rows.iter().zip(bytes.chunks_exact_mut(stride)) {
-            for (values, out) in row
-                .chunks_exact(LANES)
-                .zip(out.chunks_exact_mut(bits))
-                .take(len / LANES)
-            {
-                pack(values, bits, out);
-            }
+        let mut bytes = Vec::with_capacity(rows.len() * stride);
+        for (i, row) in rows.iter().enumerate() {
+            pack_limb(row.get(..len).unwrap_or_default(), modulus.bits(), &mut bytes);
+            bytes.resize((i + 1) * stride, 0);
         }
         Self {
             bytes,
@@ -147,28 +137,22 @@ impl PackedBlock<'_> {
     }
 }
 
-/// Eight residues of at most 50 bits as `bits` bytes, least significant bit first.
-fn pack(values: &[u64], bits: usize, out: &mut [u8]) {
-    let mut words = [0u8; WIDEST + 16];
-    let (mut acc, mut fill, mut at) = (0u128, 0usize, 0usize);
-    for &value in values {
+/// Appends the residues of one limb, each below 2^bits with at most 57 bits, to `out`: little endian, least
+/// significant bit first.
+pub(crate) fn pack_limb(limb: &[u64], bits: u32, out: &mut Vec<u8>) {
+    out.reserve((limb.len() * bits as usize).div_ceil(8));
+    let (mut acc, mut fill) = (0u128, 0u32);
+    for &value in limb {
         acc |= u128::from(value) << fill;
         fill += bits;
         if fill >= 64 {
-            if let Some(word) = words.get_mut(at..at + 8) {
-                word.copy_from_slice(&(acc as u64).to_le_bytes());
-            }
-            at += 8;
+            out.extend_from_slice(&(acc as u64).to_le_bytes());
             acc >>= 64;
             fill -= 64;
         }
     }
-    if let Some(word) = words.get_mut(at..at + 8) {
-        word.copy_from_slice(&(acc as u64).to_le_bytes());
-    }
-    for (out, byte) in out.iter_mut().zip(words) {
-        *out = byte;
-    }
+    let tail = fill.div_ceil(8) as usize;
+    out.extend(acc.to_le_bytes().iter().take(tail));
 }
 
 #[cfg(test)]

@@ -227,13 +227,10 @@ fn finish(
             return;
         };
         let remainders = remainders.map(|r| r.get(from..from + len).unwrap_or_default());
-        let [plus0, plus1] = [0, 1].map(|j| {
-            let add = add
-                .get(j)
-                .copied()
-                .flatten()
-                .and_then(|a| a.get(from..from + len));
-            let remainder = remainders.get(j).copied().filter(|_| factor.is_none());
+        let ([add0, add1], [remainder0, remainder1]) = (add, remainders);
+        let [plus0, plus1] = [(add0, remainder0), (add1, remainder1)].map(|(add, remainder)| {
+            let add = add.and_then(|a| a.get(from..from + len));
+            let remainder = factor.is_none().then_some(remainder);
             add.into_iter().chain(remainder).collect::<Vec<_>>()
         });
         let table = permutation.and_then(|table| table.get(at..at + len));

@@ -1,8 +1,9 @@
 //! Polynomials as packed limbs, each under its prime.
 
 use super::error::{Result, WireError};
-use super::pack::{pack_limb, packed_len, unpack_limb};
+use super::pack::{packed_len, unpack_limb};
 use crate::arith::NttTable;
+use crate::arith::packed::pack_limb;
 use crate::ring::{Eval, Poly};
 use crate::rlwe::Params;
 

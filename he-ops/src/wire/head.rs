@@ -4,8 +4,9 @@ use super::ciphertext::checked_frame;
 use super::codec::{self, Bytes};
 use super::error::{Result, WireError};
 use super::frame::{HEADER_LEN, Kind, write_frame};
-use super::pack::{pack_limb, packed_len, unpack_limb};
+use super::pack::{packed_len, unpack_limb};
 use crate::arith::Modulus;
+use crate::arith::packed::pack_limb;
 use crate::arith::sample::Seed;
 use crate::head::{
     EncryptedLabel, ID_BYTES, SeededHeadKey, SeededRingSwitchKey, TFHE_PARAMETERS_NAME, head_key_bytes,

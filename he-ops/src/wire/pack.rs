@@ -19,23 +19,6 @@ pub fn packed_len(n: usize, bits: u32) -> usize {
     (n * bits as usize).div_ceil(8)
 }
 
-/// Appends the residues of one limb, each below 2^bits, to `out`.
-pub(super) fn pack_limb(limb: &[u64], bits: u32, out: &mut Vec<u8>) {
-    out.reserve(packed_len(limb.len(), bits));
-    let (mut acc, mut fill) = (0u128, 0u32);
-    for &value in limb {
-        acc |= u128::from(value) << fill;
-        fill += bits;
-        if fill >= 64 {
-            out.extend_from_slice(&(acc as u64).to_le_bytes());
-            acc >>= 64;
-            fill -= 64;
-        }
-    }
-    let tail = fill.div_ceil(8) as usize;
-    out.extend(acc.to_le_bytes().iter().take(tail));
-}
-
 /// Fills `out` with residues read from `bytes`, each checked to be below `prime`.
 ///
 /// `limb` only names the place in the error.
@@ -98,6 +81,7 @@ fn load(window: &[u8], at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arith::packed::pack_limb;
     use proptest::prelude::*;
 
     #[test]

@@ -4,8 +4,8 @@
 //! `out_j[i] = (start_j + sum_k x_k[i] * w_jk) mod p_j` ([`dot`]); the inner product of a key switch has vectors in
 //! place of the constants ([`products`]; of a packed key, [`key_products`]). Constants and keys are in Montgomery form
 //! (times 2^52), sums are kept as two 52-bit words without any reduction, and one Montgomery step reduces the sum. With
-//! AVX-512 IFMA eight lanes run at once and four outputs share every load; with AVX2 four lanes, in doubles; elsewhere the sums are
-//! u128. The results are the same bit for bit.
+//! AVX-512 IFMA eight lanes run at once and four outputs share every load; with AVX2 four lanes, in doubles; elsewhere the
+//! sums are u128. The results are the same bit for bit.
 #![expect(
     clippy::indexing_slicing,
     reason = "hot loops; lengths are checked once at the entrance"
