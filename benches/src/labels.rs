@@ -34,7 +34,7 @@ pub struct Labels {
     pub largest_contradiction: f64,
     /// Programmable bootstraps of a label.
     pub bootstraps: usize,
-    /// The exact head alone, as the server measured it.
+    /// The exact decision alone, as the server measured it.
     pub head: Runs,
     /// The whole evaluation.
     pub evaluate: Runs,
@@ -47,13 +47,13 @@ pub struct Labels {
 }
 
 /// Name of the layer of the decision in latency reports.
-const HEAD: &str = "exact head";
+const HEAD: &str = "exact decision";
 
 impl Subject {
     /// Asks for the label of every row, encrypted, from a real server in this process; `progress(done, total)`.
     ///
     /// # Errors
-    /// - a model without an exact head
+    /// - a model without an exact decision
     /// - the server cannot start or refuses a request
     pub async fn labels(
         &self,
@@ -68,7 +68,7 @@ impl Subject {
         let decision = session
             .manifest()
             .decision
-            .context("the model has no exact head")?;
+            .context("the model has no exact decision")?;
         let (mut right, mut clear_right, mut same, mut near_ties, mut undecided) = (0, 0, 0, 0, 0);
         let (mut disagreements, mut wrong, mut largest) = (Vec::new(), Vec::new(), 0.0_f64);
         let (mut head, mut evaluate, mut reply_bytes) = (Vec::new(), Vec::new(), 0);

@@ -28,7 +28,7 @@ pub enum Error {
         /// Tokens of the text.
         found: usize,
     },
-    /// A label is asked for, or came, and the keys were made without those of the exact head.
+    /// A label is asked for, or came, and the keys were made without those of the exact decision.
     #[error(
         "the keys for {model} cannot ask for labels or read them; make keys that can: client keygen --model {model} --reply label"
     )]

@@ -4,7 +4,7 @@
 use crate::api::Api;
 use crate::error::{Error, Result};
 use crate::session::{KeySet, Session};
-use he_ops::wire::{decode_head_secret, decode_secret_key, encode_head_secret, encode_secret_key};
+use he_ops::wire::{decode_decision_secret, decode_secret_key, encode_decision_secret, encode_secret_key};
 use models::{Bundle, Manifest};
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 /// File of the secret key.
 pub const SECRET: &str = "secret.key";
-/// The secrets of the exact head, if the keys can ask for labels; mode 0600.
+/// The secrets of the exact decision, if the keys can ask for labels; mode 0600.
 pub const LABEL_SECRET: &str = "label.key";
 /// File of the evaluation keys: concatenated frames, as uploaded.
 pub const EVALUATION: &str = "evaluation.keys";
@@ -89,7 +89,11 @@ impl KeyFolder {
             Ok(())
         })?;
         if let Some(head) = session.head() {
-            write(&label_path, &encode_head_secret(session.params(), head), 0o600)?;
+            write(
+                &label_path,
+                &encode_decision_secret(session.params(), head),
+                0o600,
+            )?;
         }
         let secret = encode_secret_key(session.params(), session.secret());
         write(&secret_path, &secret, 0o600)?;
@@ -128,7 +132,8 @@ impl KeyFolder {
         let path = self.path.join(LABEL_SECRET);
         check_mode(&path)?;
         let bytes = Zeroizing::new(self.read(LABEL_SECRET)?);
-        let head = decode_head_secret(&params, &bytes).map_err(Error::wire(path.display().to_string()))?;
+        let head =
+            decode_decision_secret(&params, &bytes).map_err(Error::wire(path.display().to_string()))?;
         session.with_labels(Some(head))
     }
 

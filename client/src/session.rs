@@ -3,13 +3,13 @@
 use crate::answer::Answer;
 use crate::error::{Error, Result};
 use he_ops::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
-use he_ops::head::{EncryptedLabel, HeadSecret};
+use he_ops::decision::{DecisionSecret, EncryptedLabel};
 use he_ops::rlwe::{KeyGenerator, Params, SecretKey};
 use he_ops::trace::LatencyReport;
 use he_ops::wire::{
     Frame, Header, Kind, ciphertext_frame_limit, decode_ciphertext, decode_label, decode_report,
-    decode_seeded_ciphertext, encode_head_key, encode_key, encode_seeded_ciphertext, expect_level_and_scale,
-    first_frame, label_frame_len,
+    decode_seeded_ciphertext, encode_decision_key, encode_key, encode_seeded_ciphertext,
+    expect_level_and_scale, first_frame, label_frame_len,
 };
 use models::transformer::packing::Slots;
 use models::{Bundle, Embedded, Head, Input, Manifest};
@@ -30,7 +30,7 @@ pub struct Session {
     encoder: Encoder,
     bundle: Bundle,
     secret: SecretKey,
-    head: Option<HeadSecret>,
+    head: Option<DecisionSecret>,
 }
 
 /// What a model is asked.
@@ -84,7 +84,7 @@ impl Reply {
     /// What was asked for, if the model gives it; what it gives, if nothing was asked for.
     ///
     /// # Errors
-    /// [`Error::NoLabel`] for a label of a model without an exact head.
+    /// [`Error::NoLabel`] for a label of a model without an exact decision.
     pub fn choose(asked: Option<Self>, manifest: &Manifest) -> Result<Self> {
         match (asked, &manifest.decision) {
             (Some(Self::Label), None) => Err(Error::NoLabel {
@@ -206,13 +206,13 @@ impl Session {
         })
     }
 
-    /// The same with secrets of the exact head, so that it can ask for labels: fresh ones, or those of a file.
+    /// The same with secrets of the exact decision, so that it can ask for labels: fresh ones, or those of a file.
     ///
     /// # Errors
-    /// - [`Error::NoLabel`] for a model without an exact head
+    /// - [`Error::NoLabel`] for a model without an exact decision
     /// - secrets that were made with another secret key
     /// - no randomness from the operating system
-    pub fn with_labels(self, known: Option<HeadSecret>) -> Result<Self> {
+    pub fn with_labels(self, known: Option<DecisionSecret>) -> Result<Self> {
         if self.manifest.decision.is_none() {
             return Err(Error::NoLabel {
                 model: self.manifest.id,
@@ -220,7 +220,7 @@ impl Session {
         }
         let head = match known {
             Some(head) => head,
-            None => HeadSecret::generate(&self.secret)?,
+            None => DecisionSecret::generate(&self.secret)?,
         };
         head.check(&self.secret)?;
         Ok(Self {
@@ -229,9 +229,9 @@ impl Session {
         })
     }
 
-    /// The secrets of the exact head, if it can ask for labels.
+    /// The secrets of the exact decision, if it can ask for labels.
     #[must_use]
-    pub fn head(&self) -> Option<&HeadSecret> {
+    pub fn head(&self) -> Option<&DecisionSecret> {
         self.head.as_ref()
     }
 
@@ -286,7 +286,8 @@ impl Session {
         }
         if let Some(head) = &self.head {
             let key = head.evaluation_key(&self.params, &self.secret)?;
-            let frame = encode_head_key(&self.params, &key).map_err(Error::wire("key of the exact head"))?;
+            let frame =
+                encode_decision_key(&self.params, &key).map_err(Error::wire("key of the exact decision"))?;
             out.write_all(&frame).map_err(Error::io("evaluation keys"))?;
             progress(self.key_count(), self.key_count());
         }

@@ -7,7 +7,7 @@
 )]
 
 use client::{Answer, Api, Error, KeyFolder, LocalServer, Reply, Session, download_bundle};
-use he_ops::wire::{Frame, Kind, encode_head_secret, label_frame_len};
+use he_ops::wire::{Frame, Kind, encode_decision_secret, label_frame_len};
 use models::ModelDir;
 use models::reference::Mode;
 use serde_json::{Value, json};
@@ -67,13 +67,16 @@ async fn a_label_and_nothing_else() {
     let (bundle, files) = download_bundle(&api, &manifest).await.unwrap();
     let session = Session::generate(manifest, bundle).unwrap();
 
-    // Without the key of the exact head there is no label, and logits are not given out.
+    // Without the key of the exact decision there is no label, and logits are not given out.
     let mut plain = Vec::new();
     session.evaluation_keys(&mut plain, |_, _| {}).unwrap();
     let stored = api.upload_keys(MODEL, plain.clone(), |_| {}).await.unwrap();
     let limit = session.reply_limit().unwrap();
     let request = session.encrypt("an utterly charming film").unwrap();
-    for (reply, status, word) in [(Reply::Label, 422, "exact head"), (Reply::Logits, 403, "label")] {
+    for (reply, status, word) in [
+        (Reply::Label, 422, "exact decision"),
+        (Reply::Logits, 403, "label"),
+    ] {
         let frames = request.frames.clone();
         let error = api
             .infer(MODEL, &stored.key_id, reply, frames, limit, |_| {})
@@ -123,7 +126,7 @@ async fn a_label_and_nothing_else() {
     assert!(error.contains("other keys"), "{error}");
     let label_key = keys.path().join("label.key");
     let own = std::fs::read(&label_key).unwrap();
-    let other = encode_head_secret(strange.params(), strange.head().unwrap());
+    let other = encode_decision_secret(strange.params(), strange.head().unwrap());
     std::fs::write(&label_key, &other).unwrap();
     let error = keys.open().err().unwrap().to_string();
     assert!(error.contains("another secret key"), "{error}");
@@ -173,7 +176,7 @@ async fn a_label_and_nothing_else() {
             report
                 .ops
                 .iter()
-                .any(|op| op.layer == "exact head" && op.total_us > 0.0)
+                .any(|op| op.layer == "exact decision" && op.total_us > 0.0)
         );
     }
     server.stop().await.unwrap();

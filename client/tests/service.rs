@@ -429,7 +429,7 @@ async fn uploads_must_be_exactly_the_keys_of_the_plan() {
     let most = &keys[..keys.len() - 1];
     let replaced = |with: &[u8]| [most.concat(), with.to_vec()].concat();
     let last = keys.last().unwrap();
-    let head_bytes = session.manifest().decision.as_ref().unwrap().key_bytes as usize;
+    let decision_bytes = session.manifest().decision.as_ref().unwrap().key_bytes as usize;
     let high = {
         let mut payload = last[HEADER_LEN..].to_vec();
         payload[40..60].fill(0xff);
@@ -471,7 +471,7 @@ async fn uploads_must_be_exactly_the_keys_of_the_plan() {
             "needed",
         ),
         (
-            // The limit leaves room for the key of the exact head, which is larger than this one.
+            // The limit leaves room for the key of the exact decision, which is larger than this one.
             "one too many",
             [&fixture.keys[..], last].concat(),
             422,
@@ -480,7 +480,7 @@ async fn uploads_must_be_exactly_the_keys_of_the_plan() {
         ),
         (
             "larger than all keys together",
-            [&fixture.keys[..], &vec![0; head_bytes + (1 << 20)]].concat(),
+            [&fixture.keys[..], &vec![0; decision_bytes + (1 << 20)]].concat(),
             413,
             "too-large",
             "larger",

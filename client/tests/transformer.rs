@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 
 use client::{Answer, Api, Error, LocalServer, Query, Reply, Session, download_bundle};
-use he_ops::head::Rule;
+use he_ops::decision::Rule;
 use models::reference::Mode;
 use models::transformer::{
     Activation, Attention, Fit, Head, Mask, Norm, NormKind, Pool, Position, TransformerConfig, synthetic,

@@ -8,7 +8,7 @@
     reason = "a test helper may stop the test"
 )]
 
-use he_ops::ckks::weighted_sum::Row;
+use he_ops::ckks::linear::sums::Row;
 use he_ops::ckks::{Ciphertext, Decryptor, Encoder, Encryptor, Evaluator, Pattern, PrecisionStats};
 use he_ops::rlwe::{
     EvaluationKeyConfig, EvaluationKeys, KeyGenerator, KeyPurpose, KeyUses, Params, ParamsLiteral, SecretKey,

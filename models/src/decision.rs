@@ -1,9 +1,9 @@
-//! The exact head of a model: what `config.json` says of it, and where its logits are.
+//! The exact decision of a model: what `config.json` says of it, and where its logits are.
 
 use std::sync::Arc;
 
 use he_ops::ckks::Pattern;
-use he_ops::head::{Decision, Reading, Rule, check_params, head_key_bytes};
+use he_ops::decision::{Decision, Reading, Rule, check_params, decision_key_bytes};
 use he_ops::rlwe::Params;
 use serde::{Deserialize, Serialize};
 
@@ -122,14 +122,14 @@ impl DecisionEntry {
     /// For a plan with these parameters.
     ///
     /// # Errors
-    /// - parameters under which the key of the exact head would be weaker than the others
+    /// - parameters under which the key of the exact decision would be weaker than the others
     pub fn new(config: DecisionConfig, decision: &Decision, params: &Params) -> Result<Self> {
         check_params(params)?;
         Ok(Self {
             config,
             resolution: decision.resolution(params)?,
             bootstraps: decision.bootstraps(),
-            key_bytes: head_key_bytes(params),
+            key_bytes: decision_key_bytes(params),
         })
     }
 }

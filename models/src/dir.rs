@@ -141,12 +141,12 @@ impl ModelDir {
         &self.public
     }
 
-    /// Its exact head, if the operator has set one.
+    /// Its exact decision, if the operator has set one.
     pub fn decision(&self) -> Option<DecisionConfig> {
         self.decision
     }
 
-    /// Writes the exact head into `config.json`.
+    /// Writes the exact decision into `config.json`.
     ///
     /// # Errors
     /// - as for [`set_field`], or a model whose answer is no choice

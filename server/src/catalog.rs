@@ -21,7 +21,7 @@ pub(crate) struct Served {
     pub id: String,
     /// What the workers run.
     pub plan: Plan,
-    /// The same plan up to an encrypted label, if the model has an exact head.
+    /// The same plan up to an encrypted label, if the model has an exact decision.
     pub decided: Option<Plan>,
     /// Logits are not given out.
     pub labels_only: bool,

@@ -109,7 +109,7 @@ struct PlanArgs {
     /// Counts, sizes, parameters and costs as one JSON document.
     #[arg(long)]
     json: bool,
-    /// The plan that ends with a label, of a model with an exact head.
+    /// The plan that ends with a label, of a model with an exact decision.
     #[arg(long)]
     label: bool,
     /// Every step, and no costs.
@@ -242,7 +242,10 @@ fn plan(args: &PlanArgs) -> anyhow::Result<()> {
         }
     };
     if args.label && plan.decision().is_none() {
-        anyhow::bail!("{} has no exact head: no decision in its config.json", args.model);
+        anyhow::bail!(
+            "{} has no exact decision: no decision in its config.json",
+            args.model
+        );
     }
     let mut out = std::io::stdout().lock();
     let written = if args.steps {

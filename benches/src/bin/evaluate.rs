@@ -232,7 +232,7 @@ fn print_labels(labels: &Labels, passed: bool) {
         labels.disagreements, labels.largest_contradiction, labels.wrong
     );
     println!(
-        "exact head      {:>7.0} ms   {:.0} to {:.0}, {} bootstraps",
+        "exact decision      {:>7.0} ms   {:.0} to {:.0}, {} bootstraps",
         labels.head.median_ms, labels.head.min_ms, labels.head.max_ms, labels.bootstraps
     );
     println!("evaluation      {:>7.0} ms", labels.evaluate.median_ms);

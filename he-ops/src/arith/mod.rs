@@ -1,5 +1,6 @@
 //! Arithmetic modulo word-size primes: reduction, prime search, transforms, basis conversion, sampling.
 
+pub mod arena;
 pub mod dot;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod lanes;
@@ -11,6 +12,7 @@ pub mod rns;
 pub mod sample;
 pub mod simd;
 pub(crate) mod sums;
+pub mod tensor;
 
 pub use modulus::Modulus;
 pub use ntt::NttTable;

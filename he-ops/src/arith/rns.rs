@@ -2,8 +2,9 @@
 
 use super::dot::{Output, dot, scale_in_place};
 use super::{Modulus, NttTable, Simd, sums};
+use crate::arith::arena;
 use crate::par;
-use crate::ring::{Eval, Poly, arena};
+use crate::ring::{Eval, Poly};
 use crate::{Error, Result};
 
 /// Entries of one limb that a thread takes at a time: 16 limbs of this many words stay in L2.

@@ -7,7 +7,7 @@
 )]
 
 use super::ciphertext::Plaintext;
-use super::pattern::Pattern;
+use super::linear::pattern::Pattern;
 use crate::arith::NttTable;
 use crate::arith::ntt::subring::reduce;
 use crate::arith::ntt::{SubringTable, bit_reverse};

@@ -2,12 +2,12 @@
 
 use super::ciphertext::{Ciphertext, Plaintext, check_level, check_scale};
 use super::encoder::{Encoder, add_periodic};
-use super::pattern::Pattern;
-use super::weighted_sum::{Row, weighted_sums};
+use super::linear::pattern::Pattern;
+use super::linear::sums::{Row, weighted_sums};
 use crate::arith::dot::{Output, dot};
+use crate::arith::tensor::tensor_product;
 use crate::arith::{Modulus, NttTable};
 use crate::par;
-use crate::ring::tensor::tensor_product;
 use crate::ring::{Eval, Poly};
 use crate::rlwe::key_switch::{DivideBy, Target, switch_all};
 use crate::rlwe::{EvaluationKeys, KeyPurpose, Params};

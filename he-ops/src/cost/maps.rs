@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::work::{Counter, Work};
 use crate::Result;
-use crate::ckks::linear_maps::{TILE, at_a_time};
+use crate::ckks::linear::maps::{TILE, at_a_time};
 use crate::ckks::{Pattern, SlotMap};
 use crate::rlwe::Gadget;
 

@@ -9,8 +9,8 @@
 //! | `price` | [`price_us`]: one operation of a graph that has no plan yet |
 //! | `machine`, `fit` | coefficients, and where they come from |
 
+mod decision;
 mod fit;
-mod head;
 mod machine;
 mod maps;
 mod plan;

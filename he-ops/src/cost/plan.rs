@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::head::decision_key_bytes;
+use super::decision::decision_key_bytes;
 use super::machine::{Kind, Machine};
 use super::steps::{Counts, KeyLevels, group_cost};
 use super::work::{Counter, Work};

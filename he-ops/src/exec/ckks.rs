@@ -1,10 +1,10 @@
 //! The encrypted backend: every step is one call of the evaluator, and every result is held against the plan.
 
 use super::{Backend, SumRow};
-use crate::ckks::weighted_sum::Row;
+use crate::ckks::linear::sums::Row;
 use crate::ckks::{Bootstrapper, Ciphertext, Evaluator, Pattern};
+use crate::decision::{Decision, DecisionKey, EncryptedLabel, decide};
 use crate::graph::{Op, Step};
-use crate::head::{Decision, EncryptedLabel, HeadKey, decide};
 use crate::{Error, Result};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub struct Ckks<'a> {
     evaluator: &'a Evaluator,
     bootstrapper: Option<Arc<Bootstrapper>>,
-    head: Option<Arc<HeadKey>>,
+    head: Option<Arc<DecisionKey>>,
     label: Option<EncryptedLabel>,
 }
 
@@ -41,9 +41,9 @@ impl<'a> Ckks<'a> {
         }
     }
 
-    /// The same for plans that end with a decision: with the client's key of the exact head.
+    /// The same for plans that end with a decision: with the client's key of the exact decision.
     #[must_use]
-    pub fn with_head(self, head: Option<Arc<HeadKey>>) -> Self {
+    pub fn with_head(self, head: Option<Arc<DecisionKey>>) -> Self {
         Ckks { head, ..self }
     }
 
@@ -222,7 +222,7 @@ impl Backend for Ckks<'_> {
     fn decide(&mut self, values: &[&Ciphertext], decision: &Decision, _: &Step) -> Result<()> {
         let key = self.head.as_ref().ok_or_else(|| Error::MissingKey {
             op: "decide",
-            key: "the exact head".to_owned(),
+            key: "the exact decision".to_owned(),
             level: 0,
             found: "none was given".to_owned(),
         })?;

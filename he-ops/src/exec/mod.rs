@@ -14,8 +14,8 @@ pub use sim::{Sim, SimValue};
 
 use crate::Result;
 use crate::ckks::Pattern;
+use crate::decision::Decision;
 use crate::graph::Step;
-use crate::head::Decision;
 
 /// One of several weighted sums over the same inputs.
 #[derive(Debug, Clone)]
@@ -127,6 +127,6 @@ pub trait Backend {
     /// One class from the logits in these values. No step reads it: the backend keeps it.
     ///
     /// # Errors
-    /// As [`decide`](crate::head::decide); a backend without the key of the exact head.
+    /// As [`decide`](crate::decision::decide); a backend without the key of the exact decision.
     fn decide(&mut self, values: &[&Self::Value], decision: &Decision, step: &Step) -> Result<()>;
 }

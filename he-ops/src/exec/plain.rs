@@ -4,8 +4,8 @@ use num_complex::Complex64;
 
 use super::{Backend, SumRow};
 use crate::ckks::Pattern;
+use crate::decision::Decision;
 use crate::graph::{Op, Step};
-use crate::head::Decision;
 use crate::par;
 use crate::{Error, Result};
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::ckks::{Pattern, SlotMap};
-use crate::head::Decision;
+use crate::decision::Decision;
 
 /// A value of a [`Graph`]. Ids are handed out in order, so an operand always has a smaller id than its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

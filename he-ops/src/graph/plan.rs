@@ -7,7 +7,7 @@ use super::summary::PlanSummary;
 use std::sync::Arc;
 
 use crate::ckks::{BootstrapLiteral, Bootstrapper, Encoder};
-use crate::head::{Decision, check_params};
+use crate::decision::{Decision, check_params};
 use crate::rlwe::{EvaluationKeyConfig, KeyPurpose, KeyUses, Params};
 use crate::{Error, Result};
 
@@ -111,7 +111,7 @@ impl Plan {
     }
 
     /// This plan with an exact decision over its outputs in their place: the same steps and keys, and one step more, which
-    /// the key of the [exact head](crate::head) serves.
+    /// the key of the [exact decision](crate::decision) serves.
     ///
     /// # Errors
     /// [`Error::Insecure`](crate::Error::Insecure) for parameters under which that key would be weaker than the others,
@@ -140,7 +140,7 @@ impl Plan {
             plain_scale: 1.0,
             group: None,
             label: Label {
-                layer: "exact head".to_owned(),
+                layer: "exact decision".to_owned(),
                 op: "decide".to_owned(),
             },
             frees,

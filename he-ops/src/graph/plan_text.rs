@@ -5,7 +5,7 @@ use std::fmt;
 use super::builder::Op;
 use super::plan::{Plan, Step};
 use super::text::write_op;
-use crate::head::head_key_bytes;
+use crate::decision::decision_key_bytes;
 
 struct Words<'a>(&'a Op);
 
@@ -116,10 +116,10 @@ impl Plan {
         if let Some(decision) = self.decision() {
             write!(
                 f,
-                "  exact head: label of {} classes, {} bootstraps of tfhe, key {:.1} MB",
+                "  exact decision: label of {} classes, {} bootstraps of tfhe, key {:.1} MB",
                 decision.classes(),
                 decision.bootstraps(),
-                head_key_bytes(&self.params) as f64 / 1e6
+                decision_key_bytes(&self.params) as f64 / 1e6
             )?;
             match decision.resolution(&self.params) {
                 Ok(resolution) => writeln!(f, "; told apart from {resolution:.2} of a logit on")?,

@@ -1,6 +1,6 @@
 //! A polynomial in residue form: one limb of N words per prime, contiguous.
 
-use super::arena::{Buffer, take, take_zeroed};
+use crate::arith::arena::{Buffer, take, take_zeroed};
 use crate::arith::{NttTable, sums};
 use crate::par;
 use crate::{Error, Result};

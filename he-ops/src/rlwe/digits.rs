@@ -3,9 +3,9 @@
 use super::gadget::Gadget;
 use super::params::Params;
 use crate::arith::NttTable;
+use crate::arith::arena::{self, Buffer};
 use crate::arith::rns::{BasisConverter, by_limb};
 use crate::par;
-use crate::ring::arena::{self, Buffer};
 use crate::ring::{Eval, Poly};
 use crate::{Error, Result};
 use std::ops::Range;

@@ -41,10 +41,10 @@ pub enum Kind {
     SecretKey,
     /// A latency report, as JSON.
     Report,
-    /// Key of the exact head. Public.
-    HeadKey,
-    /// Secret key of the exact head: never sent.
-    HeadSecret,
+    /// Key of the exact decision. Public.
+    DecisionKey,
+    /// Secret key of the exact decision: never sent.
+    DecisionSecret,
     /// A class, encrypted.
     Label,
 }
@@ -57,8 +57,8 @@ impl Kind {
         (Self::PublicKey, 4),
         (Self::SecretKey, 5),
         (Self::Report, 6),
-        (Self::HeadKey, 7),
-        (Self::HeadSecret, 8),
+        (Self::DecisionKey, 7),
+        (Self::DecisionSecret, 8),
         (Self::Label, 9),
     ];
 
@@ -76,7 +76,7 @@ impl Kind {
     /// True for everything but a secret key.
     #[must_use]
     pub fn is_safe_to_send(self) -> bool {
-        !matches!(self, Self::SecretKey | Self::HeadSecret)
+        !matches!(self, Self::SecretKey | Self::DecisionSecret)
     }
 }
 
@@ -89,8 +89,8 @@ impl fmt::Display for Kind {
             Self::PublicKey => "public key",
             Self::SecretKey => "SECRET key",
             Self::Report => "latency report",
-            Self::HeadKey => "key of the exact head",
-            Self::HeadSecret => "SECRET key of the exact head",
+            Self::DecisionKey => "key of the exact decision",
+            Self::DecisionSecret => "SECRET key of the exact decision",
             Self::Label => "encrypted label",
         })
     }

@@ -10,9 +10,9 @@
 mod body;
 mod ciphertext;
 mod codec;
+mod decision;
 mod error;
 mod frame;
-mod head;
 mod keys;
 mod pack;
 mod peek;
@@ -24,14 +24,15 @@ pub use ciphertext::{
     SCALE_TOLERANCE, ciphertext_frame_limit, decode_ciphertext, decode_seeded_ciphertext, encode_ciphertext,
     encode_seeded_ciphertext, expect_level_and_scale,
 };
+pub use decision::{
+    decision_key_frame_limit, decode_decision_key, decode_label, encode_decision_key, encode_label,
+    label_frame_len,
+};
 pub use error::{Result, WireError};
 pub use frame::{Frame, HEADER_LEN, Header, Kind, MAGIC, VERSION, first_frame, hex, read_frame, write_frame};
-pub use head::{
-    decode_head_key, decode_label, encode_head_key, encode_label, head_key_frame_limit, label_frame_len,
-};
 pub use keys::{decode_key, decode_public_key, encode_key, encode_public_key, key_frame_limit};
 pub use pack::packed_len;
 pub use peek::{Peek, peek};
 pub use report::{decode_report, encode_report};
 #[cfg(feature = "secret")]
-pub use secret::{decode_head_secret, decode_secret_key, encode_head_secret, encode_secret_key};
+pub use secret::{decode_decision_secret, decode_secret_key, encode_decision_secret, encode_secret_key};

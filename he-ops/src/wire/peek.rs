@@ -51,8 +51,11 @@ pub fn peek(frame: &Frame<'_>) -> Result<Peek> {
                 ..Peek::default()
             }
         }
-        Kind::PublicKey | Kind::SecretKey | Kind::Report | Kind::HeadKey | Kind::HeadSecret | Kind::Label => {
-            Peek::default()
-        }
+        Kind::PublicKey
+        | Kind::SecretKey
+        | Kind::Report
+        | Kind::DecisionKey
+        | Kind::DecisionSecret
+        | Kind::Label => Peek::default(),
     })
 }

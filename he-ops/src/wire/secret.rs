@@ -3,7 +3,7 @@
 use super::ciphertext::checked_frame;
 use super::error::Result;
 use super::frame::{HEADER_LEN, Kind, write_frame};
-use crate::head::HeadSecret;
+use crate::decision::DecisionSecret;
 use crate::rlwe::{Params, SecretKey};
 use zeroize::Zeroizing;
 
@@ -24,18 +24,22 @@ pub fn decode_secret_key(params: &Params, bytes: &[u8]) -> Result<SecretKey> {
     Ok(SecretKey::from_bytes(params, frame.payload)?)
 }
 
-/// Frame of the secrets of the exact head, for a file that only their owner reads. Never send it.
+/// Frame of the secrets of the exact decision, for a file that only their owner reads. Never send it.
 #[must_use]
-pub fn encode_head_secret(params: &Params, secret: &HeadSecret) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(write_frame(Kind::HeadSecret, params.digest(), &secret.to_bytes()))
+pub fn encode_decision_secret(params: &Params, secret: &DecisionSecret) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(write_frame(
+        Kind::DecisionSecret,
+        params.digest(),
+        &secret.to_bytes(),
+    ))
 }
 
-/// Secrets of the exact head of exactly one frame.
+/// Secrets of the exact decision of exactly one frame.
 ///
 /// # Errors
 /// Any variant of [`WireError`](super::WireError), the first that applies in the order of the module's text.
-pub fn decode_head_secret(params: &Params, bytes: &[u8]) -> Result<HeadSecret> {
+pub fn decode_decision_secret(params: &Params, bytes: &[u8]) -> Result<DecisionSecret> {
     let limit = (HEADER_LEN + params.degree()) as u64;
-    let frame = checked_frame(params, bytes, limit, Kind::HeadSecret)?;
-    Ok(HeadSecret::from_bytes(frame.payload)?)
+    let frame = checked_frame(params, bytes, limit, Kind::DecisionSecret)?;
+    Ok(DecisionSecret::from_bytes(frame.payload)?)
 }

@@ -1,4 +1,4 @@
-//! Sets the range of the exact head of a model: the largest distance of two logits on some inputs, widened.
+//! Sets the range of the exact decision of a model: the largest distance of two logits on some inputs, widened.
 //!
 //!     cargo run --release -p models --bin decide -- FOLDER SPLIT [MARGIN]
 //!
@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use he_ops::head::Rule;
+use he_ops::decision::Rule;
 use models::reference::Mode;
 use models::transformer::compile::Target;
 use models::{Bundle, DecisionConfig, Error, Input, ModelDir, Result, compile, split};

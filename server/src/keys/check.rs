@@ -1,11 +1,12 @@
 //! Uploaded keys against the plan: exactly the keys it uses, each at its level, nothing else.
 
 use crate::problem::Problem;
+use he_ops::decision::{DecisionKey, SeededDecisionKey, decision_memory_bytes};
 use he_ops::graph::Plan;
-use he_ops::head::{HeadKey, SeededHeadKey, head_memory_bytes};
 use he_ops::rlwe::{EvaluationKeys, KeyPurpose, KeyUses, Params, SeededKeySwitchKey};
 use he_ops::wire::{
-    Header, Kind, WireError, decode_head_key, decode_key, head_key_frame_limit, key_frame_limit, read_frame,
+    Header, Kind, WireError, decision_key_frame_limit, decode_decision_key, decode_key, key_frame_limit,
+    read_frame,
 };
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -18,7 +19,7 @@ pub(crate) struct KeyNeeds {
     keys: BTreeMap<KeyPurpose, usize>,
     /// Levels at which the plan uses each.
     uses: KeyUses,
-    /// The exact head has a key, which may come with the others.
+    /// The exact decision has a key, which may come with the others.
     head: bool,
     /// Largest frame of any of them.
     frame_limit: u64,
@@ -42,10 +43,10 @@ impl KeyNeeds {
             total_limit += limit;
         }
         if head {
-            let limit = head_key_frame_limit(&params);
+            let limit = decision_key_frame_limit(&params);
             frame_limit = limit.max(frame_limit);
             total_limit += limit;
-            expanded_bytes += head_memory_bytes(&params);
+            expanded_bytes += decision_memory_bytes(&params);
         }
         Ok(Self {
             params,
@@ -69,7 +70,7 @@ fn for_each_key(
     needs: &KeyNeeds,
     reader: &mut impl Read,
     mut keep: impl FnMut(SeededKeySwitchKey) -> he_ops::Result<()>,
-) -> Result<Option<SeededHeadKey>, Problem> {
+) -> Result<Option<SeededDecisionKey>, Problem> {
     let mut missing = needs.keys.clone();
     let total = needs.keys.len();
     let mut count = 0;
@@ -80,9 +81,9 @@ fn for_each_key(
         let Some(bytes) = read_frame(reader, needs.frame_limit).map_err(wire)? else {
             break;
         };
-        if needs.head && Header::parse(&bytes).map_err(wire)?.kind == Kind::HeadKey {
-            let what = "key of the exact head";
-            let key = decode_head_key(&needs.params, &bytes).map_err(|e| Problem::wire(what, &e))?;
+        if needs.head && Header::parse(&bytes).map_err(wire)?.kind == Kind::DecisionKey {
+            let what = "key of the exact decision";
+            let key = decode_decision_key(&needs.params, &bytes).map_err(|e| Problem::wire(what, &e))?;
             if head.replace(key).is_some() {
                 return Err(Problem::wrong_keys(
                     format!("there are two, {what}"),
@@ -136,7 +137,7 @@ fn for_each_key(
 pub(crate) struct ClientKeys {
     pub evaluation: Arc<EvaluationKeys>,
     /// Needed for labels alone.
-    pub head: Option<Arc<HeadKey>>,
+    pub head: Option<Arc<DecisionKey>>,
 }
 
 /// Checks an upload down to every residue, and keeps nothing.
@@ -148,7 +149,7 @@ pub(crate) fn check_keys(needs: &KeyNeeds, reader: &mut impl Read) -> Result<(),
 pub(crate) fn load_keys(needs: &KeyNeeds, reader: &mut impl Read) -> Result<ClientKeys, Problem> {
     let mut keys = EvaluationKeys::new(&needs.params);
     let head = for_each_key(needs, reader, |key| keys.insert_seeded(key, &needs.uses))?;
-    let head = head.map(|seeded| HeadKey::expand(&needs.params, seeded).map(Arc::new));
+    let head = head.map(|seeded| DecisionKey::expand(&needs.params, seeded).map(Arc::new));
     Ok(ClientKeys {
         evaluation: Arc::new(keys),
         head: head.transpose().map_err(|e| Problem::internal(&e))?,

@@ -89,8 +89,11 @@ pub(super) async fn infer(
         ));
     }
     if label && info.keys <= model.needs.len() {
-        let detail = "these keys have none for the exact head, which a label needs".to_owned();
-        let needed = format!("{} keys, the last one for the exact head", model.needs.len() + 1);
+        let detail = "these keys have none for the exact decision, which a label needs".to_owned();
+        let needed = format!(
+            "{} keys, the last one for the exact decision",
+            model.needs.len() + 1
+        );
         return Err(Problem::wrong_keys(detail, needed, format!("{} keys", info.keys)));
     }
     // The cheap checks come before the queue; the worker checks the rest.

@@ -13,11 +13,12 @@ pub(crate) mod structure;
 pub use literal::{BootstrapLiteral, BootstrapPreset, COSINE_DEGREE};
 
 use super::ciphertext::{check_level, check_scale};
-use super::linear_transform::Operand;
+use super::linear::prepared::Operand;
 use super::{Ciphertext, Encoder, Evaluator, LinearTransform};
 use crate::arith::NttTable;
+use crate::arith::arena;
 use crate::par;
-use crate::ring::{Eval, Poly, arena};
+use crate::ring::{Eval, Poly};
 use crate::rlwe::key_switch::{decompose, switch};
 use crate::rlwe::key_switch_key::serving_gadget;
 use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeyUses, Params};

@@ -1,7 +1,7 @@
 //! What a bootstrap is made of, known before any matrix is: its linear maps with their steps, its keys.
 
 use super::BootstrapLiteral;
-use crate::ckks::linear_transform::{BabySteps, Steps};
+use crate::ckks::linear::prepared::{BabySteps, Steps};
 use crate::rlwe::{KeyPurpose, KeyUses, Params};
 use crate::{Error, Result};
 use std::collections::BTreeSet;

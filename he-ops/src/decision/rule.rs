@@ -63,7 +63,7 @@ impl Decision {
     pub fn new(rule: Rule, range: f64, readings: Vec<Reading>) -> Result<Self> {
         let refused = |reason: String| {
             Err(Error::Circuit {
-                circuit: "exact head",
+                circuit: "exact decision",
                 reason,
             })
         };

@@ -3,8 +3,8 @@
 //! A weight of period D is constant over runs of N/2D entries of the evaluation form, so a sum over inputs is, run by
 //! run, a (constants) x (vectors) product. Several sums over the same inputs share the loads.
 
-use super::ciphertext::{Ciphertext, check_level, check_scale};
-use super::encoder::{Encoder, PeriodicPlaintext};
+use super::super::ciphertext::{Ciphertext, check_level, check_scale};
+use super::super::encoder::{Encoder, PeriodicPlaintext};
 use super::pattern::Pattern;
 use crate::arith::dot::{Output, dot};
 use crate::par;

@@ -50,7 +50,7 @@ pub(crate) fn ring_switch_residues(params: &Params) -> usize {
 /// The bottom prime over the small ring.
 pub(crate) fn small_table(params: &Params) -> Result<NttTable> {
     let refused = || Error::Params {
-        reason: format!("exact head: a ring degree of at least {DEGREE} needed"),
+        reason: format!("exact decision: a ring degree of at least {DEGREE} needed"),
     };
     let q = params.moduli().next().ok_or_else(refused)?;
     if params.degree() < DEGREE {

@@ -1,7 +1,7 @@
-//! Work of the exact head.
+//! Work of the exact decision.
 
 use super::work::{Counter, Work};
-use crate::head::{Decision, TFHE_PARAMETERS as TFHE, head_memory_bytes, ring_switch_transforms};
+use crate::decision::{Decision, TFHE_PARAMETERS as TFHE, decision_memory_bytes, ring_switch_transforms};
 
 impl Counter<'_> {
     /// A decision over values at this level: readings, ring switches, and bootstraps of `tfhe`.
@@ -57,5 +57,5 @@ fn bootstrap() -> Work {
 
 /// Bytes of the expanded key of a plan's decision.
 pub(super) fn decision_key_bytes(decision: Option<&Decision>, params: &crate::rlwe::Params) -> u64 {
-    decision.map_or(0, |_| head_memory_bytes(params))
+    decision.map_or(0, |_| decision_memory_bytes(params))
 }

@@ -1,11 +1,11 @@
 //! The decision on ciphertexts.
 
 use super::arg_max::arg_max;
-use super::decision::{Decision, Reading, Rule};
-use super::keys::{HeadKey, Lwe, lwe};
+use super::keys::{DecisionKey, Lwe, lwe};
 use super::label::{Digits, EncryptedLabel};
 use super::lwe::{MINUS, add, each, shift, torus, words};
 use super::ring_switch::LweSample;
+use super::rule::{Decision, Reading, Rule};
 use crate::ckks::{Ciphertext, Evaluator};
 use crate::{Error, Result};
 
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// Cost: a product with a plaintext and two inverse transforms at level 0, and the ring switch.
 fn read(
     evaluator: &Evaluator,
-    key: &HeadKey,
+    key: &DecisionKey,
     values: &[Ciphertext],
     reading: &Reading,
     decision: &Decision,
@@ -28,7 +28,7 @@ fn read(
     let scale = decision.plain_scale(params, value.scale);
     if scale < 8.0 {
         return Err(Error::Scale {
-            op: "exact head",
+            op: "exact decision",
             needed: value.scale * scale / 8.0,
             found: value.scale,
         });
@@ -38,7 +38,7 @@ fn read(
     let product = evaluator.mul_plain(value, &plaintext)?;
     let tables = params.q_tables(0)?;
     let [c0, c1] = <[_; 2]>::try_from(product.parts).map_err(|parts: Vec<_>| Error::Parts {
-        op: "exact head",
+        op: "exact decision",
         needed: 2,
         found: parts.len(),
     })?;
@@ -68,7 +68,7 @@ fn read(
 /// decision reads, [`Error::Scale`] for a scale that leaves no room for the range of logits.
 pub fn decide(
     evaluator: &Evaluator,
-    key: &HeadKey,
+    key: &DecisionKey,
     values: &[&Ciphertext],
     decision: &Decision,
 ) -> Result<EncryptedLabel> {

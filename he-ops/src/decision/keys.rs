@@ -1,4 +1,4 @@
-//! The evaluation key of the exact head: ring switch, bootstrap key and key-switch key of `tfhe`, seeded on the wire.
+//! The evaluation key of the exact decision: ring switch, bootstrap key and key-switch key of `tfhe`, seeded on the wire.
 
 use tfhe::core_crypto::commons::math::random::CompressionSeed;
 use tfhe::core_crypto::prelude::*;
@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 /// What the client makes and sends: seeds and bodies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeededHeadKey {
+pub struct SeededDecisionKey {
     /// Random, as in the secrets that read its labels: keys that do not belong together are told apart by it.
     pub id: [u8; 16],
     /// From the CKKS secret to that of `tfhe`.
@@ -27,7 +27,7 @@ pub struct SeededHeadKey {
 }
 
 /// The expanded key. Evaluation keys are public.
-pub struct HeadKey {
+pub struct DecisionKey {
     id: [u8; 16],
     pub(super) ring_switch: RingSwitchKey,
     bootstrap: FourierLweBootstrapKeyOwned,
@@ -35,9 +35,9 @@ pub struct HeadKey {
     params_digest: [u8; 32],
 }
 
-impl std::fmt::Debug for HeadKey {
+impl std::fmt::Debug for DecisionKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("HeadKey(..)")
+        f.write_str("DecisionKey(..)")
     }
 }
 
@@ -52,18 +52,18 @@ pub(super) fn lwe(words: Vec<u64>) -> Lwe {
     Lwe::from_container(words, TFHE.ciphertext_modulus)
 }
 
-impl HeadKey {
+impl DecisionKey {
     /// Expands a seeded key: the masks, and the bootstrap key in Fourier form.
     ///
     /// # Errors
     /// [`Error::Shape`] for a part of another size, and as [`check_params`].
-    pub fn expand(params: &Params, seeded: SeededHeadKey) -> Result<Self> {
+    pub fn expand(params: &Params, seeded: SeededDecisionKey) -> Result<Self> {
         check_params(params)?;
         let [bootstrap, switch] = tfhe_words();
         for (needed, found) in [(bootstrap, seeded.bootstrap.len()), (switch, seeded.switch.len())] {
             if needed != found {
                 return Err(Error::Shape {
-                    what: "words of a key of the exact head",
+                    what: "words of a key of the exact decision",
                     needed,
                     found,
                 });
@@ -95,7 +95,7 @@ impl HeadKey {
             compression_seed(&seeded.switch_seed),
             TFHE.ciphertext_modulus,
         );
-        Ok(HeadKey {
+        Ok(DecisionKey {
             id: seeded.id,
             ring_switch: RingSwitchKey::expand(params, &seeded.ring_switch)?,
             bootstrap: fourier,
@@ -116,7 +116,7 @@ impl HeadKey {
             return Ok(());
         }
         Err(Error::Params {
-            reason: "the key of the exact head belongs to other parameters; use the keys of this model"
+            reason: "the key of the exact decision belongs to other parameters; use the keys of this model"
                 .into(),
         })
     }

@@ -1,9 +1,9 @@
 //! The class that won all its comparisons.
 
-use super::decision::groups;
-use super::keys::{HeadKey, Lwe};
+use super::keys::{DecisionKey, Lwe};
 use super::label::Digits;
 use super::lwe::{MINUS, add, each, shift, torus, zero};
+use super::rule::groups;
 
 /// Comparisons that are in memory together: 8 MB of samples.
 const BATCH: usize = 512;
@@ -35,9 +35,9 @@ impl Votes {
 /// The digits of the class ahead of all others, or of 0.
 ///
 /// One bootstrap for each pair of classes gives both their votes; those of a class are gathered in
-/// [groups](super::decision::groups) few enough for one bootstrap each, the groups likewise, and the last sign of a class is
+/// [groups](super::rule::groups) few enough for one bootstrap each, the groups likewise, and the last sign of a class is
 /// its digit or 0: at most one class adds to the sum.
-pub(super) fn arg_max(key: &HeadKey, logits: &[Lwe]) -> Vec<Lwe> {
+pub(super) fn arg_max(key: &DecisionKey, logits: &[Lwe]) -> Vec<Lwe> {
     let opponents = logits.len().saturating_sub(1);
     let groups = groups(logits.len());
     let unit = step(opponents.div_ceil(groups));

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::arith::NttTable;
 use crate::arith::dot::scale_in_place;
 use crate::ckks::encoder::Encoder;
-use crate::ckks::pattern::Pattern;
+use crate::ckks::linear::pattern::Pattern;
 use crate::par;
 use num_complex::Complex64;
 use std::collections::HashMap;

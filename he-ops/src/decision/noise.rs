@@ -1,4 +1,4 @@
-//! How noisy the steps of the exact head are, and how many standard deviations they need.
+//! How noisy the steps of the exact decision are, and how many standard deviations they need.
 
 #[cfg(test)]
 use tfhe::core_crypto::commons::noise_formulas::lwe_programmable_bootstrap::pbs_variance_132_bits_security_tuniform_fft_mul;
@@ -73,8 +73,8 @@ pub(crate) fn ring_switch_variance(params: &Params) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::decision::{GROUP, MAX_CLASSES};
     use super::super::label::{Digits, ONE_DIGIT};
+    use super::super::rule::{GROUP, MAX_CLASSES};
     use super::*;
 
     #[test]

@@ -30,9 +30,9 @@ pub(crate) const LOG_DEGREE: u32 = TFHE_PARAMETERS.polynomial_size.0.trailing_ze
 /// log2 of the number of steps of a blind rotation, 2 polynomial sizes.
 pub(crate) const LOG_STEPS: u32 = LOG_DEGREE + 1;
 
-/// What the keys of the exact head add to the security of the parameters.
+/// What the keys of the exact decision add to the security of the parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct HeadSecurity {
+pub struct DecisionSecurity {
     /// Parameter set of the crate `tfhe`.
     pub tfhe: String,
     /// log2 of the modulus of the key that leads to the ring of `tfhe`, the bottom prime.
@@ -100,7 +100,7 @@ impl KeyNoise {
     }
 }
 
-/// Checks that every key of the exact head is as secure as those of CKKS.
+/// Checks that every key of the exact decision is as secure as those of CKKS.
 ///
 /// The one from the CKKS secret to the ring of `tfhe` is a ring-LWE key of dimension 2048 modulo the bottom prime q0, with the
 /// secret of `tfhe` and CKKS noise. Two conditions, each sufficient on its own under its assumption: log2 q0 is within the
@@ -110,12 +110,12 @@ impl KeyNoise {
 ///
 /// # Errors
 /// [`Error::Insecure`] for a larger prime, or less noise.
-pub fn check_params(params: &Params) -> Result<HeadSecurity> {
+pub fn check_params(params: &Params) -> Result<DecisionSecurity> {
     let log_q = params.moduli().next().map_or(f64::INFINITY, |q| q.log2());
     check(log_q, &TFHE_PARAMETERS)
 }
 
-fn check(log_q: f64, tfhe: &ClassicPBSParameters) -> Result<HeadSecurity> {
+fn check(log_q: f64, tfhe: &ClassicPBSParameters) -> Result<DecisionSecurity> {
     let bound = max_log_qp(LOG_DEGREE).unwrap_or(0.0);
     let ring = tfhe.glwe_dimension.0 * tfhe.polynomial_size.0;
     let noise = [
@@ -141,7 +141,7 @@ fn check(log_q: f64, tfhe: &ClassicPBSParameters) -> Result<HeadSecurity> {
             bound,
         });
     }
-    Ok(HeadSecurity {
+    Ok(DecisionSecurity {
         tfhe: TFHE_PARAMETERS_NAME.to_owned(),
         log_q,
         log_q_bound: bound,
@@ -166,7 +166,7 @@ pub(crate) fn tfhe_words() -> [usize; 2] {
 
 /// Bytes of the seeded key on the wire, its frame header not counted.
 #[must_use]
-pub fn head_key_bytes(params: &Params) -> u64 {
+pub fn decision_key_bytes(params: &Params) -> u64 {
     let bits = params.moduli().next().map_or(0, |q| u64::from(q.bits()));
     let ring = (params.degree() * DIGITS) as u64 * bits / 8;
     let [bootstrap, switch] = tfhe_words();
@@ -175,7 +175,7 @@ pub fn head_key_bytes(params: &Params) -> u64 {
 
 /// Bytes of the expanded key in memory.
 #[must_use]
-pub fn head_memory_bytes(params: &Params) -> u64 {
+pub fn decision_memory_bytes(params: &Params) -> u64 {
     let p = &TFHE_PARAMETERS;
     let [bootstrap, switch] = tfhe_words();
     // Masks and bodies; a Fourier coefficient for two words.

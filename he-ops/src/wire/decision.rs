@@ -1,4 +1,4 @@
-//! The exact head on the wire: its evaluation key, and the label that comes back.
+//! The exact decision on the wire: its evaluation key, and the label that comes back.
 
 use super::ciphertext::checked_frame;
 use super::codec::{self, Bytes};
@@ -8,9 +8,9 @@ use super::pack::{packed_len, unpack_limb};
 use crate::arith::Modulus;
 use crate::arith::packed::pack_limb;
 use crate::arith::sample::Seed;
-use crate::head::{
-    EncryptedLabel, ID_BYTES, SeededHeadKey, SeededRingSwitchKey, TFHE_PARAMETERS_NAME, head_key_bytes,
-    label_bytes, ring_switch_residues, tfhe_words,
+use crate::decision::{
+    EncryptedLabel, ID_BYTES, SeededDecisionKey, SeededRingSwitchKey, TFHE_PARAMETERS_NAME,
+    decision_key_bytes, label_bytes, ring_switch_residues, tfhe_words,
 };
 use crate::rlwe::Params;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 const FIELDS: u64 = 256;
 
 #[derive(Serialize, Deserialize)]
-struct HeadKeyWire<'a> {
+struct DecisionKeyWire<'a> {
     /// Parameter set of the crate `tfhe`: a key of another one is refused by name.
     #[serde(borrow)]
     tfhe: &'a str,
@@ -42,10 +42,10 @@ fn bottom(params: &Params) -> Result<Modulus> {
     })
 }
 
-/// Limit for the frame of a key of the exact head: its exact size, and a few bytes for the fields.
+/// Limit for the frame of a key of the exact decision: its exact size, and a few bytes for the fields.
 #[must_use]
-pub fn head_key_frame_limit(params: &Params) -> u64 {
-    HEADER_LEN as u64 + FIELDS + head_key_bytes(params)
+pub fn decision_key_frame_limit(params: &Params) -> u64 {
+    HEADER_LEN as u64 + FIELDS + decision_key_bytes(params)
 }
 
 fn word_bytes(words: &[u64]) -> Vec<u8> {
@@ -64,15 +64,15 @@ fn read_words(what: &'static str, bytes: &[u8], needed: usize) -> Result<Vec<u64
     })
 }
 
-/// Frame of the evaluation key of the exact head.
+/// Frame of the evaluation key of the exact decision.
 ///
 /// # Errors
 /// [`WireError::Codec`]; none for a key of these parameters.
-pub fn encode_head_key(params: &Params, key: &SeededHeadKey) -> Result<Vec<u8>> {
+pub fn encode_decision_key(params: &Params, key: &SeededDecisionKey) -> Result<Vec<u8>> {
     let mut ring_switch = Vec::new();
     pack_limb(&key.ring_switch.bodies, bottom(params)?.bits(), &mut ring_switch);
     let (bootstrap, switch) = (word_bytes(&key.bootstrap), word_bytes(&key.switch));
-    let wire = HeadKeyWire {
+    let wire = DecisionKeyWire {
         tfhe: TFHE_PARAMETERS_NAME,
         id: key.id,
         seeds: [key.ring_switch.seed, key.bootstrap_seed, key.switch_seed],
@@ -81,9 +81,9 @@ pub fn encode_head_key(params: &Params, key: &SeededHeadKey) -> Result<Vec<u8>> 
         switch: Bytes(&switch),
     };
     Ok(write_frame(
-        Kind::HeadKey,
+        Kind::DecisionKey,
         params.digest(),
-        &codec::encode("key of the exact head", &wire)?,
+        &codec::encode("key of the exact decision", &wire)?,
     ))
 }
 
@@ -91,9 +91,9 @@ pub fn encode_head_key(params: &Params, key: &SeededHeadKey) -> Result<Vec<u8>> 
 ///
 /// # Errors
 /// Any variant of [`WireError`], the first that applies in the order of the module's text.
-pub fn decode_head_key(params: &Params, bytes: &[u8]) -> Result<SeededHeadKey> {
-    let frame = checked_frame(params, bytes, head_key_frame_limit(params), Kind::HeadKey)?;
-    let wire: HeadKeyWire<'_> = codec::decode("key of the exact head", frame.payload)?;
+pub fn decode_decision_key(params: &Params, bytes: &[u8]) -> Result<SeededDecisionKey> {
+    let frame = checked_frame(params, bytes, decision_key_frame_limit(params), Kind::DecisionKey)?;
+    let wire: DecisionKeyWire<'_> = codec::decode("key of the exact decision", frame.payload)?;
     if wire.tfhe != TFHE_PARAMETERS_NAME {
         return Err(WireError::Field {
             what: "parameters of tfhe",
@@ -120,7 +120,7 @@ pub fn decode_head_key(params: &Params, bytes: &[u8]) -> Result<SeededHeadKey> {
     )?;
     let [bootstrap, switch] = tfhe_words();
     let [ring_seed, bootstrap_seed, switch_seed] = wire.seeds;
-    Ok(SeededHeadKey {
+    Ok(SeededDecisionKey {
         id: wire.id,
         ring_switch: SeededRingSwitchKey {
             seed: ring_seed,

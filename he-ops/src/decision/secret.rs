@@ -5,7 +5,7 @@ use tfhe::core_crypto::prelude::*;
 use tfhe::core_crypto::seeders::new_seeder;
 use zeroize::Zeroizing;
 
-use super::keys::{SeededHeadKey, compression_seed};
+use super::keys::{SeededDecisionKey, compression_seed};
 use super::label::{Digits, EncryptedLabel};
 use super::params::{TFHE_PARAMETERS as TFHE, check_params};
 use super::ring_switch::{DEGREE, DIGITS, SeededRingSwitchKey, expand_mask, gadget, small_table};
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// The binary secrets of `tfhe`: of the ring (2048 bits), and of the small dimension. Erased when dropped.
 ///
 /// They belong to one CKKS secret: a label of numbers under another one is as good as random, and nothing in it tells.
-pub struct HeadSecret {
+pub struct DecisionSecret {
     /// Public, in the keys and the labels as well.
     id: [u8; 16],
     /// Tells the CKKS secret; stays with the secrets.
@@ -26,16 +26,16 @@ pub struct HeadSecret {
     small: Zeroizing<Vec<u64>>,
 }
 
-impl std::fmt::Debug for HeadSecret {
+impl std::fmt::Debug for DecisionSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("HeadSecret(..)")
+        f.write_str("DecisionSecret(..)")
     }
 }
 
 /// What tells a CKKS secret.
 fn digest(secret: &SecretKey) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(blake3::derive_key(
-        "he-ops exact head: the CKKS secret",
+        "he-ops exact decision: the CKKS secret",
         &secret.to_bytes(),
     ))
 }
@@ -47,7 +47,7 @@ fn lengths() -> [usize; 2] {
     ]
 }
 
-impl HeadSecret {
+impl DecisionSecret {
     /// Fresh secrets, uniform bits from the operating system's entropy, to go with this CKKS secret.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl HeadSecret {
         let mut rng = SecretRng::from_entropy()?;
         let [ring, small] =
             lengths().map(|n| Zeroizing::new((0..n).map(|_| rng.bit()).collect::<Vec<u64>>()));
-        Ok(HeadSecret {
+        Ok(DecisionSecret {
             id: Seed::generate()?.0,
             ckks: digest(secret),
             ring,
@@ -80,7 +80,7 @@ impl HeadSecret {
             return Ok(());
         }
         Err(Error::Value {
-            what: "secret key of the exact head",
+            what: "secret key of the exact decision",
             reason: "it was made with another secret key; use files of one key generation".to_owned(),
         })
     }
@@ -111,7 +111,7 @@ impl HeadSecret {
         match parts {
             Some((id, (ckks, bits))) if bits.len() == length => {
                 let bit = |i: usize| bits.get(i / 8).map_or(0, |byte| u64::from(byte >> (i % 8) & 1));
-                Ok(HeadSecret {
+                Ok(DecisionSecret {
                     id: *id,
                     ckks: Zeroizing::new(*ckks),
                     ring: Zeroizing::new((0..ring).map(bit).collect()),
@@ -119,7 +119,7 @@ impl HeadSecret {
                 })
             }
             _ => Err(Error::Shape {
-                what: "bytes of a secret key of the exact head",
+                what: "bytes of a secret key of the exact decision",
                 needed: 48 + length,
                 found: bytes.len(),
             }),
@@ -131,7 +131,7 @@ impl HeadSecret {
     /// # Errors
     /// [`Error::Params`] for a secret key of other parameters, [`Error::Entropy`], and as
     /// [`check_params`] and [`check`](Self::check).
-    pub fn evaluation_key(&self, params: &Params, secret: &SecretKey) -> Result<SeededHeadKey> {
+    pub fn evaluation_key(&self, params: &Params, secret: &SecretKey) -> Result<SeededDecisionKey> {
         check_params(params)?;
         secret.check(params)?;
         self.check(secret)?;
@@ -169,7 +169,7 @@ impl HeadSecret {
             noise,
             seeder.as_mut(),
         );
-        Ok(SeededHeadKey {
+        Ok(SeededDecisionKey {
             id: self.id,
             ring_switch: self.ring_switch_key(params, secret)?,
             bootstrap_seed,
@@ -249,7 +249,7 @@ impl HeadSecret {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keys::{HeadKey, lwe};
+    use super::super::keys::{DecisionKey, lwe};
     use super::super::lwe::torus;
     use super::super::noise::{label_variance, operand_variance, output_variance};
     use super::*;
@@ -263,8 +263,8 @@ mod tests {
     fn noise_is_what_the_formulas_say() {
         let params = Params::new(&ParamsLiteral::leveled(14, 2, 35)).unwrap();
         let secret = SecretKey::generate(&params).unwrap();
-        let head = HeadSecret::generate(&secret).unwrap();
-        let key = HeadKey::expand(&params, head.evaluation_key(&params, &secret).unwrap()).unwrap();
+        let head = DecisionSecret::generate(&secret).unwrap();
+        let key = DecisionKey::expand(&params, head.evaluation_key(&params, &secret).unwrap()).unwrap();
         let error = |words: &[u64], secret: &[u64], message: u64| {
             let inner = words
                 .iter()

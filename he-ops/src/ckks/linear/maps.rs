@@ -9,24 +9,22 @@
 //! taken as it is: a baby step with it is divided by its own special primes and then goes on like an input that is not
 //! rotated, a giant step likewise. So no plan need mind of which level a key is.
 
-pub(super) mod columns;
-mod weights;
-
-use super::ciphertext::{Ciphertext, check_level, check_scale};
-use super::encoder::Encoder;
-use super::evaluator::Evaluator;
+use super::super::ciphertext::{Ciphertext, check_level, check_scale};
+use super::super::encoder::Encoder;
+use super::super::evaluator::Evaluator;
+use super::columns::{Column, Limb, PAD, Rotation, Scratch, block_len};
 use super::slot_map::SlotMap;
+use super::weights::{Codes, Encoded};
 use crate::arith::NttTable;
+use crate::arith::arena;
 use crate::arith::dot::dot_runs;
 use crate::par;
-use crate::ring::{Eval, Poly, arena};
+use crate::ring::{Eval, Poly};
 use crate::rlwe::giant_step::{Giant, Wide, giant_step};
 use crate::rlwe::key_switch::{Decomposed, decompose};
 use crate::rlwe::{Gadget, KeyPurpose, KeySwitchKey, Params};
 use crate::{Error, Result};
-use columns::{Column, Limb, PAD, Rotation, Scratch, block_len};
 use std::collections::{BTreeMap, BTreeSet};
-use weights::{Codes, Encoded};
 
 /// Bytes of sums that wait for their giant step: the baby steps are made again when there are more.
 const SUM_BYTES: usize = 384 << 20;
@@ -548,7 +546,7 @@ impl Run<'_> {
                     *list = values;
                 }
             }
-            weights::fill(&mut weights, width, j * columns.len(), &lists);
+            super::weights::fill(&mut weights, width, j * columns.len(), &lists);
         }
         Matrix {
             first: tile.sums.first().map_or(0, |(at, _)| *at),

@@ -1,4 +1,4 @@
-//! The exact head at parameters of 128-bit security: against the clear decision, near ties, wrong keys, damaged bytes.
+//! The exact decision at parameters of 128-bit security: against the clear decision, near ties, wrong keys, damaged bytes.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,19 +15,19 @@ use std::time::Instant;
 
 use he_ops::ckks::{Ciphertext, Encoder, Encryptor, Evaluator, Pattern};
 use he_ops::cost::{Machine, plan_costs};
+use he_ops::decision::{Decision, DecisionKey, DecisionSecret, Reading, Rule, decide, decision_memory_bytes};
 use he_ops::exec::{Ckks, Plain, Sim};
 use he_ops::graph::{Graph, compile};
-use he_ops::head::{Decision, HeadKey, HeadSecret, Reading, Rule, decide, head_memory_bytes};
 use he_ops::rlwe::{EvaluationKeys, Params, ParamsLiteral, SecretKey};
-use he_ops::wire::{decode_head_key, decode_label, encode_head_key, encode_label, label_frame_len};
+use he_ops::wire::{decode_decision_key, decode_label, encode_decision_key, encode_label, label_frame_len};
 use num_complex::Complex64;
 
 struct Setup {
     params: Params,
     encoder: Encoder,
     secret: SecretKey,
-    head: HeadSecret,
-    key: HeadKey,
+    head: DecisionSecret,
+    key: DecisionKey,
     bytes: Vec<u8>,
 }
 
@@ -37,15 +37,15 @@ fn setup() -> &'static Setup {
         let params = Params::new(&ParamsLiteral::leveled(14, 2, 35)).unwrap();
         assert!(params.is_secure());
         let secret = SecretKey::generate(&params).unwrap();
-        let head = HeadSecret::generate(&secret).unwrap();
+        let head = DecisionSecret::generate(&secret).unwrap();
         let clock = Instant::now();
         let seeded = head.evaluation_key(&params, &secret).unwrap();
         println!("key made in {:?}", clock.elapsed());
-        let bytes = encode_head_key(&params, &seeded).unwrap();
+        let bytes = encode_decision_key(&params, &seeded).unwrap();
         assert!(bytes.len() < 60_000_000, "{}", bytes.len());
-        assert_eq!(decode_head_key(&params, &bytes).unwrap(), seeded);
+        assert_eq!(decode_decision_key(&params, &bytes).unwrap(), seeded);
         let clock = Instant::now();
-        let key = HeadKey::expand(&params, seeded).unwrap();
+        let key = DecisionKey::expand(&params, seeded).unwrap();
         println!("key of {} bytes expanded in {:?}", bytes.len(), clock.elapsed());
         Setup {
             encoder: Encoder::new(&params),
@@ -251,7 +251,7 @@ fn wrong_keys_and_damaged_bytes_are_refused() {
     assert_eq!(setup.head.decrypt(&label, 3).unwrap(), Some(1));
     // Labels of other keys are refused by their number, secrets of another key generation by the CKKS secret.
     let refused = |error: he_ops::Error, word: &str| assert!(error.to_string().contains(word), "{error}");
-    let strange = HeadSecret::generate(&setup.secret).unwrap();
+    let strange = DecisionSecret::generate(&setup.secret).unwrap();
     refused(strange.decrypt(&label, 3).unwrap_err(), "other keys");
     let second = SecretKey::generate(&setup.params).unwrap();
     refused(setup.head.check(&second).unwrap_err(), "another secret key");
@@ -259,12 +259,12 @@ fn wrong_keys_and_damaged_bytes_are_refused() {
         setup.head.evaluation_key(&setup.params, &second).unwrap_err(),
         "another secret key",
     );
-    let reopened = HeadSecret::from_bytes(&setup.head.to_bytes()).unwrap();
+    let reopened = DecisionSecret::from_bytes(&setup.head.to_bytes()).unwrap();
     assert_eq!(reopened.decrypt(&label, 3).unwrap(), Some(1));
     reopened.check(&setup.secret).unwrap();
 
     let other = Params::new(&ParamsLiteral::leveled(14, 3, 35)).unwrap();
-    assert!(decode_head_key(&other, &setup.bytes).is_err());
+    assert!(decode_decision_key(&other, &setup.bytes).is_err());
     assert!(decode_label(&other, 3, &encode_label(&setup.params, &label)).is_err());
     let evaluator = Evaluator::new(&Encoder::new(&other), Arc::new(EvaluationKeys::new(&other)));
     assert!(decide(&evaluator, &setup.key, &[&value], &decision).is_err());
@@ -272,16 +272,16 @@ fn wrong_keys_and_damaged_bytes_are_refused() {
 
     for cut in [0, 79, 80, 200, setup.bytes.len() - 1] {
         assert!(
-            decode_head_key(&setup.params, &setup.bytes[..cut]).is_err(),
+            decode_decision_key(&setup.params, &setup.bytes[..cut]).is_err(),
             "{cut}"
         );
     }
     let mut longer = setup.bytes.clone();
     longer.push(0);
-    assert!(decode_head_key(&setup.params, &longer).is_err());
+    assert!(decode_decision_key(&setup.params, &longer).is_err());
     let mut damaged = setup.bytes.clone();
     damaged[5000] ^= 1;
-    assert!(decode_head_key(&setup.params, &damaged).is_err());
+    assert!(decode_decision_key(&setup.params, &damaged).is_err());
 }
 
 #[test]
@@ -301,14 +301,14 @@ fn a_plan_ends_with_a_decision_on_every_backend() {
     assert_ne!(decided.digest(), plan.digest());
     let text = decided.to_string();
     assert!(text.contains("label of 5 classes, 15 bootstraps"), "{text}");
-    assert!(text.contains("exact head | decide"), "{text}");
+    assert!(text.contains("exact decision | decide"), "{text}");
     let costs = plan_costs(&decided, &Machine::default(), 2).unwrap();
-    assert!(costs.memory.keys >= head_memory_bytes(params));
+    assert!(costs.memory.keys >= decision_memory_bytes(params));
     assert!(
         costs
             .rows
             .iter()
-            .any(|row| row.layer == "exact head" && row.ms > 0.0)
+            .any(|row| row.layer == "exact decision" && row.ms > 0.0)
     );
 
     let mut values = vec![Complex64::new(0.3, 0.1); slots];
@@ -337,8 +337,8 @@ fn a_plan_ends_with_a_decision_on_every_backend() {
     assert!(least < with_noise && with_noise < 1.01 * least);
 
     let secret = SecretKey::generate(params).unwrap();
-    let head = HeadSecret::generate(&secret).unwrap();
-    let key = HeadKey::expand(params, head.evaluation_key(params, &secret).unwrap()).unwrap();
+    let head = DecisionSecret::generate(&secret).unwrap();
+    let key = DecisionKey::expand(params, head.evaluation_key(params, &secret).unwrap()).unwrap();
     let encoder = Encoder::new(params);
     let evaluator = Evaluator::new(&encoder, Arc::new(EvaluationKeys::new(params)));
     let port = &decided.inputs[0];
@@ -351,7 +351,7 @@ fn a_plan_ends_with_a_decision_on_every_backend() {
         .unwrap();
     let inputs: BTreeMap<_, _> = [("x".to_owned(), x)].into();
     let error = common::run_on(&decided, &mut Ckks::new(&evaluator), inputs.clone()).unwrap_err();
-    assert!(error.to_string().contains("exact head"), "{error}");
+    assert!(error.to_string().contains("exact decision"), "{error}");
     let mut ckks = Ckks::new(&evaluator).with_head(Some(Arc::new(key)));
     assert!(common::run_on(&decided, &mut ckks, inputs).unwrap().is_empty());
     assert_eq!(head.decrypt(ckks.label().unwrap(), logits.len()).unwrap(), *class);

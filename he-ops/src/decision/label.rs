@@ -88,7 +88,7 @@ impl EncryptedLabel {
         })
     }
 
-    /// As in the [key](super::SeededHeadKey) that it was made with.
+    /// As in the [key](super::SeededDecisionKey) that it was made with.
     #[must_use]
     pub fn id(&self) -> [u8; ID_BYTES] {
         self.id

@@ -8,15 +8,16 @@
 //! so all giant steps need one key. Everything inside runs modulo Q P, prime by prime: for one prime the baby steps of
 //! that prime are made, used and forgotten, so they never travel to memory as a whole.
 
-use super::ciphertext::{Ciphertext, check_level};
+use super::super::ciphertext::{Ciphertext, check_level};
+use super::super::encoder::Encoder;
+use super::super::evaluator::Evaluator;
+use super::columns::{Limb, PAD, Scratch, block_len};
 use super::diagonals::Diagonals;
-use super::encoder::Encoder;
-use super::evaluator::Evaluator;
-use super::linear_maps::columns::{Limb, PAD, Scratch, block_len};
+use crate::arith::arena;
 use crate::arith::dot::{dot_runs, products, scale_in_place};
 use crate::arith::{Modulus, NttTable};
 use crate::par;
-use crate::ring::{Eval, Poly, arena};
+use crate::ring::{Eval, Poly};
 use crate::rlwe::giant_step::{Giant, Wide, giant_step};
 use crate::rlwe::key_switch::{Decomposed, decompose};
 use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeySwitchKey, Params};
@@ -323,7 +324,7 @@ impl LinearTransform {
     }
 
     /// The map on a ciphertext modulo QP and times P, before [`Self::finish`].
-    pub(super) fn undivided(&self, evaluator: &Evaluator, a: &Ciphertext) -> Result<Wide> {
+    pub(in crate::ckks) fn undivided(&self, evaluator: &Evaluator, a: &Ciphertext) -> Result<Wide> {
         check_level(OP, self.level, a.level)?;
         let [body, mask] = &a.parts[..] else {
             return Err(Error::Parts {
@@ -337,7 +338,7 @@ impl LinearTransform {
     }
 
     /// The same on an operand whose decomposition is there already.
-    pub(super) fn apply_wide(&self, evaluator: &Evaluator, operand: &Operand<'_>) -> Result<Wide> {
+    pub(in crate::ckks) fn apply_wide(&self, evaluator: &Evaluator, operand: &Operand<'_>) -> Result<Wide> {
         let mut inner = self.inner_sums(evaluator, operand)?;
         let mut acc = inner.pop().ok_or(Error::Shape {
             what: "diagonals of a linear transform",
@@ -352,7 +353,7 @@ impl LinearTransform {
     }
 
     /// The automorphism of `element` on a sum modulo QP, plus another one.
-    pub(super) fn turned_plus(
+    pub(in crate::ckks) fn turned_plus(
         &self,
         evaluator: &Evaluator,
         acc: &Wide,
@@ -485,7 +486,7 @@ impl LinearTransform {
     }
 
     /// Division by P and the last prime.
-    pub(super) fn finish(&self, [body, mask]: Wide, scale: f64) -> Result<Ciphertext> {
+    pub(in crate::ckks) fn finish(&self, [body, mask]: Wide, scale: f64) -> Result<Ciphertext> {
         let q: Vec<&NttTable> = self.params.q_tables(self.level)?.iter().collect();
         let p = self.params.p_tables(self.gadget.specials)?;
         let (keep, last) = q.split_at(self.level);
