@@ -1,5 +1,7 @@
 //! Transforms and base conversion.
 
+#![forbid(unsafe_code)]
+
 mod common;
 
 use benches::workloads::Op;

@@ -1,5 +1,7 @@
 //! Whole circuits.
 
+#![forbid(unsafe_code)]
+
 mod common;
 
 use benches::workloads::Op;

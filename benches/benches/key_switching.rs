@@ -1,5 +1,7 @@
 //! What a key switch carries, on one ciphertext.
 
+#![forbid(unsafe_code)]
+
 mod common;
 
 use benches::workloads::Op;

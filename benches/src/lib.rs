@@ -14,6 +14,8 @@
 //! | [`transformer`] | transformers of built-in shapes, encrypted |
 //! | [`workloads`] | the operations of the engine that are measured, each with its oracle |
 
+#![forbid(unsafe_code)]
+
 pub mod accuracy;
 pub mod calibrate;
 pub mod engine;

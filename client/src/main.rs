@@ -1,5 +1,7 @@
 //! Command line of the client.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod commands;
 mod files;

@@ -46,6 +46,10 @@
 //! # fn main() {}
 //! ```
 
+#[allow(
+    unsafe_code,
+    reason = "kernels with the instructions that the processor was found to have"
+)]
 pub mod arith;
 pub mod circuits;
 pub mod ckks;

@@ -16,6 +16,8 @@
 //! | [`lower`] | the classifier as a graph, and the compiled plan |
 //! | [`synthetic`] | seeded models of any shape, for tests and measurements |
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "bundle")]
 pub mod bundle;
 pub mod config;

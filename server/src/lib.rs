@@ -12,6 +12,8 @@
 //!
 //! Every limit on a body is computed from the plan of its model, before a byte of it is read.
 
+#![forbid(unsafe_code)]
+
 mod body;
 mod catalog;
 pub mod config;

@@ -1,5 +1,7 @@
 //! Command line of the service.
 
+#![forbid(unsafe_code)]
+
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use he_ops::cost::{Machine, PlanCosts, plan_costs};

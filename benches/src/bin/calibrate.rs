@@ -1,5 +1,7 @@
 //! Measures this machine for the cost model.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 
 use anyhow::Context;

@@ -1,5 +1,7 @@
 //! How good a model is: in clear with divisions, in clear with polynomials, and encrypted through the real server.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

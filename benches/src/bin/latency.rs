@@ -1,5 +1,7 @@
 //! Where the time of one encrypted inference goes: per category, per layer, per primitive, cold and warm.
 
+#![forbid(unsafe_code)]
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 

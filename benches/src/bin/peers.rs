@@ -1,5 +1,7 @@
 //! The engine beside its peers, on the same work in the same run.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 

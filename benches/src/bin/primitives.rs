@@ -1,5 +1,7 @@
 //! The engine's operations one by one, each held against an oracle.
 
+#![forbid(unsafe_code)]
+
 use benches::machine::Machine;
 use benches::rows::{Row, measure, table};
 use benches::workloads::{Op, Ring, Shape};

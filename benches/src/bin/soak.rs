@@ -1,5 +1,7 @@
 //! Many bootstraps in a row, each decrypted and compared, with the memory of the process watched.
 
+#![forbid(unsafe_code)]
+
 use anyhow::{Context, bail};
 use clap::Parser;
 use he_ops::ckks::{BootstrapPreset, Bootstrapper, Decryptor, Encoder, Encryptor, Evaluator, PrecisionStats};

@@ -1,5 +1,9 @@
 //! Polynomials modulo X^N + 1 in residue form.
 
+#[allow(
+    unsafe_code,
+    reason = "a kernel with the instructions that the processor was found to have"
+)]
 pub mod automorphism;
 pub mod poly;
 

@@ -6,6 +6,8 @@
 //! them in clear, and compiled for the finest difference that is told apart. The range goes into `decision` of
 //! `config.json`; a rule and `only` that stand there stay, without them it is the class with the largest logit.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

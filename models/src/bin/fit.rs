@@ -5,6 +5,8 @@
 //! Reads `config.json` and `ranges.json` of the folder, writes the fit into `config.json`, and prints what every
 //! approximation costs and how good it is. Nothing is written if one misses the precision of the configuration.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
