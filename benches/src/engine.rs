@@ -11,8 +11,8 @@ use he_ops::exec::{Ckks, run};
 use he_ops::graph::Plan;
 use he_ops::rlwe::{EvaluationKeys, KeyGenerator, SecretKey};
 use he_ops::trace::{LatencyReport, Tracer};
-use models::transformer::compile::Target;
-use models::transformer::packing::Slots;
+use models::lower::Target;
+use models::packing::blocks::Slots;
 use models::{ModelDir, Packing};
 
 /// A compiled model with a fresh set of keys.
@@ -61,8 +61,9 @@ impl Engine {
     /// - the model cannot be compiled, or the system gives no randomness
     pub fn new(model: &ModelDir, progress: impl FnMut(usize, usize)) -> anyhow::Result<Self> {
         let start = Instant::now();
-        let compiled =
-            models::compile(model, &Target::default()).with_context(|| format!("model {}", model.id()))?;
+        let compiled = model
+            .compile(&Target::default())
+            .with_context(|| format!("model {}", model.id()))?;
         let compile_ms = millis(start);
         let (plan, packing) = (compiled.plan, compiled.packing);
         let params = plan.params.clone();

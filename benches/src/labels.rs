@@ -2,8 +2,8 @@
 
 use anyhow::Context;
 use client::{Reply, Session};
-use models::reference::Mode;
-use models::split::Row;
+use models::bundle::split::Row;
+use models::model::Mode;
 use serde::Serialize;
 
 use crate::accuracy::{Service, Subject};

@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 
 use client::cosine;
 use models::Head;
-use models::reference::{label, probabilities};
+use models::answer::{label, probabilities};
 use serde::Serialize;
 
 /// Counts over some inputs.

@@ -10,10 +10,11 @@ use he_ops::cost::{Machine, PlanCosts, plan_costs};
 use he_ops::graph::{Plan, PlanSummary};
 use he_ops::rlwe::{EvaluationKeys, KeyGenerator, SecretKey};
 use he_ops::trace::LatencyReport;
-use models::reference::Mode;
-use models::transformer::compile::{Target, compile};
-use models::transformer::reference::forward;
-use models::transformer::{TransformerConfig, synthetic};
+use models::lower::{Target, compile};
+use models::model::Mode;
+use models::model::TransformerConfig;
+use models::model::forward;
+use models::synthetic;
 use serde::Serialize;
 
 use crate::engine::millis;

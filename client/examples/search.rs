@@ -11,7 +11,7 @@
 use clap::Parser;
 use client::demo::{self, Options, Ui};
 use client::{Answer, Query, cosine};
-use models::reference::Mode;
+use models::model::Mode;
 use models::{Bundle, ModelDir};
 use serde::{Deserialize, Serialize};
 use std::error::Error;

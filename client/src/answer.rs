@@ -1,7 +1,7 @@
 //! What the decrypted numbers mean, by the head of the model.
 
 use crate::session::Decided;
-use models::reference::{label, probabilities};
+use models::answer::{label, probabilities};
 use models::{Bundle, Head, Manifest};
 use serde::Serialize;
 use std::fmt;

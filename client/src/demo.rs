@@ -9,7 +9,7 @@ use crate::local::LocalServer;
 use crate::session::{Query, Reply, Session};
 use he_ops::trace::LatencyReport;
 use models::ModelDir;
-use models::reference::Mode;
+use models::model::Mode;
 use serde::Serialize;
 use server::Config;
 use std::fmt;

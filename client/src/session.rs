@@ -11,7 +11,7 @@ use he_ops::wire::{
     decode_seeded_ciphertext, encode_decision_key, encode_key, encode_seeded_ciphertext,
     expect_level_and_scale, first_frame, label_frame_len,
 };
-use models::transformer::packing::Slots;
+use models::packing::blocks::Slots;
 use models::{Bundle, Embedded, Head, Input, Manifest};
 use num_complex::Complex64;
 use std::io::Write;

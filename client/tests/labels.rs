@@ -9,7 +9,7 @@
 use client::{Answer, Api, Error, KeyFolder, LocalServer, Reply, Session, download_bundle};
 use he_ops::wire::{Frame, Kind, encode_decision_secret, label_frame_len};
 use models::ModelDir;
-use models::reference::Mode;
+use models::model::Mode;
 use serde_json::{Value, json};
 use server::Config;
 use std::path::Path;

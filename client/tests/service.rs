@@ -15,7 +15,7 @@ use he_ops::wire::{
     Frame, HEADER_LEN, Header, Kind, encode_ciphertext, encode_key, encode_seeded_ciphertext, write_frame,
 };
 use models::ModelDir;
-use models::reference::Mode;
+use models::model::Mode;
 use num_complex::Complex64;
 use reqwest::{Client, Response};
 use serde_json::Value;

@@ -14,10 +14,11 @@ use std::path::Path;
 
 use client::{Answer, Api, Error, LocalServer, Query, Reply, Session, download_bundle};
 use he_ops::decision::Rule;
-use models::reference::Mode;
-use models::transformer::{
-    Activation, Attention, Fit, Head, Mask, Norm, NormKind, Pool, Position, TransformerConfig, synthetic,
+use models::model::Mode;
+use models::model::{
+    Activation, Attention, Fit, Head, Mask, Norm, NormKind, Pool, Position, TransformerConfig,
 };
+use models::synthetic;
 use models::{Bundle, DecisionConfig, Manifest, Model, ModelDir};
 use serde_json::{Value, json};
 use server::Config;

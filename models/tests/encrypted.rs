@@ -14,16 +14,17 @@ use he_ops::ckks::{Decryptor, Encoder, Encryptor, Evaluator};
 use he_ops::exec::{Ckks, run};
 use he_ops::rlwe::{EvaluationKeys, KeyGenerator, SecretKey};
 use he_ops::trace::Tracer;
-use models::lower::{INPUT, OUTPUT};
-use models::reference::{Mode, label};
-use models::transformer::compile::Target;
+use models::answer::label;
+use models::lower::Target;
+use models::model::Mode;
+use models::packing::staircase::{INPUT, OUTPUT};
 use models::{Bundle, Manifest, ModelDir};
 
 #[test]
 fn encrypted_logits_are_those_of_the_reference() {
     let dir = ModelDir::open(concat!(env!("CARGO_MANIFEST_DIR"), "/sentiment")).unwrap();
     let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.model().unwrap());
-    let compiled = models::compile(&dir, &Target::default()).unwrap();
+    let compiled = dir.compile(&Target::default()).unwrap();
     let (plan, manifest) = (&compiled.plan, Manifest::new(&dir, &compiled).unwrap());
 
     // the client has the manifest and nothing else

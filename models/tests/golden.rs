@@ -8,7 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
-use models::reference::{Mode, label};
+use models::answer::label;
+use models::model::Mode;
 use models::{Bundle, ModelDir};
 use serde::Deserialize;
 
@@ -63,7 +64,7 @@ fn tokens_and_logits_are_those_of_pytorch() {
 fn accuracies_are_those_of_the_model_card() {
     let dir = sentiment();
     let (bundle, model) = (Bundle::open(&dir).unwrap(), dir.model().unwrap());
-    let rows = models::split::read(&dir.path().join(models::split::FILE)).unwrap();
+    let rows = models::bundle::split::read(&dir.path().join(models::bundle::split::FILE)).unwrap();
     let (mut agree, mut by_division, mut by_polynomial) = (0, 0, 0);
     for row in &rows {
         let x = bundle.embed(&row.text).unwrap().x;

@@ -13,12 +13,15 @@ use std::ops::ControlFlow;
 use he_ops::exec::{Plain, run};
 use he_ops::graph::Plan;
 use he_ops::trace::Tracer;
-use models::lower::{self, INPUT, OUTPUT};
-use models::reference::{Mode, forward};
-use models::staircase::Staircase;
-use models::synthetic::Shape;
-use models::transformer::compile::Target;
-use models::{Bundle, Model, ModelConfig, ModelDir};
+use models::lower::Target;
+use models::lower::staircase;
+use models::model::Mode;
+use models::one_layer::config::ModelConfig;
+use models::one_layer::reference::forward;
+use models::one_layer::synthetic::Shape;
+use models::packing::staircase::Staircase;
+use models::packing::staircase::{INPUT, OUTPUT};
+use models::{Bundle, Model, ModelDir};
 
 /// Logits of `x` by the plan on the plain backend; also checks that every slot holds them.
 fn logits(plan: &Plan, config: &ModelConfig, x: &[f64]) -> Vec<f64> {
@@ -50,7 +53,7 @@ fn random_models_of_four_and_eight_heads() {
             ..Shape::SENTIMENT
         };
         let model = shape.model(seed).unwrap();
-        let plan = lower::compile("random", &model.config, &model.weights).unwrap();
+        let plan = staircase::compile("random", &model.config, &model.weights).unwrap();
         assert_eq!(plan.depth(), 11);
         for input in [0, 100] {
             let x = model.input(input);
@@ -71,7 +74,7 @@ fn other_packings_of_a_small_model() {
     };
     for (shape, slots) in [(Shape::SMALL, 64), (Shape::SMALL, 128), (short, 128)] {
         let model = shape.model(5).unwrap();
-        let graph = lower::lower(&model.config, &model.weights, slots).unwrap();
+        let graph = staircase::lower(&model.config, &model.weights, slots).unwrap();
         let log_q = [vec![47], vec![35; 11]].concat();
         let log_n = slots.trailing_zeros() + 1;
         let literal = he_ops::rlwe::ParamsLiteral {
@@ -90,11 +93,11 @@ fn other_packings_of_a_small_model() {
     }
     let model = Shape::SMALL.model(5).unwrap();
     assert!(
-        lower::lower(&model.config, &model.weights, 1024).is_err(),
+        staircase::lower(&model.config, &model.weights, 1024).is_err(),
         "more copies than tokens"
     );
     assert!(
-        lower::lower(&model.config, &model.weights, 32).is_err(),
+        staircase::lower(&model.config, &model.weights, 32).is_err(),
         "too few slots"
     );
 }
@@ -106,7 +109,7 @@ fn the_sentiment_model() {
     let Model::OneLayer { config, weights } = model else {
         panic!("a one-layer model")
     };
-    let plan = models::compile(&dir, &Target::default()).unwrap().plan;
+    let plan = dir.compile(&Target::default()).unwrap().plan;
     let summary = plan.summary().unwrap();
     assert!(summary.secure && summary.log_qp <= 868.0);
     for text in ["an utterly charming film", "The battery died after two days.", ""] {
@@ -118,6 +121,6 @@ fn the_sentiment_model() {
     }
     assert_eq!(
         plan.digest(),
-        models::compile(&dir, &Target::default()).unwrap().plan.digest()
+        dir.compile(&Target::default()).unwrap().plan.digest()
     );
 }

@@ -6,13 +6,13 @@
     reason = "a test fails by panicking"
 )]
 
-use models::transformer::compile::Target;
+use models::lower::Target;
 use models::{Error, Head, Manifest, ModelDir};
 
 #[test]
 fn a_client_can_do_everything_from_the_manifest() {
     let dir = ModelDir::open(concat!(env!("CARGO_MANIFEST_DIR"), "/sentiment")).unwrap();
-    let compiled = models::compile(&dir, &Target::default()).unwrap();
+    let compiled = dir.compile(&Target::default()).unwrap();
     let (plan, manifest) = (&compiled.plan, Manifest::new(&dir, &compiled).unwrap());
     let json = serde_json::to_string_pretty(&manifest).unwrap();
     let read = Manifest::from_json(json.as_bytes()).unwrap();

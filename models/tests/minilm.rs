@@ -7,7 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-use models::reference::Mode;
+use models::model::Mode;
 use models::{Bundle, Head, ModelDir};
 use serde::Deserialize;
 

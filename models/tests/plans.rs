@@ -3,8 +3,8 @@
 //! After a change that is meant: `INSTA_UPDATE=always cargo test -p models --test plans`, and read the difference.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use models::transformer::compile::{Target, plan_shape};
-use models::transformer::shapes::shape;
+use models::lower::{Target, plan_shape};
+use models::model::shapes::shape;
 
 /// The overview, with layers that are like the one before them in one line.
 fn overview(name: &str) -> String {

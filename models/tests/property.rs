@@ -13,12 +13,13 @@ use he_ops::exec::{Backend, Ckks, Plain, predict, run};
 use he_ops::graph::{CompileOptions, Plan, compile_with};
 use he_ops::rlwe::{EvaluationKeys, KeyGenerator, Params, SecretKey};
 use he_ops::trace::Tracer;
-use models::transformer::lower::lower;
-use models::transformer::packing::{Answer, BlockPacking, Slots};
-use models::transformer::{
+use models::lower::blocks::lower;
+use models::model::{
     Activation, Attention, Head, Mask, Mode, Norm, NormKind, Pool, Position, TransformerConfig,
-    TransformerWeights, forward, synthetic,
+    TransformerWeights, forward,
 };
+use models::packing::blocks::{Answer, BlockPacking, Slots};
+use models::synthetic;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};

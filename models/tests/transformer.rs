@@ -7,10 +7,11 @@
 )]
 
 use models::Error;
-use models::transformer::{
+use models::model::{
     Activation, Fit, Head, Mask, Mode, NormKind, Pool, Position, TransformerConfig, TransformerWeights,
-    Weight, forward, shape, synthetic,
+    Weight, forward, shape,
 };
+use models::synthetic;
 
 /// A small shape with odd sizes.
 fn small() -> TransformerConfig {
@@ -296,9 +297,8 @@ fn one_layer_by_hand() {
     let weights = synthetic::model(&config, 1).unwrap();
     let layer = &weights.layers[0];
     let x = synthetic::inputs(&config, 1, 0).remove(0);
-    let affine = |linear: &models::transformer::Linear, x: &[f64]| {
-        linear.weight.values().unwrap().affine(x, &linear.bias)
-    };
+    let affine =
+        |linear: &models::model::Linear, x: &[f64]| linear.weight.values().unwrap().affine(x, &linear.bias);
     let norm = |z: &[f64], gamma: &[f64]| -> Vec<f64> {
         let mean = z.iter().map(|z| z * z).sum::<f64>() / z.len() as f64 + config.norm.epsilon;
         z.iter()

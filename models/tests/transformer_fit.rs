@@ -7,9 +7,8 @@
 )]
 
 use he_ops::circuits::ChebyshevSeries;
-use models::transformer::{
-    ActivationFit, Fit, LayerFit, Mode, NormFit, TransformerConfig, forward, gelu, shape, synthetic,
-};
+use models::model::{ActivationFit, Fit, LayerFit, Mode, NormFit, TransformerConfig, forward, gelu, shape};
+use models::synthetic;
 
 const SLOTS: usize = 1 << 10;
 

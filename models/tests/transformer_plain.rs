@@ -11,14 +11,14 @@ use he_ops::exec::{Ckks, Plain, run};
 use he_ops::graph::{CompileOptions, Plan, compile_with};
 use he_ops::rlwe::{EvaluationKeys, KeyGenerator, Params, SecretKey};
 use he_ops::trace::Tracer;
-use models::reference::Mode;
-use models::transformer::lower::lower;
-use models::transformer::packing::BlockPacking;
-use models::transformer::reference::forward;
-use models::transformer::{
+use models::lower::blocks::lower;
+use models::model::Mode;
+use models::model::forward;
+use models::model::{
     Activation, Attention, Head, Mask, Norm, NormKind, Pool, Position, TransformerConfig, TransformerWeights,
-    synthetic,
 };
+use models::packing::blocks::BlockPacking;
+use models::synthetic;
 
 const LOG_N: u32 = 9;
 

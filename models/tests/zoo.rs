@@ -6,8 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
-use models::reference::{Mode, label};
-use models::transformer::{Fit, Ranges, TransformerConfig};
+use models::answer::label;
+use models::model::Mode;
+use models::model::{Fit, Ranges, TransformerConfig};
 use models::{Bundle, Head, ModelDir};
 use serde::Deserialize;
 

@@ -7,7 +7,7 @@ use he_ops::ckks::{Bootstrapper, Encoder};
 use he_ops::cost::{Memory, plan_costs};
 use he_ops::graph::Plan;
 use he_ops::wire::{ciphertext_frame_limit, hex};
-use models::transformer::compile::Target;
+use models::lower::Target;
 use models::{DecisionConfig, Head, Manifest, ModelDir};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -142,7 +142,7 @@ impl Served {
             threads,
             ..Target::default()
         };
-        let compiled = models::compile(dir, &target)?;
+        let compiled = dir.compile(&target)?;
         for candidate in &compiled.candidates {
             tracing::debug!(model = dir.id(), %candidate, "looked at");
         }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use he_ops::cost::{Machine, PlanCosts, plan_costs};
 use he_ops::graph::PlanSummary;
-use models::transformer::compile::{self, Target};
+use models::lower::{Target, plan_shape};
 use server::Config;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -208,10 +208,10 @@ struct Document {
 
 fn plan(args: &PlanArgs) -> anyhow::Result<()> {
     use std::io::Write;
-    let shape = match models::transformer::shapes::shape(&args.model) {
+    let shape = match models::model::shapes::shape(&args.model) {
         None if args.model.ends_with(".json") => {
             let bytes = std::fs::read(&args.model).with_context(|| format!("cannot read {}", args.model))?;
-            Some(models::transformer::TransformerConfig::from_json(&bytes)?)
+            Some(models::model::TransformerConfig::from_json(&bytes)?)
         }
         shape => shape,
     };
@@ -224,7 +224,7 @@ fn plan(args: &PlanArgs) -> anyhow::Result<()> {
         ..Target::default()
     };
     let plan = match &shape {
-        Some(config) => compile::plan_shape(&args.model, config, &target)?.plan,
+        Some(config) => plan_shape(&args.model, config, &target)?.plan,
         None => {
             let folder = server::models_folder(args.models.clone()).join(&args.model);
             if !folder.is_dir() {
@@ -232,11 +232,11 @@ fn plan(args: &PlanArgs) -> anyhow::Result<()> {
                     "no model {} in {}; known shapes are {}, and a configuration ends in .json",
                     args.model,
                     folder.parent().unwrap_or(&folder).display(),
-                    models::transformer::shapes::NAMES.join(", ")
+                    models::model::shapes::NAMES.join(", ")
                 );
             }
             let dir = models::ModelDir::open(folder)?;
-            let compiled = models::compile(&dir, &target)?;
+            let compiled = dir.compile(&target)?;
             match dir.decision().filter(|_| args.label) {
                 Some(decision) => compiled.plan.decided(decision.decision(&compiled.packing)?)?,
                 None => compiled.plan,

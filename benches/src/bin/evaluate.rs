@@ -93,8 +93,8 @@ fn main() -> anyhow::Result<ExitCode> {
 async fn measure(args: &Args) -> anyhow::Result<Document> {
     let dir = benches::open_model(&args.model)?;
     let split = args.split.clone();
-    let split = split.unwrap_or_else(|| dir.path().join(models::split::FILE));
-    let rows = models::split::read(&split).context("the held-out inputs, see --split")?;
+    let split = split.unwrap_or_else(|| dir.path().join(models::bundle::split::FILE));
+    let rows = models::bundle::split::read(&split).context("the held-out inputs, see --split")?;
     let (id, chosen) = (
         dir.id().to_owned(),
         spread(&rows, args.clear.unwrap_or(rows.len())),

@@ -95,7 +95,7 @@ fn main() -> anyhow::Result<()> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads)
         .build()?;
-    if let Some(config) = models::transformer::shapes::shape(&args.model) {
+    if let Some(config) = models::model::shapes::shape(&args.model) {
         let machine = match &args.machine {
             Some(file) => server::read_machine(file)?,
             None => he_ops::cost::Machine::default(),

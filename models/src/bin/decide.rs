@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use he_ops::decision::Rule;
-use models::reference::Mode;
-use models::transformer::compile::Target;
-use models::{Bundle, DecisionConfig, Error, Input, ModelDir, Result, compile, split};
+use models::bundle::split;
+use models::lower::Target;
+use models::model::Mode;
+use models::{Bundle, DecisionConfig, Error, Input, ModelDir, Result};
 
 /// A larger distance wraps around and gives a wrong label: so much more than was seen has room.
 const MARGIN: f64 = 1.25;
@@ -78,7 +79,7 @@ fn decide(folder: &Path, split: &Path, margin: f64) -> Result<()> {
     // Three digits are enough for a number with such a margin.
     let unit = 10f64.powi(wide.log10().floor() as i32 - 2);
     decision.range = (wide / unit).ceil() * unit;
-    let compiled = compile(&dir, &Target::default())?;
+    let compiled = dir.compile(&Target::default())?;
     let resolution = (decision.decision(&compiled.packing)?).resolution(&compiled.plan.params)?;
     dir.set_decision(decision)?;
     println!(

@@ -10,8 +10,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use models::fields::set_field;
-use models::transformer::{Fit, Ranges, Report, TransformerConfig};
+use models::fit::Report;
+use models::folder::fields::set_field;
+use models::model::{Fit, Ranges, TransformerConfig};
 use models::{Error, Result};
 
 fn main() -> ExitCode {
