@@ -5,7 +5,6 @@ use tokenizers::{PaddingParams, PostProcessor, Tokenizer, TruncationParams, pad_
 use crate::bundle::embeddings::Embeddings;
 use crate::bundle::public::{Input, Padding, PublicConfig};
 use crate::error::{Error, Result};
-use crate::folder::dir::ModelDir;
 
 /// Bytes of a text that are looked at.
 const TEXT_LIMIT: usize = 32 << 10;
@@ -69,15 +68,6 @@ impl Bundle {
             bundle.embed("")?;
         }
         Ok(bundle)
-    }
-
-    /// The bundle of a model folder.
-    ///
-    /// # Errors
-    /// - as for [`Bundle::new`], or a file cannot be read
-    pub fn open(dir: &ModelDir) -> Result<Self> {
-        let files = dir.public_files()?;
-        Self::new(|name| files.get(name).map(Vec::as_slice))
     }
 
     /// The public configuration.

@@ -292,6 +292,18 @@ impl ModelDir {
     }
 }
 
+#[cfg(feature = "bundle")]
+impl crate::Bundle {
+    /// The bundle of a model folder.
+    ///
+    /// # Errors
+    /// - as for [`Bundle::new`], or a file cannot be read
+    pub fn open(dir: &ModelDir) -> Result<Self> {
+        let files = dir.public_files()?;
+        Self::new(|name| files.get(name).map(Vec::as_slice))
+    }
+}
+
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|source| Error::Read {
         path: path.to_owned(),
@@ -360,7 +372,7 @@ mod tests {
 
     #[test]
     fn the_kind_of_a_model_is_in_its_configuration() {
-        let config = transformer::shape("bert-tiny").unwrap();
+        let config = model::shape("bert-tiny").unwrap();
         let json = String::from_utf8(config.to_json().unwrap()).unwrap();
         let plan = r#""plan": {"log_n": 15, "log_slots": 5, "log_scale": 35},"#;
         let pinned = json.replacen('{', &format!("{{{plan}"), 1);

@@ -115,7 +115,8 @@ impl Folded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::one_layer::reference::{Mode, trace};
+    use crate::model::Mode;
+    use crate::one_layer::reference::trace;
     use crate::one_layer::synthetic::Shape;
 
     #[test]
