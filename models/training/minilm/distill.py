@@ -9,7 +9,6 @@ there is one.
 
 import argparse
 import copy
-import json
 import math
 import time
 from pathlib import Path
@@ -19,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from bundle import CORPORA
 from feed import Feed, Run, shelves
+from polynomial_transformers.activations import gelu_quadratic
+from polynomial_transformers.export import write_json
 from ranges import ranges
 from student import HEADS, POWER, MiniLM, calm_outliers, restore, rounded, save
 
@@ -28,7 +29,7 @@ VARIANCE = (0.5, 2.0)
 UP = 6.0
 FURTHEST = 16  # texts of a batch that are penalised once more
 WORST = 16  # one in so many texts of a batch, the least like the teacher's, counts once more
-RANGES = ("denominator", "norm1_", "norm2_")
+RANGES = ("denominators", "variance")
 
 
 def load(path, device):
@@ -40,13 +41,13 @@ def load(path, device):
 
 
 def watched(student, batches):
-    """What the ranged values are on the real tokens of the batches, by name: (tokens, heads)."""
+    """What the ranged values are on the real tokens of the batches, by (what, index): (tokens, heads)."""
     seen = {}
+    student.watch = lambda key, values, real: seen.setdefault(key, []).append(values[real]) if key[0] in RANGES else None
     for ids, real in batches:
-        student.watch = lambda name, values, real: seen.setdefault(name, []).append(values[real]) if name.startswith(RANGES) else None
         student(ids, real)
     student.watch = None
-    return {name: torch.cat(values) for name, values in seen.items()}
+    return {key: torch.cat(values) for key, values in seen.items()}
 
 
 @torch.no_grad()
@@ -61,21 +62,17 @@ def fit_quadratics(student, batches):
     student.polynomial = True
     for layer, values in zip(student.layers, seen):
         layer.hook.remove()
-        x = torch.cat(values).double()
-        powers = torch.stack([x**2, x, torch.ones_like(x)], -1).transpose(0, 1)
-        gram = powers.transpose(1, 2) @ powers + 1e-4 * torch.eye(3, dtype=torch.double, device=x.device)
-        right = (powers * F.gelu(x).T[..., None]).sum(1)
-        layer.quadratic.data = torch.linalg.solve(gram, right).T.float().contiguous()
+        layer.quadratic.data = gelu_quadratic(torch.cat(values)).float().contiguous()
 
 
 @torch.no_grad()
 def centre(student, batches):
     """Scales every head so that the median of its denominators is 1; returns the medians of the variances."""
     for i, layer in enumerate(student.layers):
-        middle = watched(student, batches)[f"denominator{i}"].median(0).values.view(HEADS, 1, 1)
+        middle = watched(student, batches)["denominators", i].median(0).values.view(HEADS, 1, 1)
         layer.shift.data /= middle ** (1 / POWER)
         layer.gain.data /= middle ** (1 / POWER)
-    return {name: values.median() for name, values in watched(student, batches).items() if name.startswith("norm")}
+    return {key: values.median() for key, values in watched(student, batches).items() if key[0] == "variance"}
 
 
 class Penalty:
@@ -84,23 +81,17 @@ class Penalty:
     def __init__(self, medians):
         self.medians, self.total, self.worst = medians, 0.0, 0.0
 
-    def __call__(self, name, values, real):
-        if name.startswith("denominator"):
-            lo, hi = DENOMINATOR
-            log = values.log()
-        elif name.startswith("norm1_") or name.startswith("norm2_"):
-            lo, hi = VARIANCE
-            log = (values / self.medians[name]).log()
-        elif name.startswith("up"):
-            off = F.relu(values.abs() - UP) * real[..., None]
-            self.add(0.05 * off**2)
-            return
-        else:
-            return
-        off = (F.relu(log - math.log(hi)) + F.relu(math.log(lo) - log)) * real[..., None]
-        self.add(off**2)
+    def __call__(self, key, values, real):
+        match key[0]:
+            case "denominators":
+                self.add(values.log(), [math.log(v) for v in DENOMINATOR], real)
+            case "variance":
+                self.add((values / self.medians[key]).log(), [math.log(v) for v in VARIANCE], real)
+            case "up":
+                self.add(values, [-UP, UP], real, weight=0.05)
 
-    def add(self, off):
+    def add(self, values, band, real, weight=1.0):
+        off = weight * ((values - values.clamp(*band)) * real[..., None]) ** 2
         texts = off.amax((1, 2))
         self.total = self.total + off.mean() + 0.1 * texts.topk(min(FURTHEST, len(texts))).values.mean()
         self.worst = self.worst + texts.detach()
@@ -116,10 +107,9 @@ def report(name, student, teacher, held, odd_held):
     """Prints cosines to the teacher, and the widest condition numbers."""
     cosines = [torch.cat([(student(*own)[0] * teacher(*own)[0]).sum(1) for own in part]) for part in (held, odd_held)]
     widest = {}
-    for what, values in watched(student, held + odd_held).items():
-        kind = what.rstrip("0123456789")
+    for (what, index), values in watched(student, held + odd_held).items():
         ratio = float((values.amax(0) / values.amin(0)).max())
-        widest[kind] = max(widest.get(kind, (0, "")), (round(ratio, 1), what))
+        widest[what] = max(widest.get(what, (0, 0)), (round(ratio, 1), index))
     text = [f"{c.mean():.4f} (5 % below {c.quantile(0.05):.4f}, least {c.min():.4f}, {int((c < 0.9).sum())} below .9)" for c in cosines]
     print(f"{name}: held-out cosine {text[0]}; odd {text[1]}; widest {widest}", flush=True)
 
@@ -201,7 +191,7 @@ def main():
     save(mean, args.out)
     report(f"end, step {step}", mean, teacher, held, odd_held)
     seen = ranges(mean, (runs["train"], runs["odd"]), feed.rng, args.calibrate, args.calibrate // 2, args.tokens)
-    (Path(args.out) / "ranges.json").write_text(json.dumps(seen, indent=1) + "\n")
+    write_json(Path(args.out) / "ranges.json", seen)
     print(f"ranges on {seen['inputs']} texts", flush=True)
 
 

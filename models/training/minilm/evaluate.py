@@ -14,42 +14,10 @@ import numpy as np
 import texts
 import torch
 from bundle import tokenizer
+from polynomial_transformers.export import write_json
 from safetensors.torch import load_file
 from scipy.stats import spearmanr
-from student import DIM, HEADS, MiniLM, batch, read_file, tensors
-
-
-class Polynomials:
-    """1/D and 1/sqrt(v) as the server evaluates them, also where a value leaves the range of the fit."""
-
-    def __init__(self, fit):
-        self.layers = fit["layers"]
-        self.roots = {}
-        for i, layer in enumerate(self.layers):
-            for name in ("norm1", "norm2"):
-                degree, (lo, hi) = layer[name]["degree"], layer[name]["variance"]
-                series = np.polynomial.chebyshev.Chebyshev.interpolate(lambda v: 1 / np.sqrt(v), degree, [lo, hi])
-                self.roots[name, i] = series.coef.tolist(), lo, hi
-
-    def __call__(self, kind, i, values):
-        values = values.double()
-        return (self.reciprocal(i, values) if kind == "denominator" else self.root(kind, i, values)).float()
-
-    def reciprocal(self, i, x):
-        """(1 - T_m(t) / T_m(t0)) / x, t = (hi + lo - 2x) / (hi - lo), t0 = t at 0: a polynomial of degree m - 1."""
-        lo, hi = (torch.tensor(v).double().view(HEADS, 1, 1) for v in zip(*self.layers[i]["denominator"]))
-        t, t0 = (hi + lo - 2 * x) / (hi - lo), (hi + lo) / (hi - lo)
-        for _ in range(self.layers[i]["reciprocal_doublings"]):
-            t, t0 = 2 * t * t - 1, 2 * t0 * t0 - 1
-        return (1 - t / t0) / x
-
-    def root(self, kind, i, v):
-        coefficients, lo, hi = self.roots[kind, i]
-        t = (2 * v - lo - hi) / (hi - lo)
-        b1, b2 = torch.zeros_like(t), torch.zeros_like(t)
-        for c in coefficients[:0:-1]:
-            b1, b2 = c + 2 * t * b1 - b2, b1
-        return coefficients[0] + t * b1 - b2
+from student import DIM, MiniLM, batch, read_file, tensors
 
 
 @torch.no_grad()
@@ -87,13 +55,13 @@ def main():
     teacher = MiniLM(tensors(folder), polynomial=False)
     student = MiniLM(tensors(folder), polynomial=True)
     read_file(student, load_file(Path(args.model) / "model.safetensors"))
-    polynomials = Polynomials(json.loads((Path(args.model) / "config.json").read_text())["fit"])
+    fit = json.loads((Path(args.model) / "config.json").read_text())["fit"]["layers"]
 
     def embeddings(sentences):
         ids = [e.ids for e in own.encode_batch(sentences)]
-        student.functions = None
+        student.fit = None
         exact = embed(student, ids)
-        student.functions = polynomials
+        student.fit = fit
         return embed(teacher, ids), exact, embed(student, ids)
 
     _, held, _, odd = texts.corpus(args.cache)
@@ -115,7 +83,7 @@ def main():
         mean = {k: round(float(np.mean([row[k] for row in rows.values()])), 4) for k in ("teacher", "exact", "polynomial")}
         results["sts_spearman"] = mean | {"files": len(rows), "pairs": sum(row["pairs"] for row in rows.values())}
         print("sts", json.dumps(results["sts_spearman"]))
-    (Path(args.model) / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    write_json(Path(args.model) / "results.json", results)
 
 
 if __name__ == "__main__":

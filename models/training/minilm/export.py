@@ -5,14 +5,13 @@
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
 import texts
 import torch
 from bundle import tokenizer
-from safetensors.torch import save_file
+from polynomial_transformers.export import write_json, write_tensors
 from student import DIM, EPSILON, HEADS, HIDDEN, LAYERS, LENGTH, NORM_EPSILON, POWER, MiniLM, batch, restore, rounded, tensors
 
 GOLDEN = [
@@ -60,9 +59,9 @@ def main():
     own = tokenizer(folder)
     student = MiniLM(tensors(folder), polynomial=True).requires_grad_(False)
     restore(student, args.student)
-    save_file(rounded(student), out / "model.safetensors")
+    write_tensors(out / "model.safetensors", rounded(student))
     shutil.copy(Path(args.student) / "ranges.json", out / "ranges.json")
-    (out / "config.json").write_text(json.dumps(config(), indent=2) + "\n")
+    write_json(out / "config.json", config())
     embedding = student.embedding
     public = {
         "embeddings.word_embeddings.weight": embedding.words.half(),
@@ -70,7 +69,7 @@ def main():
         "embeddings.LayerNorm.weight": embedding.gamma,
         "embeddings.LayerNorm.bias": embedding.beta,
     }
-    save_file({name: value.contiguous() for name, value in public.items()}, out / "embeddings.safetensors")
+    write_tensors(out / "embeddings.safetensors", public)
     own.enable_padding(length=LENGTH)
     own.save(str(out / "tokenizer.json"))
     own.no_padding()
@@ -79,7 +78,7 @@ def main():
         row = own.encode(text).ids
         found, _ = student.double()(*batch([row]))
         golden.append({"text": text, "input_ids": row, "embedding": found[0].tolist()})
-    (out / "golden.json").write_text(json.dumps({"cases": golden}) + "\n")
+    write_json(out / "golden.json", {"cases": golden})
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from polynomial_transformers.polynomials import inverse_sqrt, reciprocal
 from safetensors.torch import load_file
 from torch import nn
 
@@ -78,14 +79,15 @@ def tensors(folder):
 
 
 class MiniLM(nn.Module):
-    """Teacher with `polynomial=False`. `functions`, if given, replaces 1/D and 1/sqrt(v): (kind, layer, values) -> values."""
+    """Teacher with `polynomial=False`. `fit`, the layers of a fit, puts the polynomials in place of 1/D and 1/sqrt(v).
+    `watch`, if set, is called with (what, index), values, and which tokens are real; names and indices as in the package's ranges."""
 
     def __init__(self, teacher, polynomial):
         super().__init__()
         self.polynomial = polynomial
         self.embedding = Embedding(teacher)
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
-        self.functions = None
+        self.fit = None
         self.watch = None
         for i, layer in enumerate(self.layers):
             for own, name in TEACHER_NAMES.items():
@@ -93,9 +95,9 @@ class MiniLM(nn.Module):
                 module.weight.data = teacher[f"encoder.layer.{i}.{name}.weight"].float()
                 module.bias.data = teacher[f"encoder.layer.{i}.{name}.bias"].float()
 
-    def see(self, name, values, real):
+    def see(self, what, index, values, real):
         if self.watch is not None:
-            self.watch(name, values, real)
+            self.watch((what, index), values, real)
 
     def attention(self, i, layer, x, real, share):
         b, t, _ = x.shape
@@ -107,42 +109,50 @@ class MiniLM(nn.Module):
             out = scores.softmax(-1) @ v
         else:
             scores = layer.shift + scores * layer.gain / POWER
-            self.see(f"score{i}", scores.abs().amax(-1).transpose(1, 2), real)
-            self.see(f"value{i}", layer.v(x), real)
+            self.see("scores", i, scores.abs().amax(-1).transpose(1, 2), real)
+            self.see("values", i, layer.v(x), real)
             w = scores**POWER * share[:, None, None]
             d = w.sum(-1, keepdim=True) + EPSILON
-            self.see(f"denominator{i}", d[..., 0].transpose(1, 2), real)
-            inverse = 1 / d if self.functions is None else self.functions("denominator", i, d)
-            out = (w @ v) * inverse
+            self.see("denominators", i, d[..., 0].transpose(1, 2), real)
+            out = (w @ v) * (1 / d if self.fit is None else self.reciprocal(i, d))
         out = out.transpose(1, 2).reshape(b, t, DIM)
-        self.see(f"attention{i}", out, real)
+        self.see("attention", i, out, real)
         return layer.o(out)
 
-    def norm(self, name, norm, z, real):
+    def reciprocal(self, i, d):
+        own = self.fit[i]
+        lo, hi = (torch.tensor(v).double().view(HEADS, 1, 1) for v in zip(*own["denominator"]))
+        return reciprocal(d.double(), lo, hi, own["reciprocal_doublings"]).float()
+
+    def norm(self, i, which, norm, z, real):
+        """The first or second norm of layer i."""
         if not self.polynomial:
             return norm(z)
-        self.see(f"residual{name[4:]}", z, real)
+        self.see(f"residual{which}", i, z, real)
         z = z - z.mean(-1, keepdim=True)
         v = (z * z).mean(-1, keepdim=True) + NORM_EPSILON
-        self.see(name, v, real)
-        inverse = v.rsqrt() if self.functions is None else self.functions(name[:5], int(name[6:]), v)
-        z = z * inverse
-        self.see(f"normed{name[4:]}", z, real)
+        self.see("variance", 2 * i + which - 1, v, real)
+        if self.fit is None:
+            z = z * v.rsqrt()
+        else:
+            own = self.fit[i][f"norm{which}"]
+            z = z * inverse_sqrt(v.double(), *own["variance"], own["degree"]).float()
+        self.see("normed", 2 * i + which - 1, z, real)
         return z * norm.weight + norm.bias
 
     def forward(self, ids, real):
         """Embeddings of unit length (batch, DIM), and the output of every layer."""
         share = weights(ids, real) if self.polynomial else real / real.sum(1, keepdim=True)
         x = self.embedding(ids)
-        self.see("embedding", x, real)
+        self.see("embedding", 0, x, real)
         hidden = []
         for i, layer in enumerate(self.layers):
-            x = self.norm(f"norm1_{i}", layer.n1, x + self.attention(i, layer, x, real, share), real)
+            x = self.norm(i, 1, layer.n1, x + self.attention(i, layer, x, real, share), real)
             h = layer.f1(x)
-            self.see(f"up{i}", h, real)
+            self.see("up", i, h, real)
             a, b, c = layer.quadratic
             h = (a * h + b) * h + c if self.polynomial else F.gelu(h)
-            x = self.norm(f"norm2_{i}", layer.n2, x + layer.f2(h), real)
+            x = self.norm(i, 2, layer.n2, x + layer.f2(h), real)
             hidden.append(x)
         return F.normalize((x * share[..., None]).sum(1), dim=-1), hidden
 
@@ -156,9 +166,9 @@ def calm_outliers(student, variance=1.2):
     for i in sorted({layer for layer, _ in OUTLIERS}):
         units = [unit for layer, unit in OUTLIERS if layer == i]
         seen = {}
-        student.watch = lambda name, values, _: seen.update({name: values})
+        student.watch = lambda key, values, _: seen.update({key: values})
         student(ids, real)
-        found = seen[f"norm2_{i}"][0, 0, 0].item()
+        found = seen["variance", 2 * i + 1][0, 0, 0].item()
         student.layers[i].f2.weight.data[:, units] *= math.sqrt(variance / found)
     student.watch = None
 

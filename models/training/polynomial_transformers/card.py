@@ -28,6 +28,17 @@ def seeds_table(r):
     return "\n".join(lines) + f"\n\n{gap} The folder holds seed {e['seed']}, the best on dev ({best})."
 
 
+def domains_table(r):
+    """Test accuracy by domain, where the data set has some."""
+    if "test_by_domain" not in r["exported"]:
+        return ""
+    names = list(r["exported"]["test_by_domain"])
+    line = lambda what, of: f"| {what} | " + " | ".join(f"{100 * of(name):.1f}" for name in names) + " |\n"
+    seeds = lambda key: lambda name: mean(s["test_by_domain"][name] for s in r[key])
+    return (f"\n| test accuracy | {' | '.join(names)} |\n|---{'|---' * len(names)}|\n" + line("softmax twin, mean of seeds", seeds("twin"))
+            + line("polynomial model, mean of seeds", seeds("polynomial")) + line("the folder", r["exported"]["test_by_domain"].get))
+
+
 def baseline_note(task, r):
     if task.shape.next_token:
         return ("Counts are as honest a competitor as the twin: this model shows that next tokens can be predicted under encryption, "
@@ -85,7 +96,7 @@ p = {s.power}, {s.norm.replace('_', ' ')} ({s.norm_position}), {s.activation} ac
 
 {seeds_table(r)}
 {baseline_note(task, r)}
-
+{domains_table(r)}
 ## Encrypted
 
 {encrypted(r, name)}
@@ -102,7 +113,7 @@ Test inputs with a denominator outside its range: {e['test_inputs_outside_range'
 {100 * e['agreement_with_division']:.2f} %; largest difference of a logit {e['largest_logit_difference']:.4f}. {kind}, {odd['inputs']}
 inputs: {odd['outside_range']} have a denominator outside its range; {largest}.
 Far outside of its range a polynomial grows and the answer means nothing; nothing in the encrypted evaluation notices.
-
+{task.notes and chr(10) + task.notes}
 ## Licences
 
 {task.licence}

@@ -35,16 +35,19 @@ class Data:
     tokenizer: str | None = None  # tokenizer.json
     words: torch.Tensor | None = None  # MiniLM's word table
     pieces: list | None = None  # of running text, when every epoch cuts its own windows from them
+    soft: torch.Tensor | None = None  # probabilities of the labels of train: what to train on, where a label says less
+    sources: dict = field(default_factory=dict)  # split -> (id, domain) of each input, where the data set names them
+    counted: str = r"\b\w\w+\b"  # what the linear baseline counts
 
     def to(self, device):
         move = lambda split: {k: v.to(device) for k, v in split.items()}
-        words = self.words if self.words is None else self.words.to(device)
+        words, soft = (v if v is None else v.to(device) for v in (self.words, self.soft))
         pieces = self.pieces and [piece.to(device) for piece in self.pieces]
-        return replace(self, inputs=move(self.inputs), labels=move(self.labels), words=words, pieces=pieces)
+        return replace(self, inputs=move(self.inputs), labels=move(self.labels), words=words, pieces=pieces, soft=soft)
 
     def epoch(self, g):
-        """Inputs and labels of an epoch, in its order. Windows of running text start elsewhere in each epoch."""
-        x, y = self.inputs["train"], self.labels["train"]
+        """Inputs and targets of an epoch, in its order. Windows of running text start elsewhere in each epoch."""
+        x, y = self.inputs["train"], self.labels["train"] if self.soft is None else self.soft
         if self.pieces is not None:
             seq_len = x.shape[1]
             own = windows(self.pieces, seq_len, offset=int(torch.randint(seq_len, (), generator=g)))

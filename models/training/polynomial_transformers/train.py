@@ -7,7 +7,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from .data import IGNORED
+from .data import IGNORED, SEP, UNK
 from .model import Transformer
 from .odd import odd
 from .penalties import range_penalty
@@ -26,15 +26,23 @@ def share(logits, labels):
 
 
 def loss_of(logits, labels, smoothing=0.0):
+    """Cross entropy with labels, or with probabilities of labels."""
+    if labels.is_floating_point():
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
     return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, label_smoothing=smoothing)
 
 
 def quality(model, own, splits=("dev", "test")):
-    """Accuracy, and of a model of next tokens the perplexity."""
+    """Accuracy, also by domain where there are some, and of a model of next tokens the perplexity."""
     logits = {s: predict(model, own.inputs[s]) for s in splits}
     out = {s: share(v, own.labels[s]) for s, v in logits.items()}
     if model.shape.next_token:
         out.update({f"{s}_perplexity": float(loss_of(v, own.labels[s]).exp()) for s, v in logits.items()})
+    if "test" in splits and own.sources:
+        domains = [domain for _, domain in own.sources["test"]]
+        of = lambda domain: torch.tensor([i for i, d in enumerate(domains) if d == domain], device=own.labels["test"].device)
+        rows = {domain: of(domain) for domain in dict.fromkeys(domains)}
+        out["test_by_domain"] = {d: share(logits["test"][i], own.labels["test"][i]) for d, i in rows.items()}
     return out
 
 
@@ -43,6 +51,14 @@ def better(found, best):
     if best is None:
         return True
     return found["dev_perplexity"] < best["dev_perplexity"] if "dev_perplexity" in found else found["dev"] >= best["dev"]
+
+
+@torch.no_grad()
+def follow(average, model, keep):
+    """Moves the average of a model's weights and statistics towards it."""
+    for own, now in zip(average.state_dict().values(), model.state_dict().values()):
+        if own.is_floating_point():
+            own.lerp_(now, 1 - keep)
 
 
 class Clock:
@@ -74,6 +90,7 @@ def train(task, own, seed, twin, model=None, seconds=None, log=print):
     torch.manual_seed(seed)
     plan, device = task.schedule, own.labels["train"].device
     model = (model or Transformer(task.shape, task.embedding(own), twin)).to(device)
+    average = copy.deepcopy(model)
     g = torch.Generator().manual_seed(seed)
     batches = len(own.inputs["train"]) // plan.batch
     odds = 0 if twin else int(plan.odd * plan.batch)
@@ -87,7 +104,11 @@ def train(task, own, seed, twin, model=None, seconds=None, log=print):
         for i in range(min(batches, len(inputs) // plan.batch)):
             model.train()
             part = slice(i * plan.batch, (i + 1) * plan.batch)
-            x = inputs[part] if strange is None else torch.cat([inputs[part], strange[i]])
+            x = inputs[part]
+            if plan.word_dropout:
+                dropped = torch.rand(x.shape, generator=g).to(device) < plan.word_dropout
+                x = torch.where(dropped & (x > SEP), UNK, x)
+            x = x if strange is None else torch.cat([x, strange[i]])
             loss = loss_of(model(x)[: plan.batch], labels[part], plan.smoothing)
             if not twin:
                 loss = loss + plan.penalty * rise(clock.progress(), plan.tighten) * range_penalty(model.seen, plan)
@@ -99,13 +120,15 @@ def train(task, own, seed, twin, model=None, seconds=None, log=print):
             optimizer.step()
             model.project()
             clock.done += 1
+            follow(average, model, min(plan.average, clock.done / (clock.done + 10)))
             if clock.progress() == 1:
                 break
-        found, epoch = quality(model, own, ["dev"]), epoch + 1
+        average.project()
+        found, epoch = quality(average, own, ["dev"]), epoch + 1
         log(f"  seed {seed} {'twin' if twin else 'polynomial'} epoch {epoch}, {100 * clock.progress():.0f} %, "
             f"{time.monotonic() - clock.start:.0f} s: " + ", ".join(f"{k} {v:.4f}" for k, v in found.items()), flush=True)
         if better(found, best):
-            best, state = found, copy.deepcopy(model.state_dict())
+            best, state = found, copy.deepcopy(average.state_dict())
     torch.set_float32_matmul_precision("highest")
     model.load_state_dict(state)
     return model.eval()
