@@ -10,7 +10,7 @@ def row(name, seeds, key, factor, digits):
 
 
 def seeds_table(r):
-    """Test accuracies, or perplexities of a model of next tokens, and what they say."""
+    """Test accuracies, or perplexities of a model of next tokens, and what they say; the `remark` that somebody put into the results."""
     e, base, test = r["exported"], r["baseline"], r["splits"]["test"]
     rows = (("softmax twin (layer norm, GELU)", "twin"), ("polynomial model, exact division", "exact"),
             ("polynomial model, reciprocal polynomial", "polynomial"))
@@ -25,7 +25,8 @@ def seeds_table(r):
         gap = f"Polynomial minus twin: {100 * (mean(x[key] for x in r['polynomial']) - mean(x[key] for x in r['twin'])):+.1f} points."
         best = f"{100 * e['test']:.1f} on test"
     lines = [f"| {what} | mean of seeds | each |", "|---|---|---|", *bases, *(row(name, r[k], key, factor, digits) for name, k in rows)]
-    return "\n".join(lines) + f"\n\n{gap} The folder holds seed {e['seed']}, the best on dev ({best})."
+    remark = f"\n{r['remark']}" if "remark" in r else ""
+    return "\n".join(lines) + f"\n\n{gap} The folder holds seed {e['seed']}, the best on dev ({best}).{remark}"
 
 
 def domains_table(r):

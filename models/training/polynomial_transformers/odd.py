@@ -22,11 +22,14 @@ def at_random(own, count, g):
 
 
 def odd(own, count, g):
-    """Tokens at random; of a small vocabulary also few kinds of them, one to four of them over and over, and texts that
-    break off into these or into padding."""
+    """Tokens at random, or one word again and again; of a small vocabulary also few kinds of them, one to four of them over
+    and over, and texts that break off into these or into padding."""
     noise = at_random(own, count, g)
-    if not own.texts or own.words is not None:
+    if not own.texts:
         return noise
+    if own.words is not None:
+        again = (torch.rand(count, 1, generator=g) < 0.2) & (noise > SEP)
+        return torch.where(again, noise[:, 1:2], noise)
     like = own.inputs["train"].cpu()
     text, at = like[torch.randint(len(like), (count,), generator=g)], torch.arange(like.shape[1])
     kinds, start = (torch.randint(1, most, (count, 1), generator=g) for most in (5, like.shape[1]))
