@@ -4,7 +4,7 @@ use crate::error::{Error, ProblemText, Result};
 use crate::session::Reply;
 use bytes::BytesMut;
 use futures_util::{StreamExt, stream};
-use models::{Head, Manifest};
+use models::{Bundle, Head, Manifest};
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -365,4 +365,18 @@ fn request_id(frame: &[u8]) -> String {
     hasher.update(&now.as_nanos().to_le_bytes());
     hasher.update(&std::process::id().to_le_bytes());
     hasher.finalize().to_hex().chars().take(32).collect()
+}
+
+/// Downloads the public bundle of a model; the bytes are kept beside it to be saved.
+///
+/// # Errors
+/// As [`Api::file`], and [`Error::Model`] for files that do not belong together.
+pub async fn download_bundle(api: &Api, manifest: &Manifest) -> Result<(Bundle, Vec<(String, Vec<u8>)>)> {
+    let mut files = Vec::new();
+    for name in manifest.input.files() {
+        files.push(((*name).to_owned(), api.file(manifest, name).await?));
+    }
+    let find = |name: &str| files.iter().find(|(n, _)| n == name).map(|(_, b)| b.as_slice());
+    let bundle = Bundle::new(find)?;
+    Ok((bundle, files))
 }

@@ -42,6 +42,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[cfg(feature = "demo")]
     Demo(Demo),
     Keygen(Keygen),
     Encrypt(Encrypt),
@@ -103,6 +104,7 @@ pub struct Output {
 ///
 /// Makes keys, uploads them, encrypts the input, evaluates the model on the ciphertext, decrypts the answer, and shows
 /// beside it what the same model says in clear. Nothing is kept.
+#[cfg(feature = "demo")]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -131,7 +133,7 @@ pub struct Demo {
     pub json: bool,
     /// What to ask for: the numbers that the model ends with, or the exact class alone (logits unless the model gives only
     /// labels).
-    #[arg(long, value_enum, value_name = "KIND")]
+    #[arg(long, value_name = "logits|label")]
     pub reply: Option<Reply>,
 }
 
@@ -160,7 +162,7 @@ pub struct Keygen {
     #[arg(long)]
     pub json: bool,
     /// `label` also makes the keys for exact labels, 30 MB more to upload; automatic where a model gives nothing else.
-    #[arg(long, value_enum, value_name = "KIND")]
+    #[arg(long, value_name = "logits|label")]
     pub reply: Option<Reply>,
 }
 
@@ -212,7 +214,7 @@ pub struct Infer {
     pub report: Option<PathBuf>,
     /// What to ask for: the numbers that the model ends with, or the exact class alone (logits unless the model gives only
     /// labels).
-    #[arg(long, value_enum, value_name = "KIND")]
+    #[arg(long, value_name = "logits|label")]
     pub reply: Option<Reply>,
 }
 

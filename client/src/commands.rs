@@ -1,11 +1,13 @@
 //! One function per verb.
 
+#[cfg(feature = "demo")]
+use crate::args::Demo;
 use crate::args::{
-    Decrypt, Demo, Encrypt, ImageArgs, Infer, Inspect, KeyArgs, Keygen, KeysRemote, KeysUpload, Models,
+    Decrypt, Encrypt, ImageArgs, Infer, Inspect, KeyArgs, Keygen, KeysRemote, KeysUpload, Models,
 };
 use crate::files;
-use crate::ui::Progress;
-use client::demo::{Options, Ui, size, time};
+use client::terminal::Progress;
+use client::ui::{Ui, size, time};
 use client::{
     Answer, Api, Error, KeyFolder, KeySet, Query, Reply, Result, Session, Upload, cosine, download_bundle,
 };
@@ -21,9 +23,10 @@ fn folder(args: &KeyArgs) -> KeyFolder {
     KeyFolder::new(&files::key_home(args.keys.as_ref()), &args.model)
 }
 
+#[cfg(feature = "demo")]
 pub async fn demo(args: Demo, progress: Progress) -> Result<()> {
     let models = server::models_folder(args.models);
-    let options = Options {
+    let options = client::demo::Options {
         model: args.model,
         models,
         threads: args.threads,

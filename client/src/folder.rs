@@ -1,7 +1,6 @@
 //! The key folder: one folder per model with the secret key (mode 0600), the evaluation keys, and what the server said
 //! of the model when they were made, so that encrypting and decrypting need no network.
 
-use crate::api::Api;
 use crate::error::{Error, Result};
 use crate::session::{KeySet, Session};
 use he_ops::wire::{decode_decision_secret, decode_secret_key, encode_decision_secret, encode_secret_key};
@@ -182,20 +181,6 @@ impl KeyFolder {
         let path = self.path.join(name);
         fs::read(&path).map_err(Error::io(path))
     }
-}
-
-/// Downloads the public bundle of a model; the bytes are kept beside it to be saved.
-///
-/// # Errors
-/// As [`Api::file`], and [`Error::Model`] for files that do not belong together.
-pub async fn download_bundle(api: &Api, manifest: &Manifest) -> Result<(Bundle, Vec<(String, Vec<u8>)>)> {
-    let mut files = Vec::new();
-    for name in manifest.input.files() {
-        files.push(((*name).to_owned(), api.file(manifest, name).await?));
-    }
-    let find = |name: &str| files.iter().find(|(n, _)| n == name).map(|(_, b)| b.as_slice());
-    let bundle = Bundle::new(find)?;
-    Ok((bundle, files))
 }
 
 /// Writes a file under a temporary name with its final mode, then renames it: never half a file, never a moment in

@@ -1,5 +1,15 @@
 //! The client's side: keys, encryption, requests, decryption.
 //!
+//! A [`Session`] makes keys, encrypts and decrypts, and touches neither files nor the network; [`KeyFolder`] keeps it on disk.
+//! The rest is behind features, all of them on by default for the program:
+//!
+//! | Feature | What it adds |
+//! |---|---|
+//! | `api` | [`Api`], the service over HTTP |
+//! | `cli` | the program `client`, and [`terminal`] for its progress |
+//! | `demo` | [`demo`] and [`LocalServer`]: the real server in this process, axum and all |
+//! | `parallel` | threads in the engine |
+//!
 //! ```no_run
 //! # async fn example() -> client::Result<()> {
 //! use client::{Api, Session, download_bundle};
@@ -23,18 +33,26 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+#[cfg(feature = "api")]
 pub mod api;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod error;
 pub mod folder;
 pub mod image;
 pub mod inspect;
+#[cfg(feature = "demo")]
 pub mod local;
 pub mod session;
+#[cfg(feature = "cli")]
+pub mod terminal;
+pub mod ui;
 
 pub use answer::{Answer, cosine};
-pub use api::{Api, Upload};
+#[cfg(feature = "api")]
+pub use api::{Api, Upload, download_bundle};
 pub use error::{Error, Result};
-pub use folder::{KeyFolder, download_bundle};
+pub use folder::KeyFolder;
+#[cfg(feature = "demo")]
 pub use local::LocalServer;
 pub use session::{Decided, Decrypted, KeySet, Query, Reply, Request, Session, TOLERANCE};

@@ -61,7 +61,7 @@ pub struct Request {
 }
 
 /// What a server is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// The numbers that the model ends with.
@@ -94,6 +94,17 @@ impl Reply {
             (None, Some(decision)) if decision.config.only => Ok(Self::Label),
             (None, _) => Ok(Self::Logits),
         }
+    }
+}
+
+impl std::str::FromStr for Reply {
+    type Err = String;
+
+    /// By [`name`](Self::name).
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let known = [Self::Logits, Self::Label];
+        let found = known.into_iter().find(|reply| reply.name() == text);
+        found.ok_or_else(|| "logits or label needed".to_owned())
     }
 }
 

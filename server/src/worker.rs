@@ -27,9 +27,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 pub(crate) struct Job {
     /// The model to run.
     pub model: Arc<Served>,
-    /// The stored keys to run it with.
     /// A label is asked for, not logits.
     pub label: bool,
+    /// The stored keys to run it with.
     pub key_id: KeyId,
     /// The ciphertext frames, as received.
     pub frames: Bytes,
