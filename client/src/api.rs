@@ -159,11 +159,12 @@ impl Api {
     /// The manifest of a model, checked: its parameters are 128-bit secure, whatever the server says.
     ///
     /// # Errors
-    /// As [`Self::models`]; [`Error::Model`] for a manifest that is refused.
+    /// As [`Self::models`]; [`Error::Release`] for a server of another release, [`Error::Model`] for a manifest that is refused.
     pub async fn manifest(&self, model: &str) -> Result<Manifest> {
-        Ok(Manifest::from_json(
-            &self.get(&format!("/v1/models/{model}/manifest")).await?,
-        )?)
+        let path = format!("/v1/models/{model}/manifest");
+        let mend = "update the older one of client and server, then make keys again: client keygen --force";
+        let other = Error::manifest(self.url(&path), mend.into());
+        Manifest::from_json(&self.get(&path).await?).map_err(other)
     }
 
     /// A file of the public bundle, held against the digest in the manifest.

@@ -24,10 +24,14 @@ The same in separate steps, against a server (server serve):
 Data goes to stdout, everything else to stderr; - stands for stdin or stdout.
 
 Exit codes:
-  0  done                              4  the server refused the request
-  1  failure                           5  the server is busy or shutting down: try again
-  2  wrong usage                       6  damaged bytes, or made under other keys or parameters
-  3  the server cannot be reached      7  the encrypted answer is less precise than it should be
+  0  done
+  1  failure
+  2  wrong usage
+  3  the server cannot be reached
+  4  the server refused the request
+  5  the server is busy or shutting down: try again
+  6  damaged bytes, or made under other keys or parameters or by another release
+  7  the encrypted answer is less precise than it should be
 
 Connections are plain HTTP: reach a server on another machine through a local TLS tunnel.
 See `client help COMMAND` for examples of each command."

@@ -348,6 +348,8 @@ pub async fn keys_upload(args: &KeysUpload, progress: Progress) -> Result<()> {
         ));
         false
     } else {
+        // Refuses keys of another release before they are sent.
+        folder.manifest()?;
         let progress = Arc::new(progress);
         let sent = ensure_uploaded(&api, &folder, &keys.model, &progress).await?.1;
         if !sent {

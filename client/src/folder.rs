@@ -145,12 +145,17 @@ impl KeyFolder {
     /// The manifest that the keys were made for.
     ///
     /// # Errors
-    /// [`Error::NoKeys`], [`Error::Model`].
+    /// [`Error::NoKeys`], [`Error::Release`] for keys of another release, [`Error::Model`].
     pub fn manifest(&self) -> Result<Manifest> {
         if !self.path.join(MANIFEST).exists() {
             return Err(self.no_keys());
         }
-        Ok(Manifest::from_json(&self.read(MANIFEST)?)?)
+        let mend = format!(
+            "make new keys, which replaces these: client keygen --model {} --force",
+            self.model
+        );
+        let other = Error::manifest(self.path.display().to_string(), mend);
+        Manifest::from_json(&self.read(MANIFEST)?).map_err(other)
     }
 
     /// The file of the evaluation keys, and what is in it.

@@ -40,7 +40,10 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
-        assert_eq!([80, 147_000, 52_428_800].map(size), ["80 B", "147.0 kB", "52.43 MB"]);
+        assert_eq!(
+            [80, 147_000, 52_428_800].map(size),
+            ["80 B", "147.0 kB", "52.43 MB"]
+        );
         assert_eq!(
             [12, 2345].map(Duration::from_millis).map(time),
             ["12 ms", "2.3 s"]

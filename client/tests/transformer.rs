@@ -453,9 +453,23 @@ async fn a_search_with_a_private_query() {
     use clap::Parser;
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    write_model(dir.path(), "sentences", &config(Head::Embedding, 1), false, pinned(15, 5));
+    write_model(
+        dir.path(),
+        "sentences",
+        &config(Head::Embedding, 1),
+        false,
+        pinned(15, 5),
+    );
     fs::write(at("corpus"), TEXTS.join("\n")).unwrap();
-    let common = ["search", "--models", &at(""), "-m", "sentences", "--corpus", &at("corpus")];
+    let common = [
+        "search",
+        "--models",
+        &at(""),
+        "-m",
+        "sentences",
+        "--corpus",
+        &at("corpus"),
+    ];
     let search = |more: &[&str]| search::search(search::Args::parse_from([&common, more].concat()));
     assert!(search(&["very bad film", "--check", "-k", "3"]).await.unwrap());
     let index: Value = serde_json::from_slice(&fs::read(at("corpus.index")).unwrap()).unwrap();

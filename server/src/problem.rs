@@ -299,6 +299,15 @@ impl Problem {
                 regenerate,
             )
             .numbers(needed, found),
+            WireError::Version { needed, found } => Self::new(
+                StatusCode::CONFLICT,
+                "wrong-version",
+                "Made by another release",
+                detail,
+                "make keys and requests with a client of this release (client keygen --force, client encrypt); DELETE \
+                 /v1/keys/{id} erases old keys",
+            )
+            .numbers(format!("format version {needed}"), format!("format version {found}")),
             WireError::Kind { needed, found } => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "wrong-type",

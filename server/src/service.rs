@@ -106,6 +106,7 @@ impl From<StoreError> for Problem {
                 stored,
                 needed,
             } => Self::quota(limit, stored, needed),
+            StoreError::Release(source) => Self::wire("these evaluation keys", &source),
             StoreError::Io { .. } => Self::internal(&error),
         }
     }
