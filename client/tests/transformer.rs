@@ -485,13 +485,8 @@ async fn a_search_with_a_private_query() {
 async fn a_server_without_the_memory_says_what_it_needs() {
     let dir = tempfile::tempdir().unwrap();
     let models = dir.path().join("models");
-    write_model(
-        &models,
-        "sentences",
-        &config(Head::Embedding, 1),
-        false,
-        pinned(15, 5),
-    );
+    let small = config(Head::Embedding, 1);
+    write_model(&models, "sentences", &small, false, pinned(15, 5));
     let mut config = Config::new(&models, dir.path().join("data"));
     config.memory_bytes = Some(300 << 20);
     let error = LocalServer::start(config.clone())
@@ -506,6 +501,13 @@ async fn a_server_without_the_memory_says_what_it_needs() {
     (config.memory_bytes, config.request_bytes) = (None, 1 << 10);
     let error = LocalServer::start(config).await.err().unwrap().to_string();
     assert!(error.contains("--request-mib"), "{error}");
+
+    // A folder cannot ask for less than 128 bits, whatever features the server was built with.
+    let weak = dir.path().join("weak");
+    write_model(&weak, "sentences", &small, false, pinned(12, 5));
+    let config = Config::new(&weak, dir.path().join("other"));
+    let error = LocalServer::start(config).await.err().unwrap().to_string();
+    assert!(error.contains("128"), "{error}");
 }
 
 /// Bootstraps: the switches to the ephemeral secret and back go through manifest and upload like all other keys.
