@@ -123,7 +123,7 @@ pub fn encrypt(args: &Encrypt, progress: &Progress) -> Result<()> {
             request.tokens,
             request.tokens.saturating_sub(1)
         ));
-        if session.head().is_some() && request.tokens < most {
+        if session.decision_secret().is_some() && request.tokens < most {
             progress.note(&format!(
                 "note: a label (infer --reply label) is that of position {}, which this text does not reach",
                 most.saturating_sub(1)

@@ -87,10 +87,10 @@ impl KeyFolder {
             keys = Some(session.evaluation_keys(file, progress)?);
             Ok(())
         })?;
-        if let Some(head) = session.head() {
+        if let Some(decision) = session.decision_secret() {
             write(
                 &label_path,
-                &encode_decision_secret(session.params(), head),
+                &encode_decision_secret(session.params(), decision),
                 0o600,
             )?;
         }
@@ -131,9 +131,9 @@ impl KeyFolder {
         let path = self.path.join(LABEL_SECRET);
         check_mode(&path)?;
         let bytes = Zeroizing::new(self.read(LABEL_SECRET)?);
-        let head =
+        let decision =
             decode_decision_secret(&params, &bytes).map_err(Error::wire(path.display().to_string()))?;
-        session.with_labels(Some(head))
+        session.with_labels(Some(decision))
     }
 
     /// The keys can ask for labels.

@@ -6,6 +6,9 @@
     reason = "a test that meets the unexpected should stop"
 )]
 
+#[path = "../examples/ask.rs"]
+#[allow(dead_code, reason = "its main is not called here")]
+mod ask;
 mod common;
 #[path = "common/docs.rs"]
 mod docs;
@@ -145,6 +148,10 @@ fn the_steps_of_the_readme_run() {
     assert!(output.status.success(), "{err}");
     let answer = out.lines().last().unwrap();
     assert!(answer.starts_with("negative "), "{out}{err}");
+
+    // The example of a client against a server.
+    let answer = runtime.block_on(ask::ask(server.url(), "an utterly charming film"));
+    assert_eq!(answer.unwrap().name(), "positive");
     runtime.block_on(server.stop()).unwrap();
 }
 
