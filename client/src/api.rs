@@ -100,7 +100,7 @@ impl Upload {
 pub struct Standing {
     /// `receiving`, `queued` or `evaluating`.
     pub state: String,
-    /// Requests that go first.
+    /// Requests that are served before it.
     pub ahead: u64,
     /// Steps done.
     pub done: usize,

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use he_ops::wire::WireError;
 use serde::Serialize;
 
-/// Why a request was refused. Boxed, so that the way of success stays cheap.
+/// Why a request was refused. Boxed, so that a `Result` with it stays small.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem(Box<Document>);
 

@@ -30,7 +30,7 @@ pub(crate) struct KeyNeeds {
 }
 
 impl KeyNeeds {
-    /// Reads the needs off a plan.
+    /// What a plan needs; `decision`: it can end with a label.
     pub(crate) fn of(plan: &Plan, decision: bool) -> he_ops::Result<Self> {
         let params = plan.params.clone();
         let keys: BTreeMap<_, _> = plan.keys().iter().collect();
