@@ -1,4 +1,5 @@
-//! The commands as a user runs them: help that teaches, and one JSON document on stdout.
+//! The commands as a user runs them: help that teaches, and one JSON document on stdout. The keys of the documents, which scripts
+//! read, are named by the golden texts of `interface`.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,6 +7,13 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../../client/tests/common/docs.rs"]
+#[allow(dead_code, reason = "not every test needs all of it")]
+mod docs;
+#[path = "../../client/tests/common/shape.rs"]
+mod shape;
+
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -18,19 +26,39 @@ fn run(program: &str, args: &[&str]) -> Output {
         .unwrap()
 }
 
-fn json(output: &Output) -> Value {
+/// The document, its keys held against those of `interface/NAME.txt`.
+fn json(name: &str, output: &Output) -> Value {
     assert!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    serde_json::from_slice(&output.stdout).unwrap()
+    let document = serde_json::from_slice(&output.stdout).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interface");
+    shape::golden(&folder.join(name).with_extension("txt"), &shape::shape(&document));
+    document
 }
 
 const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
 const LATENCY: &str = env!("CARGO_BIN_EXE_latency");
 const PRIMITIVES: &str = env!("CARGO_BIN_EXE_primitives");
 const PEERS: &str = env!("CARGO_BIN_EXE_peers");
+const CALIBRATE: &str = env!("CARGO_BIN_EXE_calibrate");
+const SOAK: &str = env!("CARGO_BIN_EXE_soak");
+
+#[test]
+fn every_command_of_the_documents_is_understood() {
+    for (name, path) in [
+        ("calibrate", CALIBRATE),
+        ("evaluate", EVALUATE),
+        ("latency", LATENCY),
+        ("peers", PEERS),
+        ("primitives", PRIMITIVES),
+        ("soak", SOAK),
+    ] {
+        docs::parse_all(name, path);
+    }
+}
 
 #[test]
 fn help_names_what_is_measured_and_shows_an_example() {
@@ -56,7 +84,7 @@ fn an_unknown_model_is_named() {
 
 #[test]
 fn latency_accounts_for_all_of_the_time() {
-    let document = json(&run(LATENCY, &["--runs", "1", "--json"]));
+    let document = json("latency", &run(LATENCY, &["--runs", "1", "--json"]));
     let number = |value: &Value| value.as_f64().unwrap();
     for report in [&document["cold"], &document["warm_median"]] {
         let wall = number(&report["evaluate_us"]);
@@ -92,10 +120,13 @@ fn latency_accounts_for_all_of_the_time() {
 
 #[test]
 fn primitives_are_measured_and_checked() {
-    let document = json(&run(
-        PRIMITIVES,
-        &["--log-n", "13", "--only", "ntt_forward,multiply", "--json"],
-    ));
+    let document = json(
+        "primitives",
+        &run(
+            PRIMITIVES,
+            &["--log-n", "13", "--only", "ntt_forward,multiply", "--json"],
+        ),
+    );
     let rows = document["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 2);
     for (row, op) in rows.iter().zip(["ntt_forward", "multiply"]) {
@@ -116,7 +147,7 @@ fn parameters_that_are_not_secure_are_refused() {
 
 #[test]
 fn a_sentence_goes_encrypted_through_the_server() {
-    let document = json(&run(EVALUATE, &["--encrypted", "1", "--json"]));
+    let document = json("evaluate", &run(EVALUATE, &["--encrypted", "1", "--json"]));
     assert_eq!(document["passed"], true);
     assert_eq!(document["encrypted"]["score"]["inputs"], 1);
     assert_eq!(document["encrypted"]["score"]["agreement"], 1.0);

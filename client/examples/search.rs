@@ -9,7 +9,9 @@
 //! ```
 
 use clap::Parser;
-use client::demo::{self, Options, Ui};
+use client::demo::{self, Options};
+use client::terminal::Progress;
+use client::ui::Ui;
 use client::{Answer, Query, cosine};
 use models::model::Mode;
 use models::{Bundle, ModelDir};
@@ -19,9 +21,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-#[path = "../src/ui.rs"]
-mod ui;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -42,7 +41,7 @@ With a server elsewhere, three commands of the client make the vector:
   client decrypt -m minilm reply.he --vector query.json
   search --corpus notes.txt --vector query.json"
 )]
-struct Args {
+pub(crate) struct Args {
     /// What to look for.
     #[arg(allow_hyphen_values = true, required_unless_present = "vector")]
     query: Option<String>,
@@ -167,8 +166,9 @@ fn vector(answer: Answer) -> Result<Vec<f64>> {
     }
 }
 
-async fn search(args: Args) -> Result<ExitCode> {
-    let ui = Arc::new(ui::Progress::new(false));
+/// Prints the nearest lines; false if the printed ones are not those of a query in clear, where that is checked.
+pub(crate) async fn search(args: Args) -> Result<bool> {
+    let ui = Arc::new(Progress::new(false));
     let text = std::fs::read_to_string(&args.corpus).map_err(at(&args.corpus))?;
     let texts: Vec<&str> = text
         .lines()
@@ -216,7 +216,7 @@ async fn search(args: Args) -> Result<ExitCode> {
         println!("  {near:.4}  {}", texts.get(*number).unwrap_or(&""));
     }
     if !args.check {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     }
     let clear = embed(&dir, &[&query], 1, &*ui)?.pop().unwrap_or_default();
     let other = rank(&clear, &vectors);
@@ -234,11 +234,7 @@ async fn search(args: Args) -> Result<ExitCode> {
             texts.len()
         );
     }
-    Ok(if same < shown {
-        ExitCode::from(7)
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(same >= shown)
 }
 
 fn main() -> ExitCode {
@@ -246,8 +242,12 @@ fn main() -> ExitCode {
     let result = tokio::runtime::Runtime::new()
         .map_err(Into::into)
         .and_then(|runtime| runtime.block_on(search(args)));
-    result.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        ExitCode::FAILURE
-    })
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(7),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

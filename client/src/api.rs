@@ -4,7 +4,7 @@ use crate::error::{Error, ProblemText, Result};
 use crate::session::Reply;
 use bytes::BytesMut;
 use futures_util::{StreamExt, stream};
-use models::{Head, Manifest};
+use models::{Bundle, Head, Manifest};
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -100,7 +100,7 @@ impl Upload {
 pub struct Standing {
     /// `receiving`, `queued` or `evaluating`.
     pub state: String,
-    /// Requests that go first.
+    /// Requests that are served before it.
     pub ahead: u64,
     /// Steps done.
     pub done: usize,
@@ -159,11 +159,12 @@ impl Api {
     /// The manifest of a model, checked: its parameters are 128-bit secure, whatever the server says.
     ///
     /// # Errors
-    /// As [`Self::models`]; [`Error::Model`] for a manifest that is refused.
+    /// As [`Self::models`]; [`Error::Release`] for a server of another release, [`Error::Model`] for a manifest that is refused.
     pub async fn manifest(&self, model: &str) -> Result<Manifest> {
-        Ok(Manifest::from_json(
-            &self.get(&format!("/v1/models/{model}/manifest")).await?,
-        )?)
+        let path = format!("/v1/models/{model}/manifest");
+        let mend = "update the older one of client and server, then make keys again: client keygen --force";
+        let other = Error::manifest(self.url(&path), mend.into());
+        Manifest::from_json(&self.get(&path).await?).map_err(other)
     }
 
     /// A file of the public bundle, held against the digest in the manifest.
@@ -365,4 +366,18 @@ fn request_id(frame: &[u8]) -> String {
     hasher.update(&now.as_nanos().to_le_bytes());
     hasher.update(&std::process::id().to_le_bytes());
     hasher.finalize().to_hex().chars().take(32).collect()
+}
+
+/// Downloads the public bundle of a model; the bytes are kept beside it to be saved.
+///
+/// # Errors
+/// As [`Api::file`], and [`Error::Model`] for files that do not belong together.
+pub async fn download_bundle(api: &Api, manifest: &Manifest) -> Result<(Bundle, Vec<(String, Vec<u8>)>)> {
+    let mut files = Vec::new();
+    for name in manifest.input.files() {
+        files.push(((*name).to_owned(), api.file(manifest, name).await?));
+    }
+    let find = |name: &str| files.iter().find(|(n, _)| n == name).map(|(_, b)| b.as_slice());
+    let bundle = Bundle::new(find)?;
+    Ok((bundle, files))
 }

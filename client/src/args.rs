@@ -24,10 +24,14 @@ The same in separate steps, against a server (server serve):
 Data goes to stdout, everything else to stderr; - stands for stdin or stdout.
 
 Exit codes:
-  0  done                              4  the server refused the request
-  1  failure                           5  the server is busy or shutting down: try again
-  2  wrong usage                       6  damaged bytes, or made under other keys or parameters
-  3  the server cannot be reached      7  the encrypted answer is less precise than it should be
+  0  done
+  1  failure
+  2  wrong usage
+  3  the server cannot be reached
+  4  the server refused the request
+  5  the server is busy or shutting down: try again
+  6  damaged bytes, or made under other keys or parameters or by another release
+  7  the encrypted answer is less precise than it should be
 
 Connections are plain HTTP: reach a server on another machine through a local TLS tunnel.
 See `client help COMMAND` for examples of each command."
@@ -42,6 +46,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[cfg(feature = "demo")]
     Demo(Demo),
     Keygen(Keygen),
     Encrypt(Encrypt),
@@ -103,6 +108,7 @@ pub struct Output {
 ///
 /// Makes keys, uploads them, encrypts the input, evaluates the model on the ciphertext, decrypts the answer, and shows
 /// beside it what the same model says in clear. Nothing is kept.
+#[cfg(feature = "demo")]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -131,7 +137,7 @@ pub struct Demo {
     pub json: bool,
     /// What to ask for: the numbers that the model ends with, or the exact class alone (logits unless the model gives only
     /// labels).
-    #[arg(long, value_enum, value_name = "KIND")]
+    #[arg(long, value_name = "logits|label")]
     pub reply: Option<Reply>,
 }
 
@@ -160,7 +166,7 @@ pub struct Keygen {
     #[arg(long)]
     pub json: bool,
     /// `label` also makes the keys for exact labels, 30 MB more to upload; automatic where a model gives nothing else.
-    #[arg(long, value_enum, value_name = "KIND")]
+    #[arg(long, value_name = "logits|label")]
     pub reply: Option<Reply>,
 }
 
@@ -212,7 +218,7 @@ pub struct Infer {
     pub report: Option<PathBuf>,
     /// What to ask for: the numbers that the model ends with, or the exact class alone (logits unless the model gives only
     /// labels).
-    #[arg(long, value_enum, value_name = "KIND")]
+    #[arg(long, value_name = "logits|label")]
     pub reply: Option<Reply>,
 }
 

@@ -1,11 +1,13 @@
 //! One function per verb.
 
+#[cfg(feature = "demo")]
+use crate::args::Demo;
 use crate::args::{
-    Decrypt, Demo, Encrypt, ImageArgs, Infer, Inspect, KeyArgs, Keygen, KeysRemote, KeysUpload, Models,
+    Decrypt, Encrypt, ImageArgs, Infer, Inspect, KeyArgs, Keygen, KeysRemote, KeysUpload, Models,
 };
 use crate::files;
-use crate::ui::Progress;
-use client::demo::{Options, Ui, size, time};
+use client::terminal::Progress;
+use client::ui::{Ui, size, time};
 use client::{
     Answer, Api, Error, KeyFolder, KeySet, Query, Reply, Result, Session, Upload, cosine, download_bundle,
 };
@@ -21,9 +23,10 @@ fn folder(args: &KeyArgs) -> KeyFolder {
     KeyFolder::new(&files::key_home(args.keys.as_ref()), &args.model)
 }
 
+#[cfg(feature = "demo")]
 pub async fn demo(args: Demo, progress: Progress) -> Result<()> {
     let models = server::models_folder(args.models);
-    let options = Options {
+    let options = client::demo::Options {
         model: args.model,
         models,
         threads: args.threads,
@@ -120,7 +123,7 @@ pub fn encrypt(args: &Encrypt, progress: &Progress) -> Result<()> {
             request.tokens,
             request.tokens.saturating_sub(1)
         ));
-        if session.head().is_some() && request.tokens < most {
+        if session.decision_secret().is_some() && request.tokens < most {
             progress.note(&format!(
                 "note: a label (infer --reply label) is that of position {}, which this text does not reach",
                 most.saturating_sub(1)
@@ -345,6 +348,8 @@ pub async fn keys_upload(args: &KeysUpload, progress: Progress) -> Result<()> {
         ));
         false
     } else {
+        // Refuses keys of another release before they are sent.
+        folder.manifest()?;
         let progress = Arc::new(progress);
         let sent = ensure_uploaded(&api, &folder, &keys.model, &progress).await?.1;
         if !sent {

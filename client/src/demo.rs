@@ -2,11 +2,11 @@
 //! model in clear.
 
 use crate::answer::{Answer, cosine};
-use crate::api::{Api, Upload};
+use crate::api::{Api, Upload, download_bundle};
 use crate::error::{Error, Result};
-use crate::folder::download_bundle;
 use crate::local::LocalServer;
 use crate::session::{Query, Reply, Session};
+use crate::ui::{Ui, size, time};
 use he_ops::trace::LatencyReport;
 use models::ModelDir;
 use models::model::Mode;
@@ -17,16 +17,6 @@ use std::io::BufWriter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Hears how far a long step is.
-pub trait Ui: Send + Sync {
-    /// A step begins; `total` in bytes or pieces.
-    fn start(&self, what: &str, total: u64, bytes: bool);
-    /// So much of it is done.
-    fn at(&self, done: u64);
-    /// It is over; `text` sums it up.
-    fn done(&self, what: &str, text: &str);
-}
 
 /// What to run the demo with.
 #[derive(Debug, Clone)]
@@ -326,28 +316,6 @@ fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// A duration for people.
-#[must_use]
-pub fn time(duration: Duration) -> String {
-    let s = duration.as_secs_f64();
-    if s < 1.0 {
-        format!("{:.0} ms", s * 1e3)
-    } else {
-        format!("{s:.1} s")
-    }
-}
-
-/// A size for people.
-#[must_use]
-pub fn size(bytes: usize) -> String {
-    let b = bytes as f64;
-    match bytes {
-        0..=9_999 => format!("{bytes} B"),
-        10_000..=999_999 => format!("{:.1} kB", b / 1e3),
-        _ => format!("{:.2} MB", b / 1e6),
-    }
-}
-
 fn shorten(text: &str, length: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= length {
@@ -361,22 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_for_people() {
-        assert_eq!(
-            (
-                size(80).as_str(),
-                size(147_000).as_str(),
-                size(52_428_800).as_str()
-            ),
-            ("80 B", "147.0 kB", "52.43 MB")
-        );
-        assert_eq!(
-            (
-                time(Duration::from_millis(12)).as_str(),
-                time(Duration::from_millis(2345)).as_str()
-            ),
-            ("12 ms", "2.3 s")
-        );
+    fn long_texts_are_shortened() {
         assert_eq!(shorten("a  b\n c", 10), "a b c");
         assert_eq!(shorten("ääääääääää", 6), "äää...");
     }

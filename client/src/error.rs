@@ -7,6 +7,18 @@ use std::path::PathBuf;
 /// Result of every fallible operation of this crate.
 pub type Result<T> = core::result::Result<T, Error>;
 
+/// What the exit codes of the command line mean. Scripts rely on them.
+pub const EXIT_CODES: [&str; 8] = [
+    "done",
+    "failure",
+    "wrong usage",
+    "the server cannot be reached",
+    "the server refused the request",
+    "the server is busy or shutting down: try again",
+    "damaged bytes, or made under other keys or parameters or by another release",
+    "the encrypted answer is less precise than it should be",
+];
+
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -105,6 +117,16 @@ pub enum Error {
         /// Why it was refused.
         source: WireError,
     },
+    /// Keys, a request, a reply or a manifest of another release.
+    #[error("{what}: {source}\n  what to do: {mend}")]
+    Release {
+        /// What was read.
+        what: String,
+        /// The versions.
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What to do.
+        mend: String,
+    },
     /// An answer that decrypts to noise.
     #[error(
         "the reply does not decrypt to an answer: its numbers are of the order of {found:.1e}, at most {needed:.1e} \
@@ -184,10 +206,23 @@ impl ProblemText {
 }
 
 impl Error {
-    /// Exit code of the command line; documented in `--help`.
+    /// Exit code of the command line; [`EXIT_CODES`] says what it means.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Io { .. }
+            | Self::Exists { .. }
+            | Self::NoKeys { .. }
+            | Self::Exposed { .. }
+            | Self::Protocol { .. }
+            | Self::Model(_)
+            | Self::Engine(_)
+            | Self::Local { .. } => 1,
+            Self::EmptyText
+            | Self::ShortText { .. }
+            | Self::Image { .. }
+            | Self::NoLabel { .. }
+            | Self::NoLabelKey { .. } => 2,
             Self::Network { .. } => 3,
             Self::Refused {
                 status: 429 | 503, ..
@@ -195,14 +230,9 @@ impl Error {
             Self::Refused {
                 status: 400..=499, ..
             } => 4,
-            Self::EmptyText
-            | Self::ShortText { .. }
-            | Self::Image { .. }
-            | Self::NoLabel { .. }
-            | Self::NoLabelKey { .. } => 2,
-            Self::Mismatch { .. } | Self::Unsafe { .. } | Self::OtherKeys { .. } => 6,
+            Self::Refused { .. } => 1,
+            Self::Mismatch { .. } | Self::Release { .. } | Self::Unsafe { .. } | Self::OtherKeys { .. } => 6,
             Self::Precision { .. } => 7,
-            _ => 1,
         }
     }
 
@@ -211,8 +241,127 @@ impl Error {
         move |source| Self::Io { path, source }
     }
 
+    /// Of a manifest; `what` holds it, `mend` is what to do about one of another release.
+    pub(crate) fn manifest(what: String, mend: String) -> impl FnOnce(models::Error) -> Self {
+        move |error| match error {
+            models::Error::Version { .. } => Self::Release {
+                what,
+                source: error.into(),
+                mend,
+            },
+            other => Self::Model(other),
+        }
+    }
+
     pub(crate) fn wire(what: impl Into<String>) -> impl FnOnce(WireError) -> Self {
         let what = what.into();
-        move |source| Self::Mismatch { what, source }
+        move |source| {
+            match source {
+            WireError::Version { .. } => Self::Release {
+                what,
+                source: source.into(),
+                mend: "make it again with this release, with keys of this release: client keygen, encrypt, infer".into(),
+            },
+            source => Self::Mismatch { what, source },
+        }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every error by name, with its exit code: scripts tell them apart by it.
+    #[test]
+    fn exit_codes_are_golden() {
+        let text = || "x".to_owned();
+        let io = || std::io::Error::other("x");
+        let refused = |status| Error::Refused {
+            status,
+            problem: Box::default(),
+        };
+        let network = || Error::Network {
+            url: text(),
+            reason: text(),
+        };
+        let model = models::Error::Version { needed: 4, found: 3 };
+        let engine = he_ops::Error::Cancelled { done: 0, total: 1 };
+        let codes = [
+            (
+                1,
+                Error::Io {
+                    path: "x".into(),
+                    source: io(),
+                },
+            ),
+            (1, Error::Exists { path: "x".into() }),
+            (
+                1,
+                Error::NoKeys {
+                    model: text(),
+                    folder: "x".into(),
+                },
+            ),
+            (
+                1,
+                Error::Exposed {
+                    path: "x".into(),
+                    mode: 0o644,
+                },
+            ),
+            (
+                1,
+                Error::Protocol {
+                    url: text(),
+                    reason: text(),
+                },
+            ),
+            (1, Error::Model(model)),
+            (1, Error::Engine(engine)),
+            (1, Error::Local { reason: text() }),
+            (1, refused(500)),
+            (1, refused(507)),
+            (2, Error::EmptyText),
+            (2, Error::ShortText { needed: 2, found: 1 }),
+            (
+                2,
+                Error::Image {
+                    rows: 1,
+                    cols: 1,
+                    found: text(),
+                },
+            ),
+            (2, Error::NoLabel { model: text() }),
+            (2, Error::NoLabelKey { model: text() }),
+            (3, network()),
+            (4, refused(400)),
+            (4, refused(404)),
+            (4, refused(409)),
+            (4, refused(422)),
+            (5, refused(429)),
+            (5, refused(503)),
+            (6, Error::wire("x")(WireError::Checksum)),
+            (6, Error::wire("x")(WireError::Version { needed: 2, found: 1 })),
+            (6, Error::Unsafe { what: text() }),
+            (
+                6,
+                Error::OtherKeys {
+                    needed: 1.0,
+                    found: 2.0,
+                },
+            ),
+            (
+                7,
+                Error::Precision {
+                    needed: 1.0,
+                    found: 2.0,
+                },
+            ),
+        ];
+        for (code, error) in codes {
+            assert_eq!(error.exit_code(), code, "{error:?}");
+            assert!(usize::from(code) < EXIT_CODES.len());
+        }
     }
 }

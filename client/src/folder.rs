@@ -1,7 +1,6 @@
 //! The key folder: one folder per model with the secret key (mode 0600), the evaluation keys, and what the server said
 //! of the model when they were made, so that encrypting and decrypting need no network.
 
-use crate::api::Api;
 use crate::error::{Error, Result};
 use crate::session::{KeySet, Session};
 use he_ops::wire::{decode_decision_secret, decode_secret_key, encode_decision_secret, encode_secret_key};
@@ -88,10 +87,10 @@ impl KeyFolder {
             keys = Some(session.evaluation_keys(file, progress)?);
             Ok(())
         })?;
-        if let Some(head) = session.head() {
+        if let Some(decision) = session.decision_secret() {
             write(
                 &label_path,
-                &encode_decision_secret(session.params(), head),
+                &encode_decision_secret(session.params(), decision),
                 0o600,
             )?;
         }
@@ -132,9 +131,9 @@ impl KeyFolder {
         let path = self.path.join(LABEL_SECRET);
         check_mode(&path)?;
         let bytes = Zeroizing::new(self.read(LABEL_SECRET)?);
-        let head =
+        let decision =
             decode_decision_secret(&params, &bytes).map_err(Error::wire(path.display().to_string()))?;
-        session.with_labels(Some(head))
+        session.with_labels(Some(decision))
     }
 
     /// The keys can ask for labels.
@@ -146,12 +145,17 @@ impl KeyFolder {
     /// The manifest that the keys were made for.
     ///
     /// # Errors
-    /// [`Error::NoKeys`], [`Error::Model`].
+    /// [`Error::NoKeys`], [`Error::Release`] for keys of another release, [`Error::Model`].
     pub fn manifest(&self) -> Result<Manifest> {
         if !self.path.join(MANIFEST).exists() {
             return Err(self.no_keys());
         }
-        Ok(Manifest::from_json(&self.read(MANIFEST)?)?)
+        let mend = format!(
+            "make new keys, which replaces these: client keygen --model {} --force",
+            self.model
+        );
+        let other = Error::manifest(self.path.display().to_string(), mend);
+        Manifest::from_json(&self.read(MANIFEST)?).map_err(other)
     }
 
     /// The file of the evaluation keys, and what is in it.
@@ -182,20 +186,6 @@ impl KeyFolder {
         let path = self.path.join(name);
         fs::read(&path).map_err(Error::io(path))
     }
-}
-
-/// Downloads the public bundle of a model; the bytes are kept beside it to be saved.
-///
-/// # Errors
-/// As [`Api::file`], and [`Error::Model`] for files that do not belong together.
-pub async fn download_bundle(api: &Api, manifest: &Manifest) -> Result<(Bundle, Vec<(String, Vec<u8>)>)> {
-    let mut files = Vec::new();
-    for name in manifest.input.files() {
-        files.push(((*name).to_owned(), api.file(manifest, name).await?));
-    }
-    let find = |name: &str| files.iter().find(|(n, _)| n == name).map(|(_, b)| b.as_slice());
-    let bundle = Bundle::new(find)?;
-    Ok((bundle, files))
 }
 
 /// Writes a file under a temporary name with its final mode, then renames it: never half a file, never a moment in

@@ -5,10 +5,10 @@
 mod args;
 mod commands;
 mod files;
-mod ui;
 
 use args::{Cli, Command, Keys};
 use clap::Parser;
+use client::terminal::Progress;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -20,9 +20,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let progress = ui::Progress::new(cli.quiet);
+    let progress = Progress::new(cli.quiet);
     let result = runtime.block_on(async {
         match cli.command {
+            #[cfg(feature = "demo")]
             Command::Demo(args) => commands::demo(args, progress).await,
             Command::Keygen(args) => commands::keygen(args, progress).await,
             Command::Encrypt(args) => commands::encrypt(&args, &progress),

@@ -30,7 +30,7 @@ pub struct Session {
     encoder: Encoder,
     bundle: Bundle,
     secret: SecretKey,
-    head: Option<DecisionSecret>,
+    decision: Option<DecisionSecret>,
 }
 
 /// What a model is asked.
@@ -61,7 +61,7 @@ pub struct Request {
 }
 
 /// What a server is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// The numbers that the model ends with.
@@ -94,6 +94,17 @@ impl Reply {
             (None, Some(decision)) if decision.config.only => Ok(Self::Label),
             (None, _) => Ok(Self::Logits),
         }
+    }
+}
+
+impl std::str::FromStr for Reply {
+    type Err = String;
+
+    /// By [`name`](Self::name).
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let known = [Self::Logits, Self::Label];
+        let found = known.into_iter().find(|reply| reply.name() == text);
+        found.ok_or_else(|| "logits or label needed".to_owned())
     }
 }
 
@@ -202,7 +213,7 @@ impl Session {
             encoder,
             bundle,
             secret,
-            head: None,
+            decision: None,
         })
     }
 
@@ -218,27 +229,27 @@ impl Session {
                 model: self.manifest.id,
             });
         }
-        let head = match known {
-            Some(head) => head,
+        let decision = match known {
+            Some(decision) => decision,
             None => DecisionSecret::generate(&self.secret)?,
         };
-        head.check(&self.secret)?;
+        decision.check(&self.secret)?;
         Ok(Self {
-            head: Some(head),
+            decision: Some(decision),
             ..self
         })
     }
 
     /// The secrets of the exact decision, if it can ask for labels.
     #[must_use]
-    pub fn head(&self) -> Option<&DecisionSecret> {
-        self.head.as_ref()
+    pub fn decision_secret(&self) -> Option<&DecisionSecret> {
+        self.decision.as_ref()
     }
 
     /// Evaluation keys that it makes.
     #[must_use]
     pub fn key_count(&self) -> usize {
-        self.manifest.keys.len() + usize::from(self.head.is_some())
+        self.manifest.keys.len() + usize::from(self.decision.is_some())
     }
 
     /// The manifest.
@@ -284,8 +295,8 @@ impl Session {
             out.write_all(&frame).map_err(Error::io("evaluation keys"))?;
             progress(i + 1, self.key_count());
         }
-        if let Some(head) = &self.head {
-            let key = head.evaluation_key(&self.params, &self.secret)?;
+        if let Some(decision) = &self.decision {
+            let key = decision.evaluation_key(&self.params, &self.secret)?;
             let frame =
                 encode_decision_key(&self.params, &key).map_err(Error::wire("key of the exact decision"))?;
             out.write_all(&frame).map_err(Error::io("evaluation keys"))?;
@@ -431,11 +442,13 @@ impl Session {
     }
 
     fn read_label(&self, label: &EncryptedLabel) -> Result<Decided> {
-        let head = self.head.as_ref().ok_or_else(|| Error::NoLabelKey {
+        let decision = self.decision.as_ref().ok_or_else(|| Error::NoLabelKey {
             model: self.manifest.id.clone(),
         })?;
         let classes = self.manifest.packing.answer_features();
-        Ok(head.decrypt(label, classes)?.map_or(Decided::Tie, Decided::Class))
+        Ok(decision
+            .decrypt(label, classes)?
+            .map_or(Decided::Tie, Decided::Class))
     }
 
     /// Checks that a file holds exactly one request: whole, undamaged ciphertexts under the model's parameters, one for each

@@ -1,68 +1,52 @@
-//! Progress on stderr: bars on a terminal, one line per finished step elsewhere, nothing with `--quiet`.
+//! What long work tells the person who waits for it.
 
-use client::demo::Ui;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Progress of the command line.
-pub struct Progress {
-    quiet: bool,
-    terminal: bool,
-    bar: Mutex<Option<ProgressBar>>,
+/// Is told how far a long step has come.
+pub trait Ui: Send + Sync {
+    /// A step begins; `total` in bytes or pieces.
+    fn start(&self, what: &str, total: u64, bytes: bool);
+    /// So much of it is done.
+    fn at(&self, done: u64);
+    /// It is over; `text` sums it up.
+    fn done(&self, what: &str, text: &str);
 }
 
-impl Progress {
-    pub fn new(quiet: bool) -> Self {
-        Self {
-            quiet,
-            terminal: std::io::stderr().is_terminal(),
-            bar: Mutex::new(None),
-        }
-    }
-
-    /// A remark that is neither data nor an error.
-    pub fn note(&self, text: &str) {
-        if !self.quiet {
-            eprintln!("{text}");
-        }
-    }
-
-    fn set(&self, bar: Option<ProgressBar>) {
-        let old = std::mem::replace(&mut *self.bar.lock().unwrap_or_else(PoisonError::into_inner), bar);
-        if let Some(old) = old {
-            old.finish_and_clear();
-        }
+/// A duration for people.
+#[must_use]
+pub fn time(duration: Duration) -> String {
+    let s = duration.as_secs_f64();
+    if s < 1.0 {
+        format!("{:.0} ms", s * 1e3)
+    } else {
+        format!("{s:.1} s")
     }
 }
 
-impl Ui for Progress {
-    fn start(&self, what: &str, total: u64, bytes: bool) {
-        if self.quiet || !self.terminal {
-            return;
-        }
-        let template = match (total, bytes) {
-            (0, _) => "  {spinner} {prefix:<9} {elapsed}",
-            (_, true) => "  {spinner} {prefix:<9} {bar:40} {bytes} of {total_bytes}",
-            (_, false) => "  {spinner} {prefix:<9} {bar:40} step {pos} of {len}",
-        };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-        bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
-        bar.set_prefix(what.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(100));
-        self.set(Some(bar));
+/// A size for people.
+#[must_use]
+pub fn size(bytes: usize) -> String {
+    let b = bytes as f64;
+    match bytes {
+        0..=9_999 => format!("{bytes} B"),
+        10_000..=999_999 => format!("{:.1} kB", b / 1e3),
+        _ => format!("{:.2} MB", b / 1e6),
     }
+}
 
-    fn at(&self, done: u64) {
-        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            bar.set_position(done);
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn done(&self, what: &str, text: &str) {
-        self.set(None);
-        self.note(&format!("  ✓ {what:<9} {text}"));
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(
+            [80, 147_000, 52_428_800].map(size),
+            ["80 B", "147.0 kB", "52.43 MB"]
+        );
+        assert_eq!(
+            [12, 2345].map(Duration::from_millis).map(time),
+            ["12 ms", "2.3 s"]
+        );
     }
 }

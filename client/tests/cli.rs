@@ -7,42 +7,16 @@
     reason = "a test that meets the unexpected should stop"
 )]
 
-use assert_cmd::Command;
+mod common;
+
 use client::LocalServer;
+use common::{client, fails, ok};
 use serde_json::Value;
 use server::Config;
 use std::fs;
 use std::path::Path;
 use std::process::Output;
 use tokio::runtime::Runtime;
-
-fn client(args: &[&str], stdin: &[u8]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
-    for name in ["HE_SERVER", "HE_KEYS", "HE_MODEL", "HE_MODELS"] {
-        command.env_remove(name);
-    }
-    command.args(args).write_stdin(stdin).output().unwrap()
-}
-
-#[track_caller]
-fn ok(args: &[&str], stdin: &[u8]) -> Output {
-    let output = client(args, stdin);
-    assert!(
-        output.status.success(),
-        "{args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
-}
-
-#[track_caller]
-fn fails(args: &[&str], stdin: &[u8], code: i32, word: &str) {
-    let output = client(args, stdin);
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
-    assert!(text.contains(word), "{args:?}: {word:?} not in {text}");
-    assert!(output.stdout.is_empty(), "{args:?} failed but wrote to stdout");
-}
 
 fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
@@ -326,8 +300,13 @@ fn wrong_usage_is_exit_code_2_and_help_teaches() {
     fails(&["encrypt", "--colour"], b"", 2, "unexpected argument");
     fails(&["decrypt", "--round", "60"], b"", 2, "1..=40");
     assert_eq!(client(&[], b"").status.code(), Some(2));
-    let help = ok(&["--help"], b"").stdout;
-    assert!(String::from_utf8_lossy(&help).contains("Exit codes"));
+    let help = String::from_utf8(ok(&["--help"], b"").stdout).unwrap();
+    for (code, meaning) in client::error::EXIT_CODES.iter().enumerate() {
+        assert!(
+            help.contains(&format!("  {code}  {meaning}\n")),
+            "{code} in {help}"
+        );
+    }
     for verb in [
         "demo", "keygen", "encrypt", "infer", "decrypt", "models", "keys", "inspect",
     ] {

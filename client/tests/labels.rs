@@ -126,7 +126,7 @@ async fn a_label_and_nothing_else() {
     assert!(error.contains("other keys"), "{error}");
     let label_key = keys.path().join("label.key");
     let own = std::fs::read(&label_key).unwrap();
-    let other = encode_decision_secret(strange.params(), strange.head().unwrap());
+    let other = encode_decision_secret(strange.params(), strange.decision_secret().unwrap());
     std::fs::write(&label_key, &other).unwrap();
     let error = keys.open().err().unwrap().to_string();
     assert!(error.contains("another secret key"), "{error}");

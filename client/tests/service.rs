@@ -257,7 +257,7 @@ async fn refused_requests_get_a_problem_and_harm_nothing() {
             400,
             "malformed-frame",
         ),
-        ("another version", changed(4, 9), 400, "malformed-frame"),
+        ("another version", changed(4, 1), 409, "wrong-version"),
         ("an unknown type", changed(6, 99), 400, "malformed-frame"),
         ("a residue above its prime", high, 400, "malformed-frame"),
         ("other parameters", other, 409, "wrong-parameters"),

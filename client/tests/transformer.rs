@@ -23,6 +23,10 @@ use models::{Bundle, DecisionConfig, Manifest, Model, ModelDir};
 use serde_json::{Value, json};
 use server::Config;
 
+#[path = "../examples/search.rs"]
+#[allow(dead_code, reason = "its main is not called here")]
+mod search;
+
 const WORDS: [&str; 6] = ["[PAD]", "[UNK]", "good", "bad", "film", "very"];
 const TOKENS: usize = 4;
 const DIM: usize = 24;
@@ -443,17 +447,46 @@ async fn labels_of_images_and_next_tokens_of_texts() {
     server.stop().await.unwrap();
 }
 
+/// The example, with a model that takes seconds: once by an evaluation in process, once with a vector decrypted elsewhere.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_the_memory_says_what_it_needs() {
+async fn a_search_with_a_private_query() {
+    use clap::Parser;
     let dir = tempfile::tempdir().unwrap();
-    let models = dir.path().join("models");
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     write_model(
-        &models,
+        dir.path(),
         "sentences",
         &config(Head::Embedding, 1),
         false,
         pinned(15, 5),
     );
+    fs::write(at("corpus"), TEXTS.join("\n")).unwrap();
+    let common = [
+        "search",
+        "--models",
+        &at(""),
+        "-m",
+        "sentences",
+        "--corpus",
+        &at("corpus"),
+    ];
+    let search = |more: &[&str]| search::search(search::Args::parse_from([&common, more].concat()));
+    assert!(search(&["very bad film", "--check", "-k", "3"]).await.unwrap());
+    let index: Value = serde_json::from_slice(&fs::read(at("corpus.index")).unwrap()).unwrap();
+    assert_eq!(index["vectors"].as_array().unwrap().len(), TEXTS.len());
+    fs::write(at("query.json"), index["vectors"][2].to_string()).unwrap();
+    assert!(search(&["--vector", &at("query.json")]).await.unwrap());
+    fs::write(at("query.json"), "[0.5, 0.5]").unwrap();
+    let error = search(&["--vector", &at("query.json")]).await.unwrap_err();
+    assert!(error.to_string().contains("another model"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_the_memory_says_what_it_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().join("models");
+    let small = config(Head::Embedding, 1);
+    write_model(&models, "sentences", &small, false, pinned(15, 5));
     let mut config = Config::new(&models, dir.path().join("data"));
     config.memory_bytes = Some(300 << 20);
     let error = LocalServer::start(config.clone())
@@ -468,6 +501,13 @@ async fn a_server_without_the_memory_says_what_it_needs() {
     (config.memory_bytes, config.request_bytes) = (None, 1 << 10);
     let error = LocalServer::start(config).await.err().unwrap().to_string();
     assert!(error.contains("--request-mib"), "{error}");
+
+    // A folder cannot ask for less than 128 bits, whatever features the server was built with.
+    let weak = dir.path().join("weak");
+    write_model(&weak, "sentences", &small, false, pinned(12, 5));
+    let config = Config::new(&weak, dir.path().join("other"));
+    let error = LocalServer::start(config).await.err().unwrap().to_string();
+    assert!(error.contains("128"), "{error}");
 }
 
 /// Bootstraps: the switches to the ephemeral secret and back go through manifest and upload like all other keys.

@@ -11,8 +11,8 @@ use he_ops::ckks::{Ciphertext, SeededCiphertext};
 use he_ops::ring::{Eval, Poly};
 use he_ops::rlwe::{KeyPurpose, Params, ParamsLiteral, PublicKey, SeededKeySwitchKey};
 use he_ops::wire::{
-    Frame, HEADER_LEN, Header, Kind, WireError, ciphertext_frame_limit, decode_ciphertext, decode_key,
-    decode_public_key, decode_report, decode_seeded_ciphertext, encode_ciphertext, encode_key,
+    Frame, HEADER_LEN, Header, Kind, VERSION, WireError, ciphertext_frame_limit, decode_ciphertext,
+    decode_key, decode_public_key, decode_report, decode_seeded_ciphertext, encode_ciphertext, encode_key,
     encode_public_key, encode_report, encode_seeded_ciphertext, expect_level_and_scale, hex, key_frame_limit,
     read_frame, write_frame,
 };
@@ -143,12 +143,17 @@ fn frames(params: &Params) -> Vec<(&'static str, Vec<u8>, Read)> {
     ]
 }
 
+/// The golden file of a frame, as this format version or an older one writes it.
+fn golden(version: u16, name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/wire");
+    folder.join(format!("v{version}/{name}.hex"))
+}
+
 /// Set `UPDATE_GOLDEN=1` to write the files; only together with a new format version.
 #[test]
 fn bytes_are_golden() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/wire/v1");
     for (name, bytes, _) in frames(&params()) {
-        let path = folder.join(format!("{name}.hex"));
+        let path = golden(VERSION, name);
         let text: String = hex(&bytes)
             .as_bytes()
             .chunks(96)
@@ -156,14 +161,68 @@ fn bytes_are_golden() {
             .map(char::from)
             .collect();
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, &text).unwrap();
         }
-        let golden = std::fs::read_to_string(&path).unwrap();
         assert_eq!(
-            golden, text,
+            std::fs::read_to_string(&path).unwrap(),
+            text,
             "{name}: the bytes changed; that is a new format version"
         );
     }
+}
+
+/// Frames that release 0.1 wrote are refused by name, although their payloads are those of today.
+#[test]
+fn frames_of_the_first_release_are_refused_by_name() {
+    let params = params();
+    for (name, bytes, read) in frames(&params) {
+        let text = std::fs::read_to_string(golden(1, name)).unwrap();
+        let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'\n').collect();
+        let (pairs, _) = digits.as_chunks::<2>();
+        let old: Vec<u8> = pairs
+            .iter()
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect();
+        assert_eq!(old[HEADER_LEN..], bytes[HEADER_LEN..], "{name}");
+        let error = read(&params, &old, 1 << 16).unwrap_err();
+        assert_eq!(error, WireError::Version { needed: 2, found: 1 }, "{name}");
+        assert!(error.to_string().contains("release 0.1"), "{error}");
+        assert_eq!(
+            read_frame(&mut &old[..], 1 << 16),
+            Err(WireError::Version { needed: 2, found: 1 })
+        );
+    }
+}
+
+/// Scripts and other clients tell frames apart by these bytes.
+#[test]
+fn the_tags_of_the_frames_are_golden() {
+    let tags: Vec<(u8, String, bool)> = (0..=u8::MAX)
+        .filter_map(|tag| {
+            let mut bytes = write_frame(Kind::Report, [0; 32], b"");
+            bytes[6] = tag;
+            let kind = Header::parse(&bytes).ok()?.kind;
+            assert_eq!(write_frame(kind, [0; 32], b"")[..8], bytes[..8]);
+            Some((tag, kind.to_string(), kind.is_safe_to_send()))
+        })
+        .collect();
+    let golden = [
+        (1, "ciphertext", true),
+        (2, "seeded ciphertext", true),
+        (3, "key-switch key", true),
+        (4, "public key", true),
+        (5, "SECRET key", false),
+        (6, "latency report", true),
+        (7, "key of the exact decision", true),
+        (8, "SECRET key of the exact decision", false),
+        (9, "encrypted label", true),
+    ];
+    assert_eq!(tags, golden.map(|(tag, name, safe)| (tag, name.to_owned(), safe)));
+    assert_eq!(
+        &write_frame(Kind::Report, [0; 32], b"")[..8],
+        b"HEIS\x02\x00\x06\x00"
+    );
 }
 
 #[test]
@@ -338,11 +397,10 @@ fn the_corpus_of_malformed_frames_is_refused_by_name() {
     let other = write_frame(Kind::Ciphertext, [1; 32], &full[HEADER_LEN..]);
     assert!(matches!(refused(&other), WireError::ParamsDigest { .. }));
     let mut newer = full.clone();
-    newer[4] = 2;
-    assert_eq!(
-        Header::parse(&newer),
-        Err(WireError::Version { needed: 1, found: 2 })
-    );
+    newer[4] = 3;
+    let error = Header::parse(&newer).unwrap_err();
+    assert_eq!(error, WireError::Version { needed: 2, found: 3 });
+    assert!(error.to_string().contains("a later release"), "{error}");
     newer[0] = b'P';
     assert!(matches!(Header::parse(&newer), Err(WireError::Magic { .. })));
     assert!(matches!(

@@ -25,6 +25,17 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A manifest of another release: its keys, plans and packings are not those of this one.
+    #[error(
+        "manifest made by {}: version {found} found, {needed} needed; use a client and a server of the same release",
+        if found < needed { "release 0.1" } else { "a later release" }
+    )]
+    Version {
+        /// Version that this release reads.
+        needed: u32,
+        /// Version found.
+        found: u32,
+    },
     /// A tensor has another shape than the configuration says.
     #[error("{file}: tensor {tensor} has shape {found:?}, {needed:?} needed by config.json")]
     TensorShape {

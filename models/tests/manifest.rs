@@ -51,7 +51,7 @@ fn a_client_can_do_everything_from_the_manifest() {
             .unwrap_err()
             .to_string()
     };
-    assert!(refused("\"version\": 3", "\"version\": 2").contains("version 3 needed"));
+    assert!(refused("\"version\": 4", "\"version\": 3").contains("version 3 found, 4 needed"));
     assert!(refused("\"log_n\": 15", "\"log_n\": 14").contains("parameters refused"));
     assert!(refused(&manifest.params_digest, &"0".repeat(64)).contains("digest"));
     assert!(refused(&format!("\"level\": {}", plan.depth()), "\"level\": 99").contains("level 99"));

@@ -56,7 +56,7 @@ impl Config {
     }
 }
 
-/// More threads than this are a typing error, and starting them would stall the machine.
+/// More threads than this are a typing mistake, and starting them would stall the machine.
 const MAX_THREADS: usize = 1024;
 
 /// A number of threads from a command line.

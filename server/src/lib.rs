@@ -3,7 +3,7 @@
 //!
 //! | Module | What it is |
 //! |---|---|
-//! | `catalog` | models of either kind, compiled once at the start |
+//! | `catalog` | the models, compiled once at the start |
 //! | `memory` | what they need, held against what there is |
 //! | [`keys`] | uploaded evaluation keys: checked, stored, expanded on demand |
 //! | `worker` | evaluation on dedicated threads behind a bounded queue |

@@ -7,8 +7,8 @@ use crate::config::Config;
 
 /// What is left of the memory for the expanded keys of the clients.
 ///
-/// Counted are, besides, what every model keeps (weights and the matrices of its bootstrap), the ciphertexts of as many
-/// evaluations as there are workers, and the request bodies.
+/// The rest goes to what every model keeps (weights and the matrices of its bootstrap), to the ciphertexts of as many
+/// evaluations as there are workers, and to the request bodies.
 ///
 /// # Errors
 /// The largest request, or the largest key set of a model, does not fit; the message names the model and what to do.

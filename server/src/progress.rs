@@ -30,7 +30,7 @@ impl Progress {
 pub(crate) struct Standing {
     /// `receiving`, `queued` or `evaluating`.
     pub state: &'static str,
-    /// Requests that go first, while queued.
+    /// Requests that are served before it, while it is queued.
     pub ahead: u64,
     /// Steps done.
     pub done: usize,
@@ -87,7 +87,7 @@ impl Registry {
     }
 }
 
-/// Keeps a request findable.
+/// Keeps a request in the registry until it is dropped.
 pub(crate) struct Registered {
     id: String,
     /// The counters, for the worker.

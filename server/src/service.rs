@@ -35,7 +35,7 @@ pub(crate) struct Service {
 
 impl Service {
     /// Compiles the models, opens the key store, starts the workers. Takes a second or so, minutes for deep models: call
-    /// it off the runtime.
+    /// it on a thread that may block.
     pub(crate) fn start(config: Config) -> anyhow::Result<Self> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(config.threads)
@@ -106,6 +106,7 @@ impl From<StoreError> for Problem {
                 stored,
                 needed,
             } => Self::quota(limit, stored, needed),
+            StoreError::Release(source) => Self::wire("these evaluation keys", &source),
             StoreError::Io { .. } => Self::internal(&error),
         }
     }

@@ -27,9 +27,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 pub(crate) struct Job {
     /// The model to run.
     pub model: Arc<Served>,
-    /// The stored keys to run it with.
     /// A label is asked for, not logits.
     pub label: bool,
+    /// The stored keys to run it with.
     pub key_id: KeyId,
     /// The ciphertext frames, as received.
     pub frames: Bytes,
@@ -221,8 +221,8 @@ impl Shared {
         let mut label = None;
         let outcome = self.pool.install(|| {
             let evaluator = Evaluator::new(&model.encoder, Arc::clone(&keys.evaluation));
-            let mut backend =
-                Ckks::with_bootstrapper(&evaluator, model.bootstrapper.clone()).with_head(keys.head.clone());
+            let mut backend = Ckks::with_bootstrapper(&evaluator, model.bootstrapper.clone())
+                .with_head(keys.decision.clone());
             let outputs = run(plan, &mut backend, &inputs, &mut tracer, &mut |done, total| {
                 job.progress.step(done, total);
                 if left() {

@@ -40,7 +40,7 @@ struct Args {
     encrypted: usize,
     /// What to ask the server for: the numbers that the model ends with, or the exact class alone. Of labels none may be
     /// contradicted by the clear logits beyond the resolution of the decision; otherwise the exit status is 1.
-    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    #[arg(long, default_value_t, value_name = "logits|label")]
     reply: Reply,
     /// Threads of an evaluation; 0 takes all cores.
     #[arg(long, default_value_t = 0, value_parser = server::parse_threads)]

@@ -503,3 +503,47 @@ mod tests {
         assert_eq!(found, expected);
     }
 }
+
+#[cfg(test)]
+#[path = "../../../client/tests/common/shape.rs"]
+mod shape;
+
+/// A run needs the peers; what scripts read of it does not.
+#[cfg(test)]
+#[test]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+fn what_scripts_read_is_golden() {
+    let text = || "x".to_owned();
+    let row = Row {
+        peer: text(),
+        op: text(),
+        log_n: 15,
+        log_qp: 1.0,
+        log_q: 1.0,
+        levels: 1,
+        threads: 1,
+        median_ms: 1.0,
+        precision_bits: Some(1.0),
+        precision_mean_bits: Some(1.0),
+        bytes: 1,
+        weight_bytes: 1,
+        security: text(),
+        note: text(),
+    };
+    let ratio = Ratio {
+        op: text(),
+        peer: text(),
+        ratio: 1.0,
+    };
+    let document = serde_json::to_value(Document {
+        machine: Machine::this(),
+        sets: vec![Measured {
+            set: Set::B,
+            rows: vec![row],
+            ratios: vec![ratio],
+        }],
+        skipped: vec![text()],
+    });
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interface/peers.txt");
+    shape::golden(&file, &shape::shape(&document.unwrap()));
+}

@@ -46,7 +46,8 @@ pub enum WireError {
     },
     /// A format version that this build does not read.
     #[error(
-        "frame format version {needed} needed, {found} found; use a client and a server of the same release"
+        "made by {}: frame format version {found} found, {needed} needed; keys, requests and replies of two releases do not mix",
+        release(*found, *needed)
     )]
     Version {
         /// Version of this build.
@@ -145,6 +146,15 @@ pub enum WireError {
     /// The engine refused a value that the wire format allows.
     #[error(transparent)]
     Engine(#[from] crate::Error),
+}
+
+/// Which release wrote a frame of another version.
+fn release(found: u16, needed: u16) -> &'static str {
+    match found {
+        1 => "release 0.1",
+        later if later > needed => "a later release",
+        _ => "an unknown release",
+    }
 }
 
 impl From<WireError> for crate::Error {

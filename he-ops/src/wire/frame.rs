@@ -19,8 +19,9 @@ use std::io::Read;
 
 /// First bytes of every frame.
 pub const MAGIC: [u8; 4] = *b"HEIS";
-/// Format version that this build writes and reads.
-pub const VERSION: u16 = 1;
+/// Format version that this build writes and reads: 1 was that of release 0.1, 2 is that of 0.2. It changes with a release whose
+/// keys, requests or replies those of the one before cannot be mixed with, even where a payload keeps its form.
+pub const VERSION: u16 = 2;
 /// Bytes before the payload.
 pub const HEADER_LEN: usize = 80;
 const DIGESTED: usize = 48;

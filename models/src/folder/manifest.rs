@@ -92,7 +92,8 @@ pub struct FileEntry {
 }
 
 const FILE: &str = "manifest";
-const VERSION: u32 = 3;
+/// 3 was the version of release 0.1.
+const VERSION: u32 = 4;
 
 impl Manifest {
     /// The manifest of a model folder and the plan compiled from it.
@@ -156,6 +157,7 @@ impl Manifest {
     /// is safe to do afterwards.
     ///
     /// # Errors
+    /// - [`Error::Version`] for a manifest of another release
     /// - not JSON of this version
     /// - parameters below 128 bits, another digest than they have, or keys, levels, inputs, outputs, files or a packing
     ///   that they do not allow
@@ -168,9 +170,10 @@ impl Manifest {
         let wrong = |error: serde_json::Error| format(error.to_string());
         let found = serde_json::from_slice::<Versioned>(bytes).map_err(wrong)?.version;
         if found != VERSION {
-            return Err(format(format!(
-                "version {VERSION} needed, {found} found; use a client and a server of the same release"
-            )));
+            return Err(Error::Version {
+                needed: VERSION,
+                found,
+            });
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(wrong)?;
         let params = manifest.checked_params()?;

@@ -20,7 +20,7 @@ pub(crate) struct KeyNeeds {
     /// Levels at which the plan uses each.
     uses: KeyUses,
     /// The exact decision has a key, which may come with the others.
-    head: bool,
+    decision: bool,
     /// Largest frame of any of them.
     frame_limit: u64,
     /// Sum of all frames, with room for the fields: more cannot be right.
@@ -30,8 +30,8 @@ pub(crate) struct KeyNeeds {
 }
 
 impl KeyNeeds {
-    /// Reads the needs off a plan.
-    pub(crate) fn of(plan: &Plan, head: bool) -> he_ops::Result<Self> {
+    /// What a plan needs; `decision`: it can end with a label.
+    pub(crate) fn of(plan: &Plan, decision: bool) -> he_ops::Result<Self> {
         let params = plan.params.clone();
         let keys: BTreeMap<_, _> = plan.keys().iter().collect();
         let uses = plan.key_uses();
@@ -42,7 +42,7 @@ impl KeyNeeds {
             frame_limit = limit.max(frame_limit);
             total_limit += limit;
         }
-        if head {
+        if decision {
             let limit = decision_key_frame_limit(&params);
             frame_limit = limit.max(frame_limit);
             total_limit += limit;
@@ -52,7 +52,7 @@ impl KeyNeeds {
             params,
             keys,
             uses,
-            head,
+            decision,
             frame_limit,
             total_limit,
             expanded_bytes,
@@ -74,17 +74,17 @@ fn for_each_key(
     let mut missing = needs.keys.clone();
     let total = needs.keys.len();
     let mut count = 0;
-    let mut head = None;
+    let mut decision = None;
     loop {
         let what = format!("key {} of {total}", count + 1);
         let wire = |e: WireError| Problem::wire(&what, &e);
         let Some(bytes) = read_frame(reader, needs.frame_limit).map_err(wire)? else {
             break;
         };
-        if needs.head && Header::parse(&bytes).map_err(wire)?.kind == Kind::DecisionKey {
+        if needs.decision && Header::parse(&bytes).map_err(wire)?.kind == Kind::DecisionKey {
             let what = "key of the exact decision";
             let key = decode_decision_key(&needs.params, &bytes).map_err(|e| Problem::wire(what, &e))?;
-            if head.replace(key).is_some() {
+            if decision.replace(key).is_some() {
                 return Err(Problem::wrong_keys(
                     format!("there are two, {what}"),
                     "one",
@@ -130,14 +130,14 @@ fn for_each_key(
             format!("{count} keys"),
         ));
     }
-    Ok(head)
+    Ok(decision)
 }
 
 /// The expanded keys of one client.
 pub(crate) struct ClientKeys {
     pub evaluation: Arc<EvaluationKeys>,
     /// Needed for labels alone.
-    pub head: Option<Arc<DecisionKey>>,
+    pub decision: Option<Arc<DecisionKey>>,
 }
 
 /// Checks an upload down to every residue, and keeps nothing.
@@ -148,10 +148,10 @@ pub(crate) fn check_keys(needs: &KeyNeeds, reader: &mut impl Read) -> Result<(),
 /// Reads, checks and expands a stored set.
 pub(crate) fn load_keys(needs: &KeyNeeds, reader: &mut impl Read) -> Result<ClientKeys, Problem> {
     let mut keys = EvaluationKeys::new(&needs.params);
-    let head = for_each_key(needs, reader, |key| keys.insert_seeded(key, &needs.uses))?;
-    let head = head.map(|seeded| DecisionKey::expand(&needs.params, seeded).map(Arc::new));
+    let decision = for_each_key(needs, reader, |key| keys.insert_seeded(key, &needs.uses))?;
+    let decision = decision.map(|seeded| DecisionKey::expand(&needs.params, seeded).map(Arc::new));
     Ok(ClientKeys {
         evaluation: Arc::new(keys),
-        head: head.transpose().map_err(|e| Problem::internal(&e))?,
+        decision: decision.transpose().map_err(|e| Problem::internal(&e))?,
     })
 }

@@ -3,7 +3,7 @@
 //! An upload is written to `incoming/`, checked, synced, and renamed to `<digest>.keys`. A rename is atomic, so after a
 //! crash a file is either whole or absent; left-overs in `incoming/` are removed at the next start.
 
-use he_ops::wire::{HEADER_LEN, Header, hex};
+use he_ops::wire::{HEADER_LEN, Header, WireError, hex};
 use serde::Serialize;
 use std::fmt;
 use std::fs::{self, File};
@@ -83,6 +83,9 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// The keys were stored by another release.
+    #[error(transparent)]
+    Release(WireError),
     /// No room under the quota.
     #[error("key store full: {stored} of {limit} bytes used, {needed} needed")]
     Full {
@@ -141,12 +144,25 @@ impl KeyStore {
             let path = entry.map_err(at(&incoming))?.path();
             fs::remove_file(&path).map_err(at(&path))?;
         }
-        let mut stored = 0;
+        let (mut stored, mut outdated) = (0, 0);
         for entry in fs::read_dir(&folder).map_err(at(&folder))? {
             let entry = entry.map_err(at(&folder))?;
             if entry.path().extension().is_some_and(|e| e == "keys") {
                 stored += entry.metadata().map_err(at(&folder))?.len();
+                let mut head = Vec::with_capacity(HEADER_LEN);
+                let file = File::open(entry.path()).map_err(at(&folder))?;
+                file.take(HEADER_LEN as u64)
+                    .read_to_end(&mut head)
+                    .map_err(at(&folder))?;
+                outdated += usize::from(matches!(Header::parse(&head), Err(WireError::Version { .. })));
             }
+        }
+        if outdated > 0 {
+            tracing::warn!(
+                outdated,
+                folder = %folder.display(),
+                "key sets of another release: their clients are told to make new ones; these can be erased"
+            );
         }
         Ok(Self {
             folder,
@@ -226,7 +242,7 @@ impl KeyStore {
     /// What is stored under a name, read from the frame headers only.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; `Ok(None)` when there is no such set.
+    /// [`StoreError::Io`], [`StoreError::Release`]; `Ok(None)` when there is no such set.
     pub fn info(&self, id: KeyId) -> Result<Option<KeyInfo>, StoreError> {
         let Some(mut file) = self.open_keys(id)? else {
             return Ok(None);
@@ -242,7 +258,10 @@ impl KeyStore {
             file.seek(SeekFrom::Start(position))
                 .and_then(|_| file.read_exact(&mut head))
                 .map_err(at)?;
-            let header = Header::parse(&head).map_err(|e| at(io::Error::other(e)))?;
+            let header = Header::parse(&head).map_err(|error| match error {
+                WireError::Version { .. } => StoreError::Release(error),
+                damaged => at(io::Error::other(damaged)),
+            })?;
             params_digest = hex(&header.params_digest);
             position = position.saturating_add(header.frame_len());
             keys += 1;
