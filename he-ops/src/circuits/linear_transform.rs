@@ -164,7 +164,7 @@ impl LinearTransform {
     /// # Errors
     /// As [`Circuit::expand`].
     pub fn plaintext_products(&self) -> Result<usize> {
-        Ok(self.profile()?.plaintext_products)
+        Ok(self.profile()?.counts.plain_products)
     }
 
     /// Inner sums by giant step.
