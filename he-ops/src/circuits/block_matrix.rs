@@ -71,6 +71,10 @@ impl BlockMatrix {
     }
 
     /// diag_k(j) = W\[j, j + k\] of one block, zero outside; nothing if the operand has no such block.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`out` and `input` are blocks of the matrix, whose size `new` checked"
+    )]
     fn diagonal(&self, out: usize, input: Option<usize>, k: i64) -> Vec<f32> {
         let mut diagonal = vec![0.0; self.dim];
         let (Some(input), Entries::Known(entries)) = (input, &self.entries) else {
@@ -83,7 +87,7 @@ impl BlockMatrix {
             };
             if col < self.dim {
                 let at = (out * self.dim + j) * cols + input * self.dim + col;
-                *entry = entries.get(at).copied().unwrap_or(0.0);
+                *entry = entries[at];
             }
         }
         diagonal

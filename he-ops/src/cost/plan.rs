@@ -1,6 +1,6 @@
 //! Time, memory and keys of a whole plan.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -148,11 +148,8 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
     };
     let mut steps = Vec::with_capacity(plan.steps.len());
     let mut ms: HashMap<&Label, f64> = HashMap::new();
-    let mut kinds = Kind::ALL.map(|kind| KindCost {
-        kind,
-        work: Work::default(),
-        ms: 0.0,
-    });
+    // In the order of `Kind::ALL`.
+    let mut kinds: BTreeMap<Kind, KindCost> = BTreeMap::new();
     let sizes = plan.result_bytes();
     let (mut live, mut peak) = (0_u64, 0_u64);
     let (mut made, mut counts) = (sizes.iter(), plan.counts().into_iter());
@@ -166,10 +163,13 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
         let operand = first.op.args().first().map_or(2, |id| parts[*id]);
         let cost = group_cost(&means, &ops, first.level_in, operand)?;
         let us = machine.predict_us(cost.kind, &cost.work, threads);
-        if let Some(own) = kinds.iter_mut().find(|own| own.kind == cost.kind) {
-            own.work += cost.work;
-            own.ms += us / 1e3;
-        }
+        let own = kinds.entry(cost.kind).or_insert(KindCost {
+            kind: cost.kind,
+            work: Work::default(),
+            ms: 0.0,
+        });
+        own.work += cost.work;
+        own.ms += us / 1e3;
         live += made.by_ref().take(group.len()).sum::<u64>();
         peak = peak.max(live + cost.scratch_bytes);
         live -= group
@@ -188,9 +188,9 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
             });
         }
     }
-    let total_ms: f64 = kinds.iter().map(|own| own.ms).sum();
+    let total_ms: f64 = kinds.values().map(|own| own.ms).sum();
     let rows = plan.rows().into_iter().map(|row| {
-        let own = ms.get(&row.label).copied().unwrap_or_default();
+        let own = ms[&row.label];
         LabelCost {
             layer: row.label.layer,
             op: row.label.op,
@@ -213,8 +213,8 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
         threads,
         counts: steps.iter().map(|step| step.counts).sum(),
         steps,
-        work: kinds.iter().map(|own| own.work).sum(),
-        kinds: kinds.into_iter().filter(|own| own.ms > 0.0).collect(),
+        work: kinds.values().map(|own| own.work).sum(),
+        kinds: kinds.into_values().filter(|own| own.ms > 0.0).collect(),
         rows,
         total_ms,
         memory: Memory {

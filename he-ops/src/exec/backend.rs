@@ -143,9 +143,7 @@ pub(super) fn execute<B: Backend>(
         [step] => Ok(step),
         _ => Err(mixed(steps)),
     };
-    let Some(first) = steps.first() else {
-        return Ok(Vec::new());
-    };
+    let first = steps.first().ok_or_else(|| mixed(steps))?;
     let result = match &first.op {
         // Those of which several share their work.
         Op::Rotate(a, _) => {

@@ -253,7 +253,7 @@ fn finish(
     after("assign_levels", || verify_levels(graph, &levels, span, false))?;
     let scaled = assign_scales(graph, &levels, span.bottom, params)?;
     after("assign_scales", || {
-        verify(&scaled.graph, Stage::Relinearized)?;
+        verify(&scaled.graph, Stage::Scaled)?;
         verify_levels(&scaled.graph, &scaled.levels, span, true)?;
         verify_scales(&scaled, params)
     })?;

@@ -174,7 +174,7 @@ impl Plan {
             )?;
             match decision.resolution(&self.params) {
                 Ok(resolution) => writeln!(f, "; told apart from {resolution:.2} of a logit on")?,
-                Err(_) => writeln!(f)?,
+                Err(error) => writeln!(f, "; {error}")?,
             }
         }
         Ok(())

@@ -117,6 +117,13 @@ impl Scaled {
     }
 }
 
+fn nothing(id: NodeId) -> Error {
+    Error::Invariant {
+        place: "assign_scales",
+        reason: format!("{id} has no operands"),
+    }
+}
+
 fn prime(params: &Params, level: usize) -> Result<f64> {
     let prime = params.moduli().nth(level).ok_or(Error::Level {
         op: "assign_scales",
@@ -164,10 +171,7 @@ pub(in crate::graph) fn assign_scales(
             Op::WeightedSum(terms) => {
                 let terms = terms.iter().map(|(id, pattern)| (named[*id], pattern.clone()));
                 let sum = out.weighted_sum(terms.collect(), node.label, level, product);
-                sum.ok_or_else(|| Error::Invariant {
-                    place: "assign_scales",
-                    reason: format!("{id} is a weighted sum of nothing"),
-                })?
+                sum.ok_or_else(|| nothing(id))?
             }
             op @ (Op::Rescale(a) | Op::RelinearizeRescale(a)) => {
                 let above = params.scale(level + 1)?;
@@ -177,8 +181,8 @@ pub(in crate::graph) fn assign_scales(
             Op::LinearMap(inputs, map) => {
                 let inputs: Vec<NodeId> = inputs.iter().map(|arg| named[*arg]).collect();
                 let operands = out.operands_of_map(&inputs, level + 1, params)?;
-                let scale = operands.first().map_or(canonical, |first| out.scales[*first]);
-                let plain_scale = canonical * prime(params, level + 1)? / scale;
+                let first = *operands.first().ok_or_else(|| nothing(id))?;
+                let plain_scale = canonical * prime(params, level + 1)? / out.scales[first];
                 let op = Op::LinearMap(operands, Arc::clone(map));
                 out.push(op, node.label, level, canonical, plain_scale)
             }

@@ -212,10 +212,13 @@ pub(in crate::graph) fn verify_scales(scaled: &Scaled, params: &Params) -> Check
                     1.0
                 };
                 let divided = match facts.level {
-                    Level::Below | Level::Aligned(_) => params.moduli().nth(levels[id] + 1),
-                    _ => None,
+                    Level::Below | Level::Aligned(_) => match params.moduli().nth(levels[id] + 1) {
+                        Some(prime) => prime.value() as f64,
+                        None => return Err(format!("{id} divides by a prime that is not there")),
+                    },
+                    _ => 1.0,
                 };
-                scale * square * plain_scales[id] / divided.map_or(1.0, |prime| prime.value() as f64)
+                scale * square * plain_scales[id] / divided
             }
             _ => canonical,
         };
@@ -291,11 +294,280 @@ pub(in crate::graph) fn verify_plan(plan: &Plan) -> Check {
     for (purpose, levels) in plan.key_uses() {
         let (needed, found) = (levels.last(), keys.get(&purpose));
         if needed > found {
-            let name = purpose.describe(&plan.params);
+            let there = found.map_or("is none".to_owned(), |level| format!("is one of level {level}"));
             return Err(format!(
-                "the key for {name} is used at level {needed:?}, there is one of level {found:?}"
+                "the key for {} is used at levels {levels:?}, there {there}",
+                purpose.describe(&plan.params)
             ));
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{assign_levels, assign_scales, schedule};
+    use super::*;
+    use crate::graph::{Graph, compile_for};
+    use crate::rlwe::ParamsLiteral;
+
+    /// What is said of what `pass` left.
+    fn refusal(pass: &'static str, check: Check) -> String {
+        after(pass, || check).map_or_else(|error| error.to_string(), |()| "accepted".to_owned())
+    }
+
+    fn refused(found: &str, pass: &str, reason: &str) {
+        assert_eq!(
+            found,
+            format!("{pass}: {reason}; this is a bug of he-ops, please report it")
+        );
+    }
+
+    fn params() -> Params {
+        Params::new_INSECURE(&ParamsLiteral {
+            log_n: 9,
+            log_q: vec![45, 35, 35, 35],
+            log_p: vec![45, 45],
+            log_scale: 35,
+        })
+        .unwrap()
+    }
+
+    /// x^2 rotated, as the passes that do not know the parameters leave it.
+    fn lowered() -> Graph {
+        let mut g = Graph::new(1 << 8);
+        let x = g.input("x");
+        let square = g.square(x);
+        let low = g.push_as(Op::RelinearizeRescale(square), 0);
+        let turned = g.rotate(low, 1);
+        g.output("y", turned);
+        assert_eq!(verify(&g, Stage::Relinearized), Ok(()));
+        g
+    }
+
+    #[test]
+    fn a_value_of_another_graph_and_an_operation_out_of_its_stage_are_refused() {
+        let mut g = Graph::new(8);
+        let x = g.input("x");
+        let sum = g.push_as(Op::Add(x, NodeId(7)), 0);
+        g.output("y", sum);
+        let found = refusal("remove_dead_code", verify(&g, Stage::Given));
+        let reason = "graph: %1 (add) uses %7, which belongs to another graph";
+        refused(&found, "remove_dead_code", reason);
+
+        let mut g = Graph::new(8);
+        let x = g.input("x");
+        let cut = g.cut(&[x]);
+        g.output("y", cut[0]);
+        assert_eq!(verify(&g, Stage::Given), Ok(()));
+        let found = refusal("place_bootstraps", verify(&g, Stage::Placed));
+        refused(
+            &found,
+            "place_bootstraps",
+            "%1 is cut %0 number 0, in a graph that is Placed",
+        );
+
+        let early = lowered();
+        let found = refusal("insert_rescale", verify(&early, Stage::Rescaled));
+        refused(
+            &found,
+            "insert_rescale",
+            "%2 is relinearize_rescale %1, in a graph that is Rescaled",
+        );
+    }
+
+    #[test]
+    fn debts_that_nobody_pays_or_nobody_owes_are_refused() {
+        let mut g = Graph::new(8);
+        let (x, y) = (g.input("x"), g.input("y"));
+        let product = g.mul(x, y);
+        let mut unpaid = g.clone();
+        let conjugate = unpaid.conjugate(product);
+        unpaid.output("z", conjugate);
+        let found = refusal("insert_rescale", verify(&unpaid, Stage::Rescaled));
+        refused(
+            &found,
+            "insert_rescale",
+            "%3 (conjugate) reads %2, which owes a rescale",
+        );
+
+        let mut three_parts = g.clone();
+        let low = three_parts.push_as(Op::Rescale(product), 0);
+        three_parts.output("z", low);
+        let found = refusal("insert_relinearize", verify(&three_parts, Stage::Relinearized));
+        refused(
+            &found,
+            "insert_relinearize",
+            "%3 (rescale) reads %2, which owes a relinearisation",
+        );
+
+        let mut twice = g.clone();
+        let low = twice.push_as(Op::RelinearizeRescale(product), 0);
+        let lower = twice.push_as(Op::Rescale(low), 0);
+        twice.output("z", lower);
+        let found = refusal("fuse_relinearize_rescale", verify(&twice, Stage::Relinearized));
+        refused(
+            &found,
+            "fuse_relinearize_rescale",
+            "%4 (rescale) pays a rescale that %3 does not owe",
+        );
+
+        let mut mixed = g.clone();
+        let sum = mixed.add(product, x);
+        let low = mixed.push_as(Op::Rescale(sum), 0);
+        mixed.output("z", low);
+        let found = refusal("insert_rescale", verify(&mixed, Stage::Rescaled));
+        refused(
+            &found,
+            "insert_rescale",
+            "%3 (add) reads %2, which owes a rescale, and %0, which owes none",
+        );
+
+        g.output("z", product);
+        let found = refusal("insert_rescale", verify(&g, Stage::Rescaled));
+        refused(&found, "insert_rescale", "output z is %2, which owes a rescale");
+    }
+
+    #[test]
+    fn wrong_levels_are_refused() {
+        let (g, span) = (lowered(), Span::default());
+        let levels = assign_levels(&g, span);
+        assert_eq!(levels.to_vec(), [1, 1, 0, 0]);
+        let check = |levels: [usize; 4]| {
+            let levels = levels.to_vec().into();
+            refusal("assign_levels", verify_levels(&g, &levels, span, false))
+        };
+        assert_eq!(check([2, 1, 0, 0]), "accepted");
+        let reason = "%2 (relinearize_rescale) needs %1 at level 1, where it has level 0";
+        refused(&check([1, 0, 0, 0]), "assign_levels", reason);
+        let few = PerNode::from(vec![1, 1, 0]);
+        let found = refusal("assign_levels", verify_levels(&g, &few, span, false));
+        refused(&found, "assign_levels", "3 levels of 4 values");
+        // After alignments nothing may be above its level.
+        let higher = vec![2, 1, 0, 0].into();
+        let found = refusal("assign_scales", verify_levels(&g, &higher, span, true));
+        refused(
+            &found,
+            "assign_scales",
+            "%1 (square) needs %0 at level 1, where it has level 2",
+        );
+
+        let mut g = Graph::new(8);
+        let (x, y) = (g.input("x"), g.input("y"));
+        let fresh = g.bootstrap(x);
+        let sum = g.add(fresh, y);
+        g.output("z", sum);
+        let span = Span { bottom: 1, top: 4 };
+        let check = |levels: [usize; 4]| {
+            let levels = levels.to_vec().into();
+            refusal("assign_levels", verify_levels(&g, &levels, span, false))
+        };
+        assert_eq!(check([1, 1, 4, 1]), "accepted");
+        refused(
+            &check([1, 1, 3, 1]),
+            "assign_levels",
+            "%2 (bootstrap) has level 3 between 1 and 4",
+        );
+        refused(
+            &check([2, 1, 4, 1]),
+            "assign_levels",
+            "inputs enter at levels {1, 2}",
+        );
+        refused(
+            &check([1, 1, 4, 0]),
+            "assign_levels",
+            "%3 (add) has level 0 between 1 and 4",
+        );
+    }
+
+    #[test]
+    fn wrong_scales_are_refused() {
+        let (g, params) = (lowered(), params());
+        let mut scaled = assign_scales(&g, &assign_levels(&g, Span::default()), 0, &params).unwrap();
+        assert_eq!(verify_scales(&scaled, &params), Ok(()));
+        scaled.scales[NodeId(3)] *= 2.0;
+        let found = refusal("assign_scales", verify_scales(&scaled, &params));
+        assert!(
+            found.starts_with("assign_scales: %3 (rotate) has scale 2^36.000"),
+            "{found}"
+        );
+
+        let mut g = Graph::new(1 << 8);
+        let (x, y) = (g.input("x"), g.input("y"));
+        let sum = g.add(x, y);
+        g.output("z", sum);
+        let mut scaled = assign_scales(&g, &assign_levels(&g, Span::default()), 0, &params).unwrap();
+        scaled.scales[y] *= 2.0;
+        let found = refusal("assign_scales", verify_scales(&scaled, &params));
+        assert!(
+            found.starts_with("assign_scales: %1 (input) has scale"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_order_is_refused() {
+        let g = lowered();
+        let order = schedule(&g, &vec![1, 1, 0, 0].into(), &vec![1.0; 4].into());
+        assert_eq!(verify_order(&g, &order), Ok(()));
+        let check = |change: fn(&mut Vec<Scheduled>)| {
+            let mut order = order.clone();
+            change(&mut order);
+            refusal("schedule", verify_order(&g, &order))
+        };
+        refused(
+            &check(|order| order.swap(1, 2)),
+            "schedule",
+            "%2 comes before %1, which it reads",
+        );
+        refused(&check(|order| order.truncate(3)), "schedule", "%3 is never done");
+        refused(
+            &check(|order| order[3] = order[2]),
+            "schedule",
+            "%2 is done twice",
+        );
+        let two_pieces = check(|order| {
+            order[0].group = Some(0);
+            order[2].group = Some(0);
+        });
+        refused(
+            &two_pieces,
+            "schedule",
+            "group 0 is in two pieces, the second at %2",
+        );
+    }
+
+    #[test]
+    fn values_that_are_gone_and_keys_that_are_missing_are_refused() {
+        let mut g = Graph::new(1 << 8);
+        let x = g.input("x");
+        let square = g.square(x);
+        let turned = g.rotate(square, 1);
+        g.output("y", turned);
+        let plan = compile_for(&g, "small", &params()).unwrap();
+        assert_eq!(verify_plan(&plan), Ok(()));
+        let check = |change: fn(&mut Plan)| {
+            let mut plan = plan.clone();
+            change(&mut plan);
+            refusal("finish", verify_plan(&plan))
+        };
+        let early = check(|plan| plan.steps[0].frees.push(NodeId(0)));
+        refused(&early, "finish", "%1 (square) reads %0, which is not there");
+        let twice = check(|plan| plan.steps[2].frees.push(NodeId(0)));
+        refused(
+            &twice,
+            "finish",
+            "%2 (relinearize_rescale) frees %0, which is not there",
+        );
+        let output = check(|plan| plan.steps[3].frees.push(NodeId(3)));
+        refused(&output, "finish", "output y is %3, which is freed");
+        let low = check(|plan| {
+            plan.step_keys.values_mut().for_each(|level| *level = 0);
+        });
+        let reason = "the key for relinearization is used at levels {1}, there is one of level 0";
+        refused(&low, "finish", reason);
+        let none = check(|plan| plan.step_keys.clear());
+        let reason = "the key for relinearization is used at levels {1}, there is none";
+        refused(&none, "finish", reason);
+    }
 }
