@@ -106,6 +106,14 @@ pub enum Error {
         /// Why, with the numbers.
         reason: String,
     },
+    /// Something does not hold that this crate promises itself, whatever it is given.
+    #[error("{place}: {reason}; this is a bug of he-ops, please report it")]
+    Invariant {
+        /// The pass or the part of the engine that broke it.
+        place: &'static str,
+        /// What does not hold.
+        reason: String,
+    },
     /// The run was cancelled between two steps.
     #[error("cancelled after step {done} of {total}")]
     Cancelled {

@@ -28,7 +28,7 @@ fn small_INSECURE(log_n: u32) -> Params {
     Params::new_INSECURE(&literal).unwrap()
 }
 
-fn options(log_n: u32) -> CompileOptions {
+fn options(log_n: u32) -> CompileOptions<'static> {
     CompileOptions {
         bootstrap: Some(BootstrapPreset::N16.bootstrap(log_n - 1)),
         ..CompileOptions::default()
@@ -92,7 +92,7 @@ fn the_text_of_a_plan_with_a_bootstrap_is_golden() {
 fn levels_keys_and_counts_follow_from_the_bootstraps() {
     let (g, literal) = (deep(1 << 9), BootstrapPreset::N16.bootstrap(9));
     let profile = profile(&g).unwrap();
-    assert_eq!((profile.depth, profile.bootstraps), (4, 2));
+    assert_eq!((profile.depth, profile.counts.bootstraps), (4, 2));
     let plan = plan_of(&g, 10);
     assert_eq!(plan.depth(), 4);
     let (bottom, top) = (3, 7);
@@ -122,11 +122,8 @@ fn levels_keys_and_counts_follow_from_the_bootstraps() {
     for (purpose, level) in keys.iter() {
         assert!(all_uses[&purpose].last().unwrap() <= &level);
     }
-    let own: Vec<KeyPurpose> = plan
-        .rotations
-        .keys()
-        .map(|k| KeyPurpose::Galois(plan.params.galois_element(*k)))
-        .collect();
+    let of_steps = plan.step_keys.keys();
+    let own: Vec<KeyPurpose> = of_steps.map(|key| key.purpose(&plan.params)).collect();
     assert!(own.iter().all(|purpose| all_uses.contains_key(purpose)));
     assert!(
         own.iter().any(|purpose| uses.contains_key(purpose)),

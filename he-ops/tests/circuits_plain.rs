@@ -16,6 +16,7 @@ use he_ops::circuits::{
     Reciprocal, TokenLayout,
 };
 use he_ops::ckks::Pattern;
+use he_ops::graph::KeyUse;
 use num_complex::Complex64;
 use proptest::prelude::*;
 
@@ -93,13 +94,17 @@ fn a_full_matrix_costs_what_the_docs_say() {
     let one = LinearTransform::new(SLOTS, 64, vec![matrix(&mut numbers)]).unwrap();
     let profile = one.profile().unwrap();
     assert_eq!(
-        (profile.depth, profile.key_switches, profile.plaintext_products),
+        (
+            profile.depth,
+            profile.counts.key_switches,
+            profile.counts.plain_products
+        ),
         (1, 15 + 7, 127)
     );
     assert_eq!(one.rotations().unwrap(), BTreeSet::from([-16, 1, 2, 4, 8, 16]));
     // Two inputs share the giant steps.
     let two = LinearTransform::new(SLOTS, 64, vec![matrix(&mut numbers), matrix(&mut numbers)]).unwrap();
-    assert_eq!(two.profile().unwrap().key_switches, 2 * 15 + 7);
+    assert_eq!(two.profile().unwrap().counts.key_switches, 2 * 15 + 7);
 }
 
 #[test]
@@ -108,7 +113,10 @@ fn diagonals_of_zeros_cost_nothing() {
     (0..16).for_each(|i| identity[i * 17] = 1.0);
     let transform = LinearTransform::new(SLOTS, 16, vec![Matrix::real(16, 16, identity).unwrap()]).unwrap();
     let profile = transform.profile().unwrap();
-    assert_eq!((profile.key_switches, profile.plaintext_products), (0, 1));
+    assert_eq!(
+        (profile.counts.key_switches, profile.counts.plain_products),
+        (0, 1)
+    );
     let zero = LinearTransform::new(SLOTS, 16, vec![Matrix::real(2, 3, vec![0.0; 6]).unwrap()]).unwrap();
     let y = eval_plain(&zero, &[Numbers(2).complex(SLOTS, 1.0)]);
     assert_eq!(largest_error(&y, &vec![Complex64::ZERO; SLOTS]), 0.0);
@@ -124,7 +132,7 @@ fn interpolation_approximates_a_function() {
     }
     // An even function needs even powers only.
     let even = ChebyshevSeries::new(1 << 12, vec![0.5, 0.0, 0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 0.1]).unwrap();
-    assert!(even.profile().unwrap().ciphertext_products <= 3);
+    assert!(even.profile().unwrap().counts.products <= 3);
 }
 
 #[test]
@@ -134,7 +142,7 @@ fn the_reciprocal_is_within_its_bound() {
         let reciprocal = Reciprocal::new(SLOTS, ranges.clone(), doublings).unwrap();
         let profile = reciprocal.profile().unwrap();
         assert_eq!(profile.depth, doublings as usize);
-        assert_eq!(profile.ciphertext_products, 2 * (doublings as usize - 1));
+        assert_eq!(profile.counts.products, 2 * (doublings as usize - 1));
         let mut numbers = Numbers(3);
         let x: Vec<f64> = (0..SLOTS)
             .map(|j| {
@@ -265,8 +273,8 @@ fn attention_costs_what_the_docs_say() {
     let rotations = 2 * 3 + 2 * (4 + 4) + 2 + 2 * 3;
     // Two packed pairs, four powers, the numerator, the reciprocal, the result.
     let relinearizations = 2 + 4 + 1 + 4 + 1;
-    assert_eq!(profile.key_switches, rotations + relinearizations);
-    assert_eq!(profile.ciphertext_products, 4 + 4 + 4 + 4 + 1);
+    assert_eq!(profile.counts.key_switches, rotations + relinearizations);
+    assert_eq!(profile.counts.products, 4 + 4 + 4 + 4 + 1);
 }
 
 #[test]
@@ -325,7 +333,7 @@ fn the_head_sums_two_labels_in_every_slot() {
     let expected = vec![Complex64::new(label(&rows[0]) + 0.25, label(&rows[1])); SLOTS];
     assert!(largest_error(&eval_plain(&head, &[x]), &expected) < 1e-9);
     assert_eq!(
-        (head.depth().unwrap(), head.profile().unwrap().key_switches),
+        (head.depth().unwrap(), head.profile().unwrap().counts.key_switches),
         (1, 11)
     );
 }
@@ -338,7 +346,14 @@ fn a_plan_of_a_circuit_has_the_profile_that_the_circuit_told() {
     let (profile, plan) = (attention.profile().unwrap(), plan_of(&attention));
     let summary = plan.summary().unwrap();
     assert_eq!(summary.depth, profile.depth);
-    assert_eq!(summary.key_switches, profile.key_switches);
-    assert_eq!(summary.ciphertext_products, profile.ciphertext_products);
-    assert!(plan.rotations.keys().eq(&profile.rotations));
+    assert_eq!(summary.key_switches, profile.counts.key_switches);
+    assert_eq!(summary.ciphertext_products, profile.counts.products);
+    let keys = plan
+        .step_keys
+        .keys()
+        .filter(|key| matches!(key, KeyUse::Rotation(_)));
+    assert!(
+        keys.copied()
+            .eq(profile.rotations.into_iter().map(KeyUse::Rotation))
+    );
 }

@@ -122,7 +122,7 @@ fn bootstrap_params_INSECURE() -> Params {
 /// Compiles, runs on plain numbers and on the noise model, and compares with the graph.
 fn check(g: &Graph, inputs: &BTreeMap<String, Vec<Complex64>>) -> (Plan, BTreeMap<String, f64>) {
     let profile = profile(g).unwrap();
-    let plan = if profile.bootstraps > 0 {
+    let plan = if profile.counts.bootstraps > 0 {
         let options = CompileOptions {
             bootstrap: Some(BootstrapPreset::N16.bootstrap(8)),
             ..CompileOptions::default()
@@ -131,12 +131,10 @@ fn check(g: &Graph, inputs: &BTreeMap<String, Vec<Complex64>>) -> (Plan, BTreeMa
     } else {
         compile_for(g, "random", &common::toy_params_INSECURE(9, MAX_DEPTH)).unwrap()
     };
+    let summary = plan.summary().unwrap();
     assert_eq!(
-        (
-            plan.depth(),
-            plan.steps.iter().filter(|s| s.is_key_switch()).count()
-        ),
-        (profile.depth, profile.key_switches)
+        (plan.depth(), summary.key_switches),
+        (profile.depth, profile.counts.key_switches)
     );
     let mut plain = Plain::new(SLOTS);
     let results = run_on(&plan, &mut plain, inputs.clone()).unwrap();

@@ -326,11 +326,8 @@ fn a_plan_ends_with_a_decision_on_every_backend() {
     assert_eq!(*class, Some(2));
 
     let mut sim = Sim::new(&decided, plain.magnitudes());
-    let inputs = decided.inputs.iter().map(|port| {
-        let step = &decided.steps[port.value.index()];
-        (port.name.clone(), sim.fresh(step))
-    });
-    let inputs = inputs.collect();
+    let inputs = decided.inputs.iter();
+    let inputs = inputs.map(|port| (port.name.clone(), sim.fresh(port))).collect();
     common::run_on(&decided, &mut sim, inputs).unwrap();
     let (least, with_noise) = (decision.resolution(params).unwrap(), sim.resolution().unwrap());
     println!("resolution {least:.4}, {with_noise:.4} with the noise of CKKS");

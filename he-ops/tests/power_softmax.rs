@@ -64,14 +64,13 @@ fn it_errs_by_its_bound_with_few_factors() {
 fn it_costs_what_the_docs_say() {
     let profile = PowerSoftmax::new(1 << 14, 32, 4, 8).unwrap().profile().unwrap();
     assert_eq!(
-        (
-            profile.depth,
-            profile.ciphertext_products,
-            profile.rotations.len()
-        ),
+        (profile.depth, profile.counts.products, profile.rotations.len()),
         (11, 17, 5)
     );
-    assert_eq!((profile.key_switches, profile.plaintext_products), (17 + 5, 0));
+    assert_eq!(
+        (profile.counts.key_switches, profile.counts.plain_products),
+        (17 + 5, 0)
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use benches::engine::{Engine, Evaluated, Setup};
 use benches::machine::Machine;
 use benches::stats::Runs;
 use clap::Parser;
-use he_ops::graph::{Op, Plan, PlanSummary};
+use he_ops::graph::{Counts, Plan, PlanSummary};
 use he_ops::trace::{LatencyReport, OpRecord};
 use models::Bundle;
 use serde::Serialize;
@@ -161,7 +161,7 @@ fn measure(args: &Args) -> anyhow::Result<Document> {
 
 /// Counts from the plan beside the times of the runs.
 fn categories(plan: &Plan, cold: &LatencyReport, warm: &LatencyReport) -> Vec<Category> {
-    let cold = cold.by_category();
+    let (cold, planned) = (cold.by_category(), plan.rows());
     let of = |rows: &[OpRecord], op: &str| {
         rows.iter()
             .find(|row| row.op == op)
@@ -171,16 +171,13 @@ fn categories(plan: &Plan, cold: &LatencyReport, warm: &LatencyReport) -> Vec<Ca
         .by_category()
         .into_iter()
         .map(|row| {
-            let steps = || plan.steps.iter().filter(|step| step.label.op == row.op);
-            let products = |step: &he_ops::graph::Step| match &step.op {
-                Op::WeightedSum(terms) => terms.len() as u64,
-                _ => 0,
-            };
+            let of_plan = || planned.iter().filter(|planned| planned.label.op == row.op);
+            let counts: Counts = of_plan().map(|planned| planned.counts).sum();
             Category {
-                steps: steps().count() as u64,
-                key_switches: steps().filter(|step| step.is_key_switch()).count() as u64,
-                ciphertext_products: steps().filter(|step| matches!(step.op, Op::Mul(..))).count() as u64,
-                plaintext_products: steps().map(products).sum(),
+                steps: of_plan().map(|planned| planned.steps as u64).sum(),
+                key_switches: counts.key_switches as u64,
+                ciphertext_products: counts.products as u64,
+                plaintext_products: counts.plain_products as u64,
                 cold_ms: of(&cold, &row.op) / 1e3,
                 warm_ms: row.total_us / 1e3,
                 share: row.share,

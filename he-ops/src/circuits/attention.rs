@@ -83,8 +83,10 @@ impl PowerSoftmaxAttention {
             ));
         }
         let head_dim = layout.dim / heads;
-        let of_slot = |slot: usize| ranges.get(slot / head_dim).copied().unwrap_or((0.0, 0.0));
-        let reciprocal = Reciprocal::new(layout.slots, (0..layout.dim).map(of_slot).collect(), doublings)?;
+        let of_slots = ranges
+            .iter()
+            .flat_map(|range| std::iter::repeat_n(*range, head_dim));
+        let reciprocal = Reciprocal::new(layout.slots, of_slots.collect(), doublings)?;
         Ok(PowerSoftmaxAttention {
             layout,
             heads,
@@ -146,8 +148,11 @@ impl PowerSoftmaxAttention {
                 })
                 .collect()
         });
-        let shift =
-            self.per_slot(|head, _| self.shift.get(head).copied().unwrap_or(0.0) * self.score_scale(head))?;
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "there is a shift for each head: `new` refuses others"
+        )]
+        let shift = self.per_slot(|head, _| self.shift[head] * self.score_scale(head))?;
         let root = (self.head_dim as f64).sqrt();
         let mut scores = Vec::with_capacity(products.len());
         for pair in products.chunks(2) {

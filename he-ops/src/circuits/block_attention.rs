@@ -198,14 +198,17 @@ impl BlockAttention {
     }
 
     /// The mask in the slots of the scores whose first key is `start` tokens further on.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`check` refuses a mask that is not of tokens^2"
+    )]
     fn mask_at(&self, mask: &[f32], start: usize) -> Vec<f32> {
         let (tokens, stride) = (self.layout.tokens, self.layout.stride());
         let of = |slot: usize| {
             let (token, within) = (slot / stride, slot % self.head_dim);
             let key = (token + start + within) % tokens;
-            let seen = within < self.group();
-            if seen {
-                mask.get(token * tokens + key).copied().unwrap_or(0.0)
+            if within < self.group() {
+                mask[token * tokens + key]
             } else {
                 0.0
             }

@@ -71,6 +71,10 @@ impl BlockMatrix {
     }
 
     /// diag_k(j) = W\[j, j + k\] of one block, zero outside; nothing if the operand has no such block.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`out` and `input` are blocks of the matrix, which `check` saw to, and `new` checked its size"
+    )]
     fn diagonal(&self, out: usize, input: Option<usize>, k: i64) -> Vec<f32> {
         let mut diagonal = vec![0.0; self.dim];
         let (Some(input), Entries::Known(entries)) = (input, &self.entries) else {
@@ -83,10 +87,22 @@ impl BlockMatrix {
             };
             if col < self.dim {
                 let at = (out * self.dim + j) * cols + input * self.dim + col;
-                *entry = entries.get(at).copied().unwrap_or(0.0);
+                *entry = entries[at];
             }
         }
         diagonal
+    }
+
+    fn check(&self, operands: &[Operand]) -> Result<()> {
+        let blocks = operands.iter().flat_map(|operand| [Some(operand.re), operand.im]);
+        match blocks.flatten().find(|block| *block >= self.in_blocks) {
+            None => Ok(()),
+            Some(block) => Err(Error::Shape {
+                what: "blocks of a matrix that operands are for (at least)",
+                needed: block + 1,
+                found: self.in_blocks,
+            }),
+        }
     }
 
     /// Real outputs, one ciphertext for each block.
@@ -96,8 +112,9 @@ impl BlockMatrix {
     /// steps and, unless all operands are real, a conjugation.
     ///
     /// # Errors
-    /// [`Error::Circuit`] for no operand or a matrix of zeros.
+    /// [`Error::Circuit`] for no operand or a matrix of zeros; [`Error::Shape`] for an operand beyond the matrix.
     pub fn real(&self, g: &mut Graph, layout: BlockLayout, operands: &[Operand]) -> Result<Vec<NodeId>> {
+        self.check(operands)?;
         let real = operands.iter().all(|operand| operand.real);
         let inputs = copies(g, layout, operands);
         let mut outputs = Vec::with_capacity(self.out_blocks);
@@ -129,6 +146,7 @@ impl BlockMatrix {
     /// # Errors
     /// As [`real`](Self::real).
     pub fn packed(&self, g: &mut Graph, layout: BlockLayout, operands: &[Operand]) -> Result<Vec<NodeId>> {
+        self.check(operands)?;
         let real = operands.iter().all(|operand| operand.real);
         let inputs = copies(g, layout, operands);
         let mut outputs = Vec::with_capacity(self.out_blocks.div_ceil(2));

@@ -59,11 +59,15 @@ impl Matrix {
         self.cols
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`real` and `complex` refuse another number of entries"
+    )]
     fn entry(&self, row: usize, col: usize) -> (f32, f32) {
         if row >= self.rows || col >= self.cols {
             return (0.0, 0.0);
         }
-        let at = |part: &[f32]| part.get(row * self.cols + col).copied().unwrap_or(0.0);
+        let at = |part: &[f32]| part[row * self.cols + col];
         (at(&self.re), self.im.as_deref().map_or(0.0, at))
     }
 
@@ -164,7 +168,7 @@ impl LinearTransform {
     /// # Errors
     /// As [`Circuit::expand`].
     pub fn plaintext_products(&self) -> Result<usize> {
-        Ok(self.profile()?.plaintext_products)
+        Ok(self.profile()?.counts.plain_products)
     }
 
     /// Inner sums by giant step.

@@ -61,7 +61,7 @@ impl ChebyshevSeries {
                 ..series.clone()
             };
             let found = candidate.profile()?;
-            let cost = (found.ciphertext_products, found.plaintext_products);
+            let cost = (found.counts.products, found.counts.plain_products);
             if cost < best {
                 best = cost;
                 series = candidate;

@@ -71,11 +71,9 @@ impl Reciprocal {
     }
 
     /// The interval of a slot.
+    #[expect(clippy::indexing_slicing, reason = "there is an interval: `new` refuses none")]
     pub fn range(&self, slot: usize) -> (f64, f64) {
-        self.ranges
-            .get(slot % self.ranges.len().max(1))
-            .copied()
-            .unwrap_or((1.0, 2.0))
+        self.ranges[slot % self.ranges.len()]
     }
 
     /// Slots after which the intervals repeat.

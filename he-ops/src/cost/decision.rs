@@ -6,8 +6,7 @@ use crate::decision::{Decision, TFHE_PARAMETERS as TFHE, decision_memory_bytes, 
 impl Counter<'_> {
     /// A decision over values at this level: readings, ring switches, and bootstraps of `tfhe`.
     #[must_use]
-    pub fn decide(&self, level: usize, values: usize, decision: &Decision) -> Work {
-        let classes = decision.classes();
+    pub fn decide(&self, level: usize, values: usize, classes: usize, bootstraps: usize) -> Work {
         // Two products and two transforms of a limb, and an encoded plaintext.
         let reading = self.limbs(3, 2, 6) + self.coefficients(1, self.degree() / 2);
         let lower = if level > 0 {
@@ -22,7 +21,7 @@ impl Counter<'_> {
                 bytes: (24 * degree * transforms) as u64,
                 ..Work::default()
             };
-        (reading + switch) * classes + lower * values + bootstrap() * decision.bootstraps()
+        (reading + switch) * classes + lower * values + bootstrap() * bootstraps
     }
 }
 

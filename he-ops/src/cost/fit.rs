@@ -68,16 +68,17 @@ fn sums(pairs: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
 }
 
 /// Coordinate descent on Σ t_i (Σ_j rate_j n_ij / t_i - 1)^2. A unit of which nothing was measured keeps its rate.
+#[expect(clippy::indexing_slicing, reason = "there are four units")]
 fn rates(samples: &[&Sample], known: Rates) -> Rates {
     let rows: Vec<([f64; 4], f64)> = samples
         .iter()
         .map(|s| (units(&s.work).map(|n| n / (s.us.sqrt() * 1e3)), s.us.sqrt()))
         .collect();
-    let norms = [0, 1, 2, 3].map(|j| rows.iter().map(|(row, _)| at(row, j).powi(2)).sum::<f64>());
+    let norms = [0, 1, 2, 3].map(|j| rows.iter().map(|(row, _)| row[j].powi(2)).sum::<f64>());
     let mut rates = known.to_array();
     for _ in 0..SWEEPS {
         for j in 0..4 {
-            let norm = at(&norms, j);
+            let norm = norms[j];
             if norm <= 0.0 {
                 continue;
             }
@@ -85,19 +86,13 @@ fn rates(samples: &[&Sample], known: Rates) -> Rates {
                 .iter()
                 .map(|(row, target)| {
                     let predicted: f64 = row.iter().zip(rates).map(|(n, rate)| n * rate).sum();
-                    at(row, j) * (target - predicted)
+                    row[j] * (target - predicted)
                 })
                 .sum();
-            if let Some(rate) = rates.get_mut(j) {
-                *rate = (*rate + gradient / norm).max(0.0);
-            }
+            rates[j] = (rates[j] + gradient / norm).max(0.0);
         }
     }
     Rates::from_array(rates)
-}
-
-fn at(values: &[f64; 4], index: usize) -> f64 {
-    values.get(index).copied().unwrap_or(0.0)
 }
 
 /// Samples beside what a machine predicts for them: (sample, microseconds predicted).

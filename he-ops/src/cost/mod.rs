@@ -6,7 +6,7 @@
 //! | `maps` | the same for linear maps, which are most of it |
 //! | `steps` | the work of the steps of a plan, groups sharing what they share |
 //! | `plan` | [`plan_costs`]: time per step, label and kind; memory; keys; `table` prints it |
-//! | `price` | [`price_us`]: one operation of a graph that has no plan yet |
+//! | `price` | [`Prices`]: the operations of a graph that has no plan yet |
 //! | `machine`, `fit` | coefficients, and where they come from |
 
 mod decision;
@@ -23,7 +23,6 @@ pub use fit::{Sample, compare, fit, uncorrected};
 pub use machine::{Correction, Kind, Machine, Rates};
 pub use maps::MapsCost;
 pub use plan::{KindCost, LabelCost, Memory, PlanCosts, StepCost, plan_costs};
-pub use price::price_us;
-pub use steps::Counts;
+pub use price::Prices;
 pub(crate) use steps::KeyLevels;
 pub use work::{Counter, SumShape, Work};

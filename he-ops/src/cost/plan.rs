@@ -1,18 +1,18 @@
 //! Time, memory and keys of a whole plan.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use super::decision::decision_key_bytes;
 use super::machine::{Kind, Machine};
-use super::steps::{Counts, KeyLevels, group_cost};
+use super::steps::{KeyLevels, Means, group_cost};
 use super::work::{Counter, Work};
-use crate::Result;
-use crate::graph::{Op, Plan, Step};
+use crate::graph::{Counts, Label, Op, Plan};
 use crate::rlwe::EvaluationKeys;
+use crate::{Error, Result};
 
-/// One step: steps of one group share its time equally, as the tracer has it; its work and its counts are with the first.
+/// One step: steps of one group share its time equally, as the tracer has it; its work is with the first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepCost {
     /// Kind of the operation.
@@ -133,12 +133,6 @@ impl PlanCosts {
     }
 }
 
-/// Steps of a plan in the portions in which they are executed: groups, or steps on their own.
-pub(crate) fn portions(steps: &[Step]) -> Vec<&[Step]> {
-    let same = |a: &Step, b: &Step| a.group.is_some() && a.group == b.group;
-    steps.chunk_by(same).collect()
-}
-
 /// Time, memory and keys of a plan on a machine with this many threads.
 ///
 /// # Errors
@@ -147,54 +141,68 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
     let keys = KeyLevels::of(plan);
     let counter = Counter::new(&plan.params);
     let parts = plan.parts();
-    let size = |step: &Step, parts: usize| 8 * (parts * (step.level + 1) * plan.params.degree()) as u64;
+    let means = Means {
+        params: &plan.params,
+        bootstrap: plan.bootstrap.as_ref().map(|planned| &planned.literal),
+        key: &|purpose, level| keys.gadget(purpose, level),
+    };
     let mut steps = Vec::with_capacity(plan.steps.len());
-    let mut rows: Vec<LabelCost> = Vec::new();
-    let mut kinds = Kind::ALL.map(|kind| KindCost {
-        kind,
-        work: Work::default(),
-        ms: 0.0,
-    });
+    let mut ms: HashMap<&Label, f64> = HashMap::new();
+    // In the order of `Kind::ALL`.
+    let mut kinds: BTreeMap<Kind, KindCost> = BTreeMap::new();
+    let sizes = plan.result_bytes();
     let (mut live, mut peak) = (0_u64, 0_u64);
-    for group in portions(&plan.steps) {
-        let members: Vec<&Step> = group.iter().collect();
-        let operand = group.first().and_then(|step| step.op.args().first().copied());
-        let operand = operand.and_then(|id| parts.get(id.index())).copied().unwrap_or(2);
-        let cost = group_cost(&keys, &members, operand)?;
+    let (mut made, mut counts) = (sizes.iter(), plan.counts().into_iter());
+    for group in plan.groups() {
+        let ops: Vec<&Op> = group.iter().map(|step| &step.op).collect();
+        let first = group.first().ok_or_else(|| Error::Invariant {
+            place: "cost",
+            reason: "a group without steps".to_owned(),
+        })?;
+        // An input has no operand, and two parts.
+        let operand = first.op.args().first().map_or(2, |id| parts[*id]);
+        let cost = group_cost(&means, &ops, first.level_in, operand)?;
         let us = machine.predict_us(cost.kind, &cost.work, threads);
-        if let Some(own) = kinds.iter_mut().find(|own| own.kind == cost.kind) {
-            own.work += cost.work;
-            own.ms += us / 1e3;
-        }
-        let made: u64 = group
-            .iter()
-            .enumerate()
-            .map(|(i, step)| size(step, parts.get(steps.len() + i).copied().unwrap_or(2)))
-            .sum();
-        live += made;
+        let own = kinds.entry(cost.kind).or_insert(KindCost {
+            kind: cost.kind,
+            work: Work::default(),
+            ms: 0.0,
+        });
+        own.work += cost.work;
+        own.ms += us / 1e3;
+        live += made.by_ref().take(group.len()).sum::<u64>();
         peak = peak.max(live + cost.scratch_bytes);
-        for freed in group.iter().flat_map(|step| &step.frees) {
-            if let (Some(step), Some(parts)) = (plan.steps.get(freed.index()), parts.get(freed.index())) {
-                live = live.saturating_sub(size(step, *parts));
-            }
-        }
-        for (i, step) in group.iter().enumerate() {
-            let own = StepCost {
+        live -= group
+            .iter()
+            .flat_map(|step| &step.frees)
+            .map(|freed| sizes[*freed])
+            .sum::<u64>();
+        for (i, (step, counts)) in group.iter().zip(counts.by_ref()).enumerate() {
+            let us = us / group.len() as f64;
+            *ms.entry(&step.label).or_default() += us / 1e3;
+            steps.push(StepCost {
                 kind: cost.kind,
-                us: us / group.len() as f64,
+                us,
                 work: if i == 0 { cost.work } else { Work::default() },
-                counts: if i == 0 { cost.counts } else { Counts::default() },
-            };
-            note(&mut rows, step, &own);
-            steps.push(own);
+                counts,
+            });
         }
     }
-    let total_ms: f64 = rows.iter().map(|row| row.ms).sum();
-    for row in &mut rows {
-        row.share = row.ms / total_ms.max(f64::MIN_POSITIVE);
-    }
-    let mut counts = Counts::default();
-    rows.iter().for_each(|row| counts += row.counts);
+    let total_ms: f64 = kinds.values().map(|own| own.ms).sum();
+    let rows = plan.rows().into_iter().map(|row| {
+        let own = ms[&row.label];
+        LabelCost {
+            layer: row.label.layer,
+            op: row.label.op,
+            steps: row.steps,
+            level_in: row.level_in,
+            level_out: row.level_out,
+            counts: row.counts,
+            ms: own,
+            share: own / total_ms.max(f64::MIN_POSITIVE),
+        }
+    });
+    let rows: Vec<LabelCost> = rows.collect();
     let config = plan.keys();
     let matrices = match &plan.bootstrap {
         Some(planned) => counter.bootstrap_bytes(&planned.literal)?,
@@ -203,10 +211,10 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
     Ok(PlanCosts {
         machine: machine.name.clone(),
         threads,
+        counts: steps.iter().map(|step| step.counts).sum(),
         steps,
-        counts,
-        work: kinds.iter().map(|own| own.work).sum(),
-        kinds: kinds.into_iter().filter(|own| own.ms > 0.0).collect(),
+        work: kinds.values().map(|own| own.work).sum(),
+        kinds: kinds.into_values().filter(|own| own.ms > 0.0).collect(),
         rows,
         total_ms,
         memory: Memory {
@@ -226,32 +234,4 @@ fn weights(plan: &Plan) -> u64 {
         _ => None,
     });
     maps.collect::<HashMap<_, _>>().values().sum()
-}
-
-fn note(rows: &mut Vec<LabelCost>, step: &Step, cost: &StepCost) {
-    let label = &step.label;
-    // Labels come in runs: the last row is the likely one.
-    let known = rows
-        .iter()
-        .rposition(|row| row.layer == label.layer && row.op == label.op);
-    let at = known.unwrap_or_else(|| {
-        rows.push(LabelCost {
-            layer: label.layer.clone(),
-            op: label.op.clone(),
-            steps: 0,
-            level_in: 0,
-            level_out: usize::MAX,
-            counts: Counts::default(),
-            ms: 0.0,
-            share: 0.0,
-        });
-        rows.len() - 1
-    });
-    if let Some(row) = rows.get_mut(at) {
-        row.steps += 1;
-        row.level_in = row.level_in.max(step.level_in);
-        row.level_out = row.level_out.min(step.level);
-        row.counts += cost.counts;
-        row.ms += cost.us / 1e3;
-    }
 }

@@ -1,117 +1,92 @@
 //! The price of one operation of a graph that has no plan yet: what the placement of bootstraps minimises.
 
-use super::machine::{Kind, Machine};
-use super::work::{Counter, SumShape, Work};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use super::machine::Machine;
+use super::steps::{Means, group_cost};
 use crate::Result;
 use crate::ckks::BootstrapLiteral;
-use crate::graph::Op;
+use crate::graph::{Class, Op, Price};
 use crate::rlwe::key_switch_key::serving_gadget;
-use crate::rlwe::{Gadget, KeyPurpose, Params};
+use crate::rlwe::{KeyPurpose, Params};
 
-/// Microseconds of one operation, from what is known before a plan exists: its operands at the level above the result
-/// where it takes one, keys of the highest level that the plan will have with copies for lower ones, nothing shared with
-/// other operations. A product counts its relinearisation and its rescale; the rescale of a weighted sum counts as well.
+/// Microseconds of operations on a machine, from what is known before a plan exists: keys of the highest level that the
+/// plan will have with copies for lower ones, nothing shared with other operations. A product counts its relinearisation
+/// and its rescale; the rescale of a weighted sum counts as well.
 ///
-/// With a bootstrap the plan lives at and below the level of its result; a bootstrap costs the same at any level. What
-/// cannot be done at all (a level above the highest) costs infinitely much.
-#[must_use]
-pub fn price_us(
-    machine: &Machine,
-    params: &Params,
-    bootstrap: Option<&BootstrapLiteral>,
-    op: &Op,
-    level_of_result: usize,
+/// The plan lives at and below the level of the result of a bootstrap, which costs the same at any level. What cannot be
+/// done at all (a level above the highest) costs infinitely much.
+#[derive(Debug)]
+pub struct Prices<'a> {
+    params: &'a Params,
+    bootstrap: &'a BootstrapLiteral,
+    machine: &'a Machine,
     threads: usize,
-) -> f64 {
-    let parts = parts(params, bootstrap, op, level_of_result);
-    let us = |(kind, work): &(Kind, Work)| machine.predict_us(*kind, work, threads);
-    parts.map_or(f64::INFINITY, |parts| parts.iter().map(us).sum())
+    /// The placement asks for every operation once for each place from which it may be reached.
+    known: RefCell<HashMap<(Class, usize), f64>>,
 }
 
-fn parts(
-    params: &Params,
-    bootstrap: Option<&BootstrapLiteral>,
-    op: &Op,
-    level: usize,
-) -> Result<Vec<(Kind, Work)>> {
-    let counter = Counter::new(params);
-    let highest = match bootstrap {
-        Some(literal) => literal.output_level(params)?,
-        None => params.max_level(),
-    };
-    let gadget = |own: usize, level: usize| serving_gadget(params, own.max(level), &[level].into(), level);
-    // The key for products is that of EvalMod.
-    let relin = |level: usize| match bootstrap {
-        Some(literal) => gadget(
-            params.max_level().saturating_sub(literal.coeffs_to_slots.len()),
-            level,
-        ),
-        None => gadget(highest, level),
-    };
-    let above = level + 1;
-    Ok(match op {
-        Op::Input { .. } | Op::Cut(..) | Op::DropLevel(..) => Vec::new(),
-        Op::Add(..) | Op::Sub(..) => vec![(Kind::Other, counter.add(level, 2))],
-        Op::Negate(_) | Op::MulI(..) => vec![(Kind::Other, counter.scale(level, 2))],
-        Op::AddPlain(_, pattern) => vec![(Kind::Other, counter.add_pattern(level, pattern.period()))],
-        Op::WeightedSum(terms) => {
-            let period = terms.iter().map(|(_, pattern)| pattern.period()).max();
-            let shape = SumShape {
-                inputs: terms.len(),
-                rows: 1,
-                weights: terms.len(),
-                period: period.unwrap_or(1),
-            };
-            vec![
-                (Kind::WeightedSum, counter.weighted_sums(above, shape)),
-                (Kind::Rescale, counter.rescale(above, 2)),
-            ]
+impl<'a> Prices<'a> {
+    /// Prices of a plan with these parameters that bootstraps like this, on so many threads of a machine.
+    #[must_use]
+    pub fn new(
+        params: &'a Params,
+        bootstrap: &'a BootstrapLiteral,
+        machine: &'a Machine,
+        threads: usize,
+    ) -> Self {
+        Prices {
+            params,
+            bootstrap,
+            machine,
+            threads,
+            known: RefCell::default(),
         }
-        Op::LinearMap(_, map) => {
-            let cost = counter.linear_maps(above, &[map.as_ref()], &|_| gadget(highest, above))?;
-            vec![(Kind::LinearMap, cost.work)]
-        }
-        Op::Mul(a, b) => {
-            let product = if a == b {
-                counter.square(above)
+    }
+
+    fn us(&self, op: &Op, level: usize) -> Result<f64> {
+        let Prices {
+            params, bootstrap, ..
+        } = *self;
+        // The key for products is that of EvalMod, where a bootstrap has all of its keys.
+        let eval_mod = params.max_level().saturating_sub(bootstrap.coeffs_to_slots.len());
+        let output = bootstrap.output_level(params)?;
+        let inside = op.class() == Class::Bootstrap;
+        let key = |purpose: KeyPurpose, level: usize| {
+            let own = if inside || purpose == KeyPurpose::Relin {
+                eval_mod
             } else {
-                counter.multiply(above)
+                output
             };
-            vec![
-                (Kind::Product, product),
-                (
-                    Kind::KeySwitch,
-                    counter.relinearize_rescale(&relin(above)?, above),
-                ),
-            ]
+            serving_gadget(params, own.max(level), &[level].into(), level)
+        };
+        let means = Means {
+            params,
+            bootstrap: Some(bootstrap),
+            key: &key,
+        };
+        let level_in = op.level_before(level);
+        let own = group_cost(&means, &[op], level_in, 2)?;
+        let mut us = self.machine.predict_us(own.kind, &own.work, self.threads);
+        if let Some(settlement) = op.settlement() {
+            let paid = group_cost(&means, &[&settlement], level_in, 2)?;
+            us += self.machine.predict_us(paid.kind, &paid.work, self.threads);
         }
-        Op::Rotate(..) | Op::Conjugate(_) => {
-            vec![(
-                Kind::KeySwitch,
-                counter.key_switch(&gadget(highest, level)?, level),
-            )]
+        Ok(us)
+    }
+}
+
+impl Price for Prices<'_> {
+    fn price(&self, op: &Op, level: usize) -> f64 {
+        let key = (op.class(), level);
+        if let Some(us) = self.known.borrow().get(&key) {
+            return *us;
         }
-        Op::Relinearize(_) => vec![(Kind::KeySwitch, counter.key_switch(&relin(level)?, level))],
-        Op::Rescale(_) => vec![(Kind::Rescale, counter.rescale(above, 2))],
-        Op::RelinearizeRescale(_) => vec![(
-            Kind::KeySwitch,
-            counter.relinearize_rescale(&relin(above)?, above),
-        )],
-        Op::Align(..) => vec![(Kind::Rescale, counter.align(above, 2))],
-        Op::Decide(values, decision) => vec![(Kind::Decision, counter.decide(level, values.len(), decision))],
-        Op::Bootstrap(_) => match bootstrap {
-            None => return Ok(vec![(Kind::Bootstrap, Work::default())]),
-            Some(literal) => {
-                let key = |_: KeyPurpose, level: usize| -> Result<Gadget> {
-                    gadget(
-                        params.max_level().saturating_sub(literal.coeffs_to_slots.len()),
-                        level,
-                    )
-                };
-                vec![(Kind::Bootstrap, counter.bootstrap(literal, &key)?)]
-            }
-        },
-    })
+        let us = self.us(op, level).unwrap_or(f64::INFINITY);
+        self.known.borrow_mut().insert(key, us);
+        us
+    }
 }
 
 #[cfg(test)]
@@ -129,10 +104,9 @@ mod tests {
         let (y, z) = (g.rotate(x, 1), g.square(x));
         let sum = g.mul_plain(x, Pattern::constant(0.5).unwrap());
         let raised = g.bootstrap(x);
-        let price = |id, level| {
-            let op = g.op(id).unwrap();
-            price_us(&Machine::default(), &params, Some(&literal), op, level, 1)
-        };
+        let machine = Machine::default();
+        let prices = Prices::new(&params, &literal, &machine, 1);
+        let price = |id, level| prices.price(g.op(id).unwrap(), level);
         for op in [y, z, sum] {
             let low = price(op, 2);
             assert!(low > 0.0 && price(op, 4) > low);

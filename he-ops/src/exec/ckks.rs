@@ -1,10 +1,10 @@
 //! The encrypted backend: every step is one call of the evaluator, and every result is held against the plan.
 
-use super::{Backend, SumRow};
+use super::Backend;
 use crate::ckks::linear::sums::Row;
-use crate::ckks::{Bootstrapper, Ciphertext, Evaluator, Pattern};
+use crate::ckks::{Bootstrapper, Ciphertext, Evaluator, Pattern, SlotMap};
 use crate::decision::{Decision, DecisionKey, EncryptedLabel, decide};
-use crate::graph::{Op, Step};
+use crate::graph::Step;
 use crate::{Error, Result};
 use std::sync::Arc;
 
@@ -79,6 +79,11 @@ fn checked(value: Ciphertext, step: &Step) -> Result<Ciphertext> {
     })
 }
 
+fn all_checked(values: Vec<Ciphertext>, steps: &[Step]) -> Result<Vec<Ciphertext>> {
+    let pairs = values.into_iter().zip(steps);
+    pairs.map(|(value, step)| checked(value, step)).collect()
+}
+
 impl Backend for Ckks<'_> {
     type Value = Ciphertext;
 
@@ -128,37 +133,31 @@ impl Backend for Ckks<'_> {
         checked(self.evaluator.add_pattern(a, pattern)?, step)
     }
 
-    fn weighted_sums(&mut self, inputs: &[&Ciphertext], rows: &[SumRow<'_>]) -> Result<Vec<Ciphertext>> {
-        let encoded: Vec<Row<'_>> = rows
-            .iter()
-            .map(|row| Row {
-                weights: row.weights.clone(),
-                plain_scale: row.step.plain_scale,
-            })
-            .collect();
-        let sums = self.evaluator.weighted_sums(inputs, &encoded)?;
-        sums.into_iter()
-            .zip(rows)
-            .map(|(sum, row)| checked(sum, row.step))
-            .collect()
+    fn weighted_sums(
+        &mut self,
+        inputs: &[&Ciphertext],
+        rows: &[&[Option<&Pattern>]],
+        steps: &[Step],
+    ) -> Result<Vec<Ciphertext>> {
+        let rows = rows.iter().zip(steps).map(|(weights, step)| Row {
+            weights: weights.to_vec(),
+            plain_scale: step.plain_scale,
+        });
+        all_checked(
+            self.evaluator.weighted_sums(inputs, &rows.collect::<Vec<_>>())?,
+            steps,
+        )
     }
 
-    fn linear_maps(&mut self, inputs: &[&Ciphertext], steps: &[Step]) -> Result<Vec<Ciphertext>> {
-        let map = |step: &'_ Step| match &step.op {
-            Op::LinearMap(_, map) => Ok((Arc::clone(map), step.plain_scale)),
-            op => Err(Error::Circuit {
-                circuit: "run",
-                reason: format!("a linear map needed in its group, {} found", op.name()),
-            }),
-        };
-        let maps = steps.iter().map(map).collect::<Result<Vec<_>>>()?;
-        let maps: Vec<_> = maps.iter().map(|(map, scale)| (map.as_ref(), *scale)).collect();
-        let outputs = self.evaluator.linear_maps(inputs, &maps)?;
-        outputs
-            .into_iter()
-            .zip(steps)
-            .map(|(value, step)| checked(value, step))
-            .collect()
+    fn linear_maps(
+        &mut self,
+        inputs: &[&Ciphertext],
+        maps: &[&SlotMap],
+        steps: &[Step],
+    ) -> Result<Vec<Ciphertext>> {
+        let scales = steps.iter().map(|step| step.plain_scale);
+        let maps: Vec<(&SlotMap, f64)> = maps.iter().copied().zip(scales).collect();
+        all_checked(self.evaluator.linear_maps(inputs, &maps)?, steps)
     }
 
     fn mul(&mut self, a: &Ciphertext, b: &Ciphertext, step: &Step) -> Result<Ciphertext> {
@@ -169,18 +168,8 @@ impl Backend for Ckks<'_> {
         checked(self.evaluator.square(a)?, step)
     }
 
-    fn rotate(&mut self, a: &Ciphertext, steps: &[Step]) -> Result<Vec<Ciphertext>> {
-        let by = |step: &Step| match step.op {
-            Op::Rotate(_, k) => k,
-            _ => 0,
-        };
-        let by: Vec<i64> = steps.iter().map(by).collect();
-        let turned = self.evaluator.rotate_hoisted(a, &by)?;
-        turned
-            .into_iter()
-            .zip(steps)
-            .map(|(value, step)| checked(value, step))
-            .collect()
+    fn rotate(&mut self, a: &Ciphertext, by: &[i64], steps: &[Step]) -> Result<Vec<Ciphertext>> {
+        all_checked(self.evaluator.rotate_hoisted(a, by)?, steps)
     }
 
     fn conjugate(&mut self, a: &Ciphertext, step: &Step) -> Result<Ciphertext> {

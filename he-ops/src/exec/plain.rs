@@ -2,10 +2,10 @@
 
 use num_complex::Complex64;
 
-use super::{Backend, SumRow};
-use crate::ckks::Pattern;
+use super::Backend;
+use crate::ckks::{Pattern, SlotMap};
 use crate::decision::Decision;
-use crate::graph::{Op, Step};
+use crate::graph::Step;
 use crate::par;
 use crate::{Error, Result};
 
@@ -95,11 +95,16 @@ impl Backend for Plain {
         self.keep(value)
     }
 
-    fn weighted_sums(&mut self, inputs: &[&Self::Value], rows: &[SumRow<'_>]) -> Result<Vec<Self::Value>> {
+    fn weighted_sums(
+        &mut self,
+        inputs: &[&Self::Value],
+        rows: &[&[Option<&Pattern>]],
+        _: &[Step],
+    ) -> Result<Vec<Self::Value>> {
         rows.iter()
             .map(|row| {
                 let mut sum = vec![Complex64::ZERO; self.slots];
-                for (input, weight) in inputs.iter().zip(&row.weights) {
+                for (input, weight) in inputs.iter().zip(*row) {
                     let Some(weight) = weight else { continue };
                     let weight = weight.values();
                     for ((sum, x), w) in sum.iter_mut().zip(*input).zip(weight.iter().cycle()) {
@@ -111,13 +116,16 @@ impl Backend for Plain {
             .collect()
     }
 
-    fn linear_maps(&mut self, inputs: &[&Self::Value], steps: &[Step]) -> Result<Vec<Self::Value>> {
+    fn linear_maps(
+        &mut self,
+        inputs: &[&Self::Value],
+        maps: &[&SlotMap],
+        _: &[Step],
+    ) -> Result<Vec<Self::Value>> {
         let inputs: Vec<&[Complex64]> = inputs.iter().map(|x| x.as_slice()).collect();
-        let mut outputs = vec![Vec::new(); steps.len()];
-        par::for_each(outputs.iter_mut().zip(steps).collect(), |_, (out, step)| {
-            if let Op::LinearMap(_, map) = &step.op {
-                *out = map.apply(&inputs);
-            }
+        let mut outputs = vec![Vec::new(); maps.len()];
+        par::for_each(outputs.iter_mut().zip(maps).collect(), |_, (out, map)| {
+            *out = map.apply(&inputs)
         });
         outputs.into_iter().map(|out| self.keep(out)).collect()
     }
@@ -130,15 +138,12 @@ impl Backend for Plain {
         self.map(a, |x| x * x)
     }
 
-    fn rotate(&mut self, a: &Self::Value, steps: &[Step]) -> Result<Vec<Self::Value>> {
-        steps
-            .iter()
-            .map(|step| {
+    fn rotate(&mut self, a: &Self::Value, by: &[i64], _: &[Step]) -> Result<Vec<Self::Value>> {
+        by.iter()
+            .map(|k| {
                 let mut out = a.clone();
-                if let Op::Rotate(_, k) = step.op {
-                    // rem_euclid of a length that fits an i64 fits a usize.
-                    out.rotate_left(k.rem_euclid(a.len().max(1) as i64) as usize);
-                }
+                // rem_euclid of a length that fits an i64 fits a usize.
+                out.rotate_left(k.rem_euclid(a.len().max(1) as i64) as usize);
                 self.keep(out)
             })
             .collect()

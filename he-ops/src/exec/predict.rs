@@ -28,9 +28,7 @@ pub fn predict(plan: &Plan, magnitudes: &[f64]) -> Result<Prediction> {
     let mut sim = Sim::new(plan, magnitudes);
     let mut inputs = BTreeMap::new();
     for port in &plan.inputs {
-        if let Some(step) = plan.steps.get(port.value.index()) {
-            inputs.insert(port.name.clone(), sim.fresh(step));
-        }
+        inputs.insert(port.name.clone(), sim.fresh(port));
     }
     let outputs = run(plan, &mut sim, &inputs, &mut Tracer::new(), &mut |_, _| {
         ControlFlow::Continue(())

@@ -18,12 +18,12 @@
 //!
 //! Magnitudes mean|a|^2 come from a plain run. Reference: ePrint 2020/1118, sections 3 and 5.
 
-use super::{Backend, SumRow};
-use crate::ckks::Pattern;
+use super::Backend;
 use crate::ckks::bootstrap::noise;
+use crate::ckks::{Pattern, SlotMap};
 use crate::cost::KeyLevels;
 use crate::decision::Decision;
-use crate::graph::{Op, Plan, PlannedBootstrap, Step};
+use crate::graph::{Plan, PlannedBootstrap, Port, Step};
 use crate::rlwe::params::ERROR_STD_DEV;
 use crate::rlwe::{KeyPurpose, Params};
 use crate::{Error, Result};
@@ -76,12 +76,12 @@ impl Sim {
         }
     }
 
-    /// A fresh encryption under the secret key, for the given input step.
-    pub fn fresh(&self, step: &Step) -> SimValue {
-        let variance = self.per_slot(ERROR_STD_DEV * ERROR_STD_DEV + 1.0 / 12.0, step.scale);
+    /// A fresh encryption under the secret key, for the given input.
+    pub fn fresh(&self, input: &Port) -> SimValue {
+        let variance = self.per_slot(ERROR_STD_DEV * ERROR_STD_DEV + 1.0 / 12.0, input.scale);
         SimValue {
-            level: step.level,
-            scale: step.scale,
+            level: input.level,
+            scale: input.scale,
             parts: 2,
             variance,
             power: 1.0,
@@ -215,17 +215,21 @@ impl Backend for Sim {
 
     fn add(&mut self, a: &SimValue, b: &SimValue, step: &Step) -> Result<SimValue> {
         Self::same("add", a, b)?;
-        // The same value twice is an error twice as large, not two errors.
-        let doubled = matches!(step.op, Op::Add(x, y) if x == y);
-        let variance = if doubled {
-            4.0 * a.variance
-        } else {
-            a.variance + b.variance
-        };
         self.keep(
             SimValue {
                 parts: a.parts.max(b.parts),
-                variance,
+                variance: a.variance + b.variance,
+                ..*a
+            },
+            step,
+        )
+    }
+
+    /// The same value twice has an error twice as large, not two errors.
+    fn double(&mut self, a: &SimValue, step: &Step) -> Result<SimValue> {
+        self.keep(
+            SimValue {
+                variance: 4.0 * a.variance,
                 ..*a
             },
             step,
@@ -264,7 +268,12 @@ impl Backend for Sim {
         )
     }
 
-    fn weighted_sums(&mut self, inputs: &[&SimValue], rows: &[SumRow<'_>]) -> Result<Vec<SimValue>> {
+    fn weighted_sums(
+        &mut self,
+        inputs: &[&SimValue],
+        rows: &[&[Option<&Pattern>]],
+        steps: &[Step],
+    ) -> Result<Vec<SimValue>> {
         let Some(first) = inputs.first() else {
             return Err(Error::Shape {
                 what: "inputs of a weighted sum",
@@ -283,37 +292,46 @@ impl Backend for Sim {
             }
         }
         let mut sums = Vec::with_capacity(rows.len());
-        for row in rows {
+        for (row, step) in rows.iter().zip(steps) {
             let mut variance = 0.0;
-            for (input, weight) in inputs.iter().zip(&row.weights) {
+            let plain_scale = step.plain_scale;
+            for (input, weight) in inputs.iter().zip(*row) {
                 let Some(weight) = weight else { continue };
-                let plain_scale = row.step.plain_scale;
                 let rounding = weight.period() as f64 / 6.0 / (plain_scale * plain_scale);
                 variance += mean_power(weight) * input.variance + rounding * input.power;
             }
-            let scale = first.scale * row.step.plain_scale;
+            let scale = first.scale * plain_scale;
             sums.push(self.keep(
                 SimValue {
                     variance,
                     scale,
                     ..**first
                 },
-                row.step,
+                step,
             )?);
         }
         Ok(sums)
     }
 
-    fn linear_maps(&mut self, inputs: &[&SimValue], steps: &[Step]) -> Result<Vec<SimValue>> {
+    fn linear_maps(
+        &mut self,
+        inputs: &[&SimValue],
+        maps: &[&SlotMap],
+        steps: &[Step],
+    ) -> Result<Vec<SimValue>> {
+        let Some(first) = inputs.first() else {
+            return Err(Error::Shape {
+                what: "inputs of linear maps (at least)",
+                needed: 1,
+                found: 0,
+            });
+        };
+        let (scale, level) = (first.scale, first.level);
         let mut outputs = Vec::with_capacity(steps.len());
-        for step in steps {
-            let Op::LinearMap(_, map) = &step.op else { continue };
+        for (map, step) in maps.iter().zip(steps) {
             let mut variance = 0.0;
-            let mut scale = step.scale;
-            let mut level = step.level_in;
             for (i, (input, part)) in inputs.iter().zip(map.parts()).enumerate() {
-                Self::same("linear map", inputs.first().unwrap_or(input), input)?;
-                (scale, level) = (input.scale, input.level);
+                Self::same("linear map", first, input)?;
                 // Baby steps are divided once they are summed.
                 let mut noise: f64 = 0.0;
                 for b in map.babies(i).into_iter().filter(|b| *b > 0) {
@@ -387,14 +405,10 @@ impl Backend for Sim {
         )
     }
 
-    fn rotate(&mut self, a: &SimValue, steps: &[Step]) -> Result<Vec<SimValue>> {
+    fn rotate(&mut self, a: &SimValue, by: &[i64], steps: &[Step]) -> Result<Vec<SimValue>> {
         let mut turned = Vec::with_capacity(steps.len());
-        for step in steps {
-            let k = match step.op {
-                Op::Rotate(_, k) => k,
-                _ => 0,
-            };
-            let key = KeyPurpose::Galois(self.params.galois_element(k));
+        for (k, step) in by.iter().zip(steps) {
+            let key = KeyPurpose::Galois(self.params.galois_element(*k));
             let value = self.key_switch(a, key)?;
             turned.push(self.keep(value, step)?);
         }
@@ -479,7 +493,11 @@ impl Backend for Sim {
 
     fn decide(&mut self, values: &[&SimValue], decision: &Decision, _: &Step) -> Result<()> {
         let worst = |f: fn(&SimValue) -> f64| values.iter().map(|value| f(value)).fold(0.0, f64::max);
-        let scale = values.first().map_or(1.0, |value| value.scale);
+        let scale = values.first().map(|value| value.scale).ok_or(Error::Shape {
+            what: "values of a decision (at least)",
+            needed: 1,
+            found: 0,
+        })?;
         let (variance, power) = (worst(|value| value.variance), worst(|value| value.power));
         self.resolution = Some(decision.resolution_with(&self.params, scale, variance, power)?);
         Ok(())

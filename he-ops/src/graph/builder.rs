@@ -1,191 +1,10 @@
 //! The graph that circuits write into: primitive operations on whole ciphertexts, no levels, no scales.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
+use super::op::{Label, Node, NodeId, Op, PerNode};
 use crate::ckks::{Pattern, SlotMap};
-use crate::decision::Decision;
-
-/// A value of a [`Graph`]. Ids are handed out in order, so an operand always has a smaller id than its user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(u32);
-
-impl NodeId {
-    /// Position in [`Graph::nodes`].
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-
-    pub(super) fn new(index: usize) -> Self {
-        NodeId(u32::try_from(index).unwrap_or(u32::MAX))
-    }
-}
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "%{}", self.0)
-    }
-}
-
-/// One primitive operation. Circuits write the first group; passes insert the second.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Op {
-    /// A ciphertext from the client.
-    Input {
-        /// Name in the plan and in the manifest.
-        name: String,
-    },
-    /// a + b, slot by slot.
-    Add(NodeId, NodeId),
-    /// a - b, slot by slot.
-    Sub(NodeId, NodeId),
-    /// -a.
-    Negate(NodeId),
-    /// i^power * a: free, no noise, no level.
-    MulI(NodeId, u32),
-    /// a + pattern.
-    AddPlain(NodeId, Pattern),
-    /// Σ pattern_i * a_i, one level whatever the number of terms.
-    WeightedSum(Vec<(NodeId, Pattern)>),
-    /// Σ M_i a_i: one level, rescale included; one key switch for each rotation of the map.
-    LinearMap(Vec<NodeId>, Arc<SlotMap>),
-    /// a * b, slot by slot: one level and, sooner or later, one relinearisation.
-    Mul(NodeId, NodeId),
-    /// out\[j\] = a\[(j + k) mod slots\]: one key switch.
-    Rotate(NodeId, i64),
-    /// Complex conjugate of every slot: one key switch.
-    Conjugate(NodeId),
-    /// The same slots with the levels that a bootstrap leaves; real and imaginary parts must lie in \[-1, 1\].
-    Bootstrap(NodeId),
-    /// A value that may be bootstrapped here, together with all values of the same cut; the compiler decides.
-    Cut(NodeId, u32),
-
-    /// From three ciphertext parts to two: one key switch.
-    Relinearize(NodeId),
-    /// Divide by the last prime and drop it: what a product owes.
-    Rescale(NodeId),
-    /// Both at once, by one division: one key switch.
-    RelinearizeRescale(NodeId),
-    /// Forget primes down to the given level; the scale stays, so the consumer must absorb it.
-    DropLevel(NodeId, usize),
-    /// Bring a value to the given level at exactly the scale its consumer needs: drop to one level above,
-    /// multiply by a constant one, rescale.
-    Align(NodeId, usize),
-    /// One exact class from the logits in these values; the last step of a plan, see [`Plan::decided`](super::Plan::decided).
-    Decide(Vec<NodeId>, Arc<Decision>),
-}
-
-impl Op {
-    /// The operands, in order (an operand used twice is listed twice).
-    pub fn args(&self) -> Vec<NodeId> {
-        match self {
-            Op::Input { .. } => Vec::new(),
-            Op::Add(a, b) | Op::Sub(a, b) | Op::Mul(a, b) => vec![*a, *b],
-            Op::Negate(a)
-            | Op::MulI(a, _)
-            | Op::AddPlain(a, _)
-            | Op::Rotate(a, _)
-            | Op::Conjugate(a)
-            | Op::Bootstrap(a)
-            | Op::Cut(a, _)
-            | Op::Relinearize(a)
-            | Op::Rescale(a)
-            | Op::RelinearizeRescale(a)
-            | Op::DropLevel(a, _)
-            | Op::Align(a, _) => vec![*a],
-            Op::WeightedSum(terms) => terms.iter().map(|(a, _)| *a).collect(),
-            Op::LinearMap(inputs, _) | Op::Decide(inputs, _) => inputs.clone(),
-        }
-    }
-
-    /// The same operation on other operands.
-    #[must_use]
-    pub fn map_args(&self, mut f: impl FnMut(NodeId) -> NodeId) -> Op {
-        match self {
-            Op::Input { name } => Op::Input { name: name.clone() },
-            Op::Add(a, b) => Op::Add(f(*a), f(*b)),
-            Op::Sub(a, b) => Op::Sub(f(*a), f(*b)),
-            Op::Mul(a, b) => Op::Mul(f(*a), f(*b)),
-            Op::Negate(a) => Op::Negate(f(*a)),
-            Op::MulI(a, power) => Op::MulI(f(*a), *power),
-            Op::AddPlain(a, pattern) => Op::AddPlain(f(*a), pattern.clone()),
-            Op::WeightedSum(terms) => Op::WeightedSum(
-                terms
-                    .iter()
-                    .map(|(a, pattern)| (f(*a), pattern.clone()))
-                    .collect(),
-            ),
-            Op::LinearMap(inputs, map) => {
-                Op::LinearMap(inputs.iter().map(|a| f(*a)).collect(), Arc::clone(map))
-            }
-            Op::Rotate(a, k) => Op::Rotate(f(*a), *k),
-            Op::Conjugate(a) => Op::Conjugate(f(*a)),
-            Op::Bootstrap(a) => Op::Bootstrap(f(*a)),
-            Op::Cut(a, cut) => Op::Cut(f(*a), *cut),
-            Op::Relinearize(a) => Op::Relinearize(f(*a)),
-            Op::Rescale(a) => Op::Rescale(f(*a)),
-            Op::RelinearizeRescale(a) => Op::RelinearizeRescale(f(*a)),
-            Op::DropLevel(a, level) => Op::DropLevel(f(*a), *level),
-            Op::Align(a, level) => Op::Align(f(*a), *level),
-            Op::Decide(inputs, decision) => {
-                Op::Decide(inputs.iter().map(|a| f(*a)).collect(), Arc::clone(decision))
-            }
-        }
-    }
-
-    /// Name in plans and in latency reports.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Op::Input { .. } => "input",
-            Op::Add(..) => "add",
-            Op::Sub(..) => "sub",
-            Op::Negate(..) => "negate",
-            Op::MulI(..) => "mul_i",
-            Op::AddPlain(..) => "add_plain",
-            Op::WeightedSum(..) => "weighted_sum",
-            Op::LinearMap(..) => "linear_map",
-            Op::Mul(a, b) if a == b => "square",
-            Op::Mul(..) => "mul",
-            Op::Rotate(..) => "rotate",
-            Op::Conjugate(..) => "conjugate",
-            Op::Bootstrap(..) => "bootstrap",
-            Op::Cut(..) => "cut",
-            Op::Relinearize(..) => "relinearize",
-            Op::Rescale(..) => "rescale",
-            Op::RelinearizeRescale(..) => "relinearize_rescale",
-            Op::DropLevel(..) => "drop_level",
-            Op::Align(..) => "align",
-            Op::Decide(..) => "decide",
-        }
-    }
-
-    /// The plaintexts that this operation carries.
-    pub fn patterns(&self) -> Vec<&Pattern> {
-        match self {
-            Op::AddPlain(_, pattern) => vec![pattern],
-            Op::WeightedSum(terms) => terms.iter().map(|(_, pattern)| pattern).collect(),
-            _ => Vec::new(),
-        }
-    }
-}
-
-/// Where in the model an operation belongs: a row of the latency table.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Label {
-    /// Layer, e.g. `layer0.attention`.
-    pub layer: String,
-    /// Category of work, e.g. `ciphertext matmul`.
-    pub op: String,
-}
-
-/// One operation with the part of the model it belongs to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Node {
-    /// What is computed.
-    pub op: Op,
-    pub(super) label: usize,
-}
 
 /// A circuit of primitive operations on ciphertexts of `slots` complex slots.
 ///
@@ -249,14 +68,38 @@ impl Graph {
         &self.nodes
     }
 
+    /// All operations with their ids.
+    pub(super) fn numbered(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> + ExactSizeIterator {
+        self.nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| (NodeId(index), node))
+    }
+
     /// The operation that computes `id`, if it is of this graph.
     pub fn op(&self, id: NodeId) -> Option<&Op> {
         self.nodes.get(id.index()).map(|node| &node.op)
     }
 
-    /// Layer and category of a node.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "for ids of this graph, which `validate` checked"
+    )]
+    pub(super) fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// Layer and category of a node of this graph.
     pub fn label(&self, node: &Node) -> Option<&Label> {
         self.labels.get(node.label)
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a node has the index of a label of its graph"
+    )]
+    pub(super) fn label_of(&self, node: &Node) -> &Label {
+        &self.labels[node.label]
     }
 
     /// Named results.
@@ -277,12 +120,12 @@ impl Graph {
     }
 
     /// Like [`scope`](Self::scope), keeping the layer that is set.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`current` is the index of a label: 0, or what `intern` returned"
+    )]
     pub fn category<R>(&mut self, op: &str, body: impl FnOnce(&mut Graph) -> R) -> R {
-        let layer = self
-            .labels
-            .get(self.current)
-            .map(|label| label.layer.clone())
-            .unwrap_or_default();
+        let layer = self.labels[self.current].layer.clone();
         self.scope(&layer, op, body)
     }
 
@@ -364,7 +207,8 @@ impl Graph {
 
     /// out\[j\] = a\[(j + k) mod slots\]. k is taken modulo the slots, nearest to zero; k = 0 is `a` itself.
     pub fn rotate(&mut self, a: NodeId, k: i64) -> NodeId {
-        let slots = i64::try_from(self.slots.max(1)).unwrap_or(i64::MAX);
+        // Without slots there is nothing to rotate, and the graph is refused when it is compiled.
+        let slots = (self.slots as i64).max(1);
         let k = k.rem_euclid(slots);
         match if k > slots / 2 { k - slots } else { k } {
             0 => a,
@@ -408,6 +252,27 @@ impl Graph {
         }
     }
 
+    /// This graph written again, node by node. `write` gets the new graph, a node with its id in the old one, and the new
+    /// names of what was written before; it returns what stands for the node. Values that it leaves out nobody may read.
+    #[expect(clippy::expect_used, reason = "operands come before their users")]
+    pub(super) fn rewritten(
+        &self,
+        mut write: impl FnMut(&mut Graph, NodeId, &Node, &dyn Fn(NodeId) -> NodeId) -> Option<NodeId>,
+    ) -> Graph {
+        let mut out = self.successor();
+        let mut names: PerNode<Option<NodeId>> = PerNode::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let name = write(&mut out, NodeId(index), node, &|id| {
+                names[id].expect("what is read was written")
+            });
+            names.push(name);
+        }
+        for (name, value) in &self.outputs {
+            out.output(name, names[*value].expect("outputs are written"));
+        }
+        out
+    }
+
     /// Adds an operation under the label that an existing node has.
     pub(super) fn push_as(&mut self, op: Op, label: usize) -> NodeId {
         let outer = std::mem::replace(&mut self.current, label);
@@ -427,11 +292,11 @@ impl Graph {
     }
 
     fn push(&mut self, op: Op) -> NodeId {
-        let key = content(&op);
+        let key = op.digest();
         if let Some(known) = self.seen.get(&key) {
             return *known;
         }
-        let id = NodeId::new(self.nodes.len());
+        let id = NodeId(self.nodes.len());
         self.nodes.push(Node {
             op,
             label: self.current,
@@ -439,31 +304,4 @@ impl Graph {
         self.seen.insert(key, id);
         id
     }
-}
-
-/// Digest of an operation with its operands: equal digests compute equal values.
-fn content(op: &Op) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(op.name().as_bytes());
-    let mut args = op.args();
-    if matches!(op, Op::Add(..) | Op::Mul(..)) {
-        args.sort_unstable();
-    }
-    for arg in args {
-        hasher.update(&arg.0.to_le_bytes());
-    }
-    match op {
-        Op::Input { name } => _ = hasher.update(name.as_bytes()),
-        Op::MulI(_, power) => _ = hasher.update(&power.to_le_bytes()),
-        Op::Rotate(_, k) => _ = hasher.update(&k.to_le_bytes()),
-        Op::DropLevel(_, level) | Op::Align(_, level) => _ = hasher.update(&level.to_le_bytes()),
-        Op::Cut(_, cut) => _ = hasher.update(&cut.to_le_bytes()),
-        Op::LinearMap(_, map) => _ = hasher.update(map.digest()),
-        Op::Decide(_, decision) => _ = hasher.update(&decision.canonical_bytes()),
-        _ => {}
-    }
-    for pattern in op.patterns() {
-        hasher.update(&pattern.canonical_bytes());
-    }
-    *hasher.finalize().as_bytes()
 }

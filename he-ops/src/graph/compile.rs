@@ -2,42 +2,46 @@
 
 use std::collections::BTreeSet;
 
-use super::builder::{Graph, NodeId, Op};
+use super::builder::Graph;
+use super::facts::{Counts, KeyUse, counts};
+use super::op::{NodeId, Op, PerNode};
 use super::passes::{
-    Keys, Scaled, Span, assign_levels, assign_scales, check_depth, collect_keys, depth,
-    fuse_relinearize_rescale, insert_relinearize, insert_rescale, last_uses, place_bootstraps, remove_cuts,
-    remove_dead_code, schedule, settle_keys, validate,
+    Scaled, Scheduled, Span, Stage, after, assign_levels, assign_scales, check_depth, collect_keys, depth,
+    fuse_relinearize_rescale, insert_relinearize, insert_rescale, last_uses, maps_together, place_bootstraps,
+    remove_cuts, remove_dead_code, schedule, settle_keys, validate, verify, verify_levels, verify_order,
+    verify_plan, verify_scales,
 };
 use super::plan::{Plan, PlannedBootstrap, Port, Step};
-use super::prices::Prices;
 use crate::ckks::BootstrapLiteral;
-use crate::cost::Machine;
 use crate::rlwe::params::MAX_CIPHERTEXT_PRIMES;
 use crate::rlwe::security::max_log_qp;
 use crate::rlwe::{Params, ParamsLiteral};
 use crate::{Error, Result};
 
-/// What the compiler may use besides the parameters, and what it compiles for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CompileOptions {
+/// What operations cost where a plan will run: bootstraps are put where they make the sum least.
+/// [`cost::Prices`](crate::cost::Prices) tells microseconds on a machine.
+pub trait Price {
+    /// The cost of an operation whose result has this level, in any unit.
+    fn price(&self, op: &Op, level: usize) -> f64;
+}
+
+/// Where nobody knows what operations cost: as few bootstraps as possible.
+struct Fewest;
+
+impl Price for Fewest {
+    fn price(&self, op: &Op, _: usize) -> f64 {
+        f64::from(u8::from(matches!(op, Op::Bootstrap(_))))
+    }
+}
+
+/// What the compiler may use besides the parameters, and what it compiles for. The default is a leveled plan.
+#[derive(Clone, Default)]
+pub struct CompileOptions<'a> {
     /// How [`Op::Bootstrap`] is done; none for a leveled plan. With it the plan lives between the level of the operand
     /// of a bootstrap and that of its result, and outputs end at the former. It bootstraps as many slots as the graph has.
     pub bootstrap: Option<BootstrapLiteral>,
-    /// Where the plan will run: bootstraps are put where they make the time there least.
-    pub machine: Machine,
-    /// Threads that it may use there.
-    pub threads: usize,
-}
-
-impl Default for CompileOptions {
-    /// A leveled plan; two threads of the built-in machine.
-    fn default() -> Self {
-        CompileOptions {
-            bootstrap: None,
-            machine: Machine::default(),
-            threads: 2,
-        }
-    }
+    /// What decides among the [cuts](Graph::cut) of the graph; without it as few values as possible are bootstrapped.
+    pub price: Option<&'a dyn Price>,
 }
 
 /// Compiles a graph for the smallest leveled parameters of its slot count that are deep enough, with a scale of
@@ -56,8 +60,7 @@ pub fn compile(graph: &Graph, name: &str, log_scale: u32) -> Result<Plan> {
 /// # Errors
 /// As [`compile`]; [`Error::Shape`] for more slots than the ring has.
 pub fn compile_leveled(graph: &Graph, name: &str, log_n: u32, log_scale: u32) -> Result<Plan> {
-    let graph = lower(&remove_cuts(graph))?;
-    refuse_bootstraps(&graph)?;
+    let graph = lower_leveled(graph)?;
     let depth = depth(&graph);
     let literal = ParamsLiteral::leveled(log_n, depth, log_scale);
     let params = Params::new(&literal).map_err(|error| too_deep(depth, log_n, log_scale).unwrap_or(error))?;
@@ -108,15 +111,17 @@ pub fn compile_for(graph: &Graph, name: &str, params: &Params) -> Result<Plan> {
 /// As [`compile_for`]. [`Error::Circuit`] for bootstraps without the option, and for a part of the graph, between two
 /// bootstraps or before the first or after the last, that needs more levels than a bootstrap leaves: the text says where
 /// to put one. [`Error::Params`] when the bootstrap does not fit the parameters.
-pub fn compile_with(graph: &Graph, name: &str, params: &Params, options: &CompileOptions) -> Result<Plan> {
+pub fn compile_with(
+    graph: &Graph,
+    name: &str,
+    params: &Params,
+    options: &CompileOptions<'_>,
+) -> Result<Plan> {
     check_slots(graph, params)?;
-    validate(graph)?;
     let Some(literal) = &options.bootstrap else {
-        let lowered = lower(&remove_cuts(graph))?;
-        refuse_bootstraps(&lowered)?;
-        return finish(&lowered, Span::default(), name, params, None);
+        return finish(&lower_leveled(graph)?, Span::default(), name, params, None);
     };
-    // Checked to be a power of two.
+    let graph = checked(graph)?;
     let log_slots = graph.slots().trailing_zeros();
     if literal.log_slots != log_slots {
         return Err(Error::Params {
@@ -131,28 +136,28 @@ pub fn compile_with(graph: &Graph, name: &str, params: &Params, options: &Compil
         top: literal.output_level(params)?,
     };
     let available = span.top - span.bottom;
-    let prices = Prices::new(params, literal, options);
-    let price = |op: &Op, left: usize| prices.us(op, span.bottom + left);
-    let graph = &place_bootstraps(&remove_dead_code(graph), available, &price)?;
+    let price = options.price.unwrap_or(&Fewest);
+    let price = |op: &Op, left: usize| price.price(op, span.bottom + left);
+    let graph = place_bootstraps(&graph, available, &price)?;
+    after("place_bootstraps", || verify(&graph, Stage::Placed))?;
     // In the words of the graph as it was given.
-    check_depth(graph, available)?;
-    let lowered = lower(graph)?;
-    finish(&lowered, span, name, params, Some(literal))
+    check_depth(&graph, available)?;
+    finish(&lower(&graph)?, span, name, params, Some(literal))
 }
 
-/// Refuses bootstraps where nothing says how to do them.
-fn refuse_bootstraps(graph: &Graph) -> Result<()> {
-    let count = bootstraps(graph);
-    if count == 0 {
-        return Ok(());
+/// A graph for a plan without bootstraps.
+fn lower_leveled(graph: &Graph) -> Result<Graph> {
+    let graph = lower_without_cuts(graph)?;
+    match bootstraps(&graph) {
+        0 => Ok(graph),
+        count => Err(Error::Circuit {
+            circuit: "graph",
+            reason: format!(
+                "{count} bootstraps and no way to do them; compile with CompileOptions::bootstrap and parameters that \
+                 have its primes"
+            ),
+        }),
     }
-    Err(Error::Circuit {
-        circuit: "graph",
-        reason: format!(
-            "{count} bootstraps and no way to do them; compile with CompileOptions::bootstrap and parameters that have \
-             its primes"
-        ),
-    })
 }
 
 fn bootstraps(graph: &Graph) -> usize {
@@ -165,18 +170,12 @@ fn bootstraps(graph: &Graph) -> usize {
 pub struct Profile {
     /// Levels from input to output; with bootstraps, of the deepest part between them.
     pub depth: usize,
-    /// Bootstraps executed; what they need themselves is not counted here.
-    pub bootstraps: usize,
     /// Distinct rotations: the Galois keys.
     pub rotations: BTreeSet<i64>,
     /// True when the conjugation key is needed.
     pub conjugation: bool,
-    /// Rotations, conjugations and relinearisations executed.
-    pub key_switches: usize,
-    /// Ciphertext-ciphertext products, squares included.
-    pub ciphertext_products: usize,
-    /// Plaintext-ciphertext products.
-    pub plaintext_products: usize,
+    /// What all operations count as; the sharing of rotations outside of linear maps is not looked at.
+    pub counts: Counts,
 }
 
 /// Depth, keys and counts of a graph on its own.
@@ -184,7 +183,7 @@ pub struct Profile {
 /// # Errors
 /// [`Error::Circuit`] for a malformed graph.
 pub fn profile(graph: &Graph) -> Result<Profile> {
-    let graph = lower(&remove_cuts(graph))?;
+    let graph = lower_without_cuts(graph)?;
     let depth = depth(&graph);
     let levels = assign_levels(
         &graph,
@@ -194,37 +193,52 @@ pub fn profile(graph: &Graph) -> Result<Profile> {
         },
     );
     let keys = collect_keys(&graph, &levels);
-    let count = |wanted: fn(&Op) -> usize| graph.nodes().iter().map(|node| wanted(&node.op)).sum();
+    let maps = maps_together(&graph, &levels);
+    let counts = graph.numbered().flat_map(|(id, node)| match node.op {
+        Op::LinearMap(..) => counts(&maps[id].iter().map(|id| &graph.node(*id).op).collect::<Vec<_>>()),
+        ref op => counts(&[op]),
+    });
     Ok(Profile {
         depth,
-        bootstraps: bootstraps(&graph),
-        rotations: keys.rotations.keys().copied().collect(),
-        conjugation: keys.conjugation.is_some(),
-        key_switches: count(|op| {
-            usize::from(matches!(
-                op,
-                Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_) | Op::RelinearizeRescale(_)
-            ))
-        }),
-        ciphertext_products: count(|op| usize::from(matches!(op, Op::Mul(..)))),
-        plaintext_products: count(|op| match op {
-            Op::WeightedSum(terms) => terms.len(),
-            Op::LinearMap(_, map) => map.diagonals(),
-            _ => 0,
-        }),
+        rotations: keys
+            .keys()
+            .filter_map(|key| match key {
+                KeyUse::Rotation(k) => Some(*k),
+                KeyUse::Conjugation | KeyUse::Relinearization => None,
+            })
+            .collect(),
+        conjugation: keys.contains_key(&KeyUse::Conjugation),
+        counts: counts.sum(),
     })
+}
+
+/// The graph that was given, found good, without what no output needs: that must not count as a user when the next passes
+/// ask who needs what.
+fn checked(graph: &Graph) -> Result<Graph> {
+    validate(graph)?;
+    let graph = remove_dead_code(graph);
+    after("remove_dead_code", || verify(&graph, Stage::Given))?;
+    Ok(graph)
+}
+
+/// The passes that do not depend on the parameters, for a graph in which nothing is to be bootstrapped.
+fn lower_without_cuts(graph: &Graph) -> Result<Graph> {
+    let graph = remove_cuts(&checked(graph)?);
+    after("remove_cuts", || verify(&graph, Stage::Placed))?;
+    lower(&graph)
 }
 
 /// The passes that do not depend on the parameters.
 fn lower(graph: &Graph) -> Result<Graph> {
-    validate(graph)?;
-    // Dead code first: it must not count as a user when the next passes ask who needs what.
-    let graph = remove_dead_code(graph);
     // Rescales before relinearisations, so that a rescale counts as a user that wants two parts.
-    let graph = insert_rescale(&graph);
+    let graph = insert_rescale(graph);
+    after("insert_rescale", || verify(&graph, Stage::Rescaled))?;
     let graph = insert_relinearize(&graph);
+    after("insert_relinearize", || verify(&graph, Stage::Relinearized))?;
     // After both, when it is known what is relinearised for a rescale alone.
-    Ok(fuse_relinearize_rescale(&graph))
+    let graph = fuse_relinearize_rescale(&graph);
+    after("fuse_relinearize_rescale", || verify(&graph, Stage::Relinearized))?;
+    Ok(graph)
 }
 
 /// The passes that need the primes, and the plan.
@@ -236,81 +250,59 @@ fn finish(
     bootstrap: Option<&BootstrapLiteral>,
 ) -> Result<Plan> {
     let levels = assign_levels(graph, span);
-    let Scaled {
-        graph,
-        levels,
-        scales,
-        plain_scales,
-    } = assign_scales(graph, &levels, span.bottom, params)?;
-    let Keys {
-        relin,
-        conjugation,
-        rotations,
-    } = collect_keys(&graph, &levels);
-    let order = schedule(&graph, &levels, &scales);
+    after("assign_levels", || verify_levels(graph, &levels, span, false))?;
+    let scaled = assign_scales(graph, &levels, span.bottom, params)?;
+    after("assign_scales", || {
+        verify(&scaled.graph, Stage::Scaled)?;
+        verify_levels(&scaled.graph, &scaled.levels, span, true)?;
+        verify_scales(&scaled, params)
+    })?;
+    let Scaled { graph, levels, .. } = &scaled;
+    let order = schedule(graph, levels, &scaled.scales);
+    after("schedule", || verify_order(graph, &order))?;
 
     // Values are renamed to the steps that compute them.
-    let mut renamed = vec![NodeId::new(0); order.len()];
+    let mut named = PerNode::from(vec![NodeId(0); order.len()]);
     for (step, scheduled) in order.iter().enumerate() {
-        if let Some(slot) = renamed.get_mut(scheduled.node.index()) {
-            *slot = NodeId::new(step);
-        }
+        named[scheduled.node] = NodeId(step);
     }
-    let rename = |id: NodeId| renamed.get(id.index()).copied().unwrap_or(id);
-    let mut steps = Vec::with_capacity(order.len());
-    for scheduled in &order {
-        let index = scheduled.node.index();
-        let missing = || Error::Circuit {
-            circuit: "schedule",
-            reason: format!("{} is lost", scheduled.node),
-        };
-        let node = graph.nodes().get(index).ok_or_else(missing)?;
-        let level = levels.get(index).copied().ok_or_else(missing)?;
-        let level_in = node
-            .op
-            .args()
-            .iter()
-            .filter_map(|arg| levels.get(arg.index()))
-            .copied()
-            .max();
+    let mut steps: PerNode<Step> = PerNode::new();
+    for Scheduled { node: id, group } in order {
+        let node = graph.node(id);
+        let operands = node.op.args().into_iter().map(|arg| levels[arg]);
         steps.push(Step {
-            op: node.op.map_args(rename),
-            level_in: level_in.unwrap_or(level),
-            level,
-            scale: scales.get(index).copied().ok_or_else(missing)?,
-            plain_scale: plain_scales.get(index).copied().ok_or_else(missing)?,
-            group: scheduled.group,
-            label: graph.label(node).cloned().ok_or_else(missing)?,
+            op: node.op.map_args(|arg| named[arg]),
+            // An input has no operands.
+            level_in: operands.max().unwrap_or(levels[id]),
+            level: levels[id],
+            scale: scaled.scales[id],
+            plain_scale: scaled.plain_scales[id],
+            group,
+            label: graph.label_of(node).clone(),
             frees: Vec::new(),
         });
     }
-    let port = |name: &str, value: NodeId| match steps.get(value.index()) {
-        Some(step) => Ok(Port {
-            name: name.to_owned(),
-            value,
-            level: step.level,
-            scale: step.scale,
-        }),
-        None => Err(Error::Circuit {
-            circuit: "schedule",
-            reason: format!("{value} is lost"),
-        }),
+    let port = |name: &str, value: NodeId| Port {
+        name: name.to_owned(),
+        value,
+        level: steps[value].level,
+        scale: steps[value].scale,
     };
-    let outputs = graph
-        .outputs()
+    let outputs = graph.outputs().iter();
+    let outputs: Vec<Port> = outputs.map(|(name, value)| port(name, named[*value])).collect();
+    let inputs = steps
         .iter()
-        .map(|(name, value)| port(name, rename(*value)))
-        .collect::<Result<Vec<_>>>()?;
-    let mut inputs = Vec::new();
-    for (index, step) in steps.iter().enumerate() {
-        if let Op::Input { name } = &step.op {
-            inputs.push(port(name, NodeId::new(index))?);
-        }
-    }
+        .enumerate()
+        .filter_map(|(index, step)| match &step.op {
+            Op::Input { name } => Some(port(name, NodeId(index))),
+            _ => None,
+        });
+    let inputs = inputs.collect();
     let kept: Vec<NodeId> = outputs.iter().map(|port| port.value).collect();
     let ops: Vec<&Op> = steps.iter().map(|step| &step.op).collect();
     let frees = last_uses(&ops, &kept);
-    for (step, frees) in steps.iter_mut().zip(frees) {
+    let mut steps = steps.into_vec();
+    for (step, frees) in steps.iter_mut().zip(frees.into_vec()) {
         step.frees = frees;
     }
     let mut plan = Plan {
@@ -320,12 +312,10 @@ fn finish(
         steps,
         inputs,
         outputs,
-        relin,
-        conjugation,
-        rotations,
+        step_keys: collect_keys(graph, levels),
         bootstrap: None,
     };
-    let count = bootstraps(&graph);
+    let count = bootstraps(graph);
     if let Some(literal) = bootstrap.filter(|_| count > 0) {
         let uses = literal.key_uses(params)?;
         let keys = settle_keys(&plan.keys(), &plan.key_uses(), &uses, params)?;
@@ -337,5 +327,6 @@ fn finish(
             key_uses: uses,
         });
     }
+    after("finish", || verify_plan(&plan))?;
     Ok(plan)
 }

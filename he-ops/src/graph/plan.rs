@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::builder::{Label, NodeId, Op};
-use super::summary::PlanSummary;
+use super::facts::{Counts, KeyUse, Level, counts};
+use super::op::{Label, NodeId, Op};
 use std::sync::Arc;
 
 use crate::ckks::{BootstrapLiteral, Bootstrapper, Encoder};
 use crate::decision::{Decision, check_params};
-use crate::rlwe::{EvaluationKeyConfig, KeyPurpose, KeyUses, Params};
+use crate::rlwe::{EvaluationKeyConfig, KeyUses, Params};
 use crate::{Error, Result};
 
 /// One step; its operands are named by the steps that computed them.
@@ -31,16 +31,6 @@ pub struct Step {
     pub label: Label,
     /// Values that nobody reads after this step.
     pub frees: Vec<NodeId>,
-}
-
-impl Step {
-    /// True for the operations that need an evaluation key.
-    pub fn is_key_switch(&self) -> bool {
-        matches!(
-            self.op,
-            Op::Rotate(..) | Op::Conjugate(_) | Op::Relinearize(_) | Op::RelinearizeRescale(_)
-        )
-    }
 }
 
 /// An input or an output of a plan.
@@ -88,12 +78,8 @@ pub struct Plan {
     pub inputs: Vec<Port>,
     /// What the client gets; all at level 0, or, in a plan with bootstraps, at the level of their operands.
     pub outputs: Vec<Port>,
-    /// Highest level of a relinearisation, if there is one; here and below, those within bootstraps are not counted.
-    pub relin: Option<usize>,
-    /// Highest level of a conjugation, if there is one.
-    pub conjugation: Option<usize>,
-    /// Rotations with the highest level of each.
-    pub rotations: BTreeMap<i64, usize>,
+    /// The keys of its steps, each with the highest level of its uses; those of bootstraps are not among them.
+    pub step_keys: BTreeMap<KeyUse, usize>,
     /// How its bootstraps are done, if it has any.
     pub bootstrap: Option<PlannedBootstrap>,
 }
@@ -102,12 +88,19 @@ impl Plan {
     /// Levels from input to output; with bootstraps, those from an input or a bootstrap to the next one or to an output
     /// at the most.
     pub fn depth(&self) -> usize {
-        let moves = |op: &Op| matches!(op, Op::DropLevel(..) | Op::Align(..));
+        // Where a value is only moved, it is not needed yet.
+        let moves = |op: &Op| matches!(op.facts().level, Level::Dropped(_) | Level::Aligned(_));
         let work = self.steps.iter().filter(|step| !moves(&step.op));
         let levels = work.map(|step| step.level_in);
         let inputs = self.inputs.iter().map(|port| port.level);
-        let bottom = self.outputs.iter().map(|port| port.level).min().unwrap_or(0);
-        levels.chain(inputs).max().unwrap_or(0).saturating_sub(bottom)
+        let bottom = match (self.decision(), self.steps.last()) {
+            (Some(_), Some(decide)) => Some(decide.level_in),
+            _ => self.outputs.iter().map(|port| port.level).min(),
+        };
+        match (levels.chain(inputs).max(), bottom) {
+            (Some(top), Some(bottom)) => top.saturating_sub(bottom),
+            _ => 0,
+        }
     }
 
     /// This plan with an exact decision over its outputs in their place: the same steps and keys, and one step more, which
@@ -119,10 +112,18 @@ impl Plan {
     pub fn decided(&self, decision: Arc<Decision>) -> Result<Plan> {
         check_params(&self.params)?;
         let read = decision.readings().iter().map(|reading| reading.value + 1).max();
-        if read > Some(self.outputs.len()) {
+        let top = self.outputs.iter().map(|port| port.level).max();
+        let (Some(level_in), Some(scale)) = (top, self.outputs.first().map(|port| port.scale)) else {
+            return Err(Error::Circuit {
+                circuit: "decide",
+                reason: "a plan with outputs needed, one without found; has it a decision already?"
+                    .to_owned(),
+            });
+        };
+        if let Some(needed) = read.filter(|read| *read > self.outputs.len()) {
             return Err(Error::Shape {
                 what: "outputs of a plan that a decision reads",
-                needed: read.unwrap_or(0),
+                needed,
                 found: self.outputs.len(),
             });
         }
@@ -134,9 +135,9 @@ impl Plan {
         frees.dedup();
         plan.steps.push(Step {
             op: Op::Decide(values, decision),
-            level_in: outputs.iter().map(|port| port.level).max().unwrap_or(0),
+            level_in,
             level: 0,
-            scale: outputs.first().map_or(1.0, |port| port.scale),
+            scale,
             plain_scale: 1.0,
             group: None,
             label: Label {
@@ -173,42 +174,26 @@ impl Plan {
         if let Some(planned) = &self.bootstrap {
             return planned.keys.clone();
         }
-        let rotations = self
-            .rotations
-            .iter()
-            .map(|(k, level)| (self.params.galois_element(*k), *level));
-        let conjugation = self
-            .conjugation
-            .map(|level| (self.params.galois_element_conjugate(), level));
-        EvaluationKeyConfig {
-            raise: BTreeMap::new(),
-            relin: self.relin,
-            galois: rotations.chain(conjugation).collect(),
+        let mut keys = EvaluationKeyConfig::default();
+        for (key, level) in &self.step_keys {
+            keys.require(key.purpose(&self.params), *level);
         }
+        keys
     }
 
     /// Every level at which each key is used.
     pub fn key_uses(&self) -> KeyUses {
-        let mut uses = self
-            .bootstrap
-            .as_ref()
-            .map_or_else(KeyUses::new, |planned| planned.key_uses.clone());
+        let mut uses = match &self.bootstrap {
+            Some(planned) => planned.key_uses.clone(),
+            None => KeyUses::new(),
+        };
         for step in &self.steps {
-            let purpose = match step.op {
-                Op::Rotate(_, k) => KeyPurpose::Galois(self.params.galois_element(k)),
-                Op::Conjugate(_) => KeyPurpose::Galois(self.params.galois_element_conjugate()),
-                Op::Relinearize(_) | Op::RelinearizeRescale(_) => KeyPurpose::Relin,
-                Op::LinearMap(_, ref map) => {
-                    for k in map.rotations() {
-                        let purpose = KeyPurpose::Galois(self.params.galois_element(k));
-                        uses.entry(purpose).or_default().insert(step.level_in);
-                    }
-                    continue;
-                }
-                _ => continue,
-            };
-            // A key serves the level of the operand.
-            uses.entry(purpose).or_default().insert(step.level_in);
+            for key in step.op.keys() {
+                // A key serves the level of the operand.
+                uses.entry(key.purpose(&self.params))
+                    .or_default()
+                    .insert(step.level_in);
+            }
         }
         uses
     }
@@ -224,29 +209,47 @@ impl Plan {
             .sum()
     }
 
-    /// Counts, sizes and parameters of the plan, for manifests and for people.
-    ///
-    /// # Errors
-    /// None for a plan made by the compiler.
-    pub fn summary(&self) -> Result<PlanSummary> {
-        PlanSummary::of(self)
+    /// The steps in the portions in which they are executed: groups, and steps on their own.
+    pub fn groups(&self) -> impl Iterator<Item = &[Step]> {
+        let same = |a: &Step, b: &Step| a.group.is_some() && a.group == b.group;
+        self.steps.chunk_by(same)
     }
 
-    /// blake3 of the parameters, of the printed plan and of every weight: two plans of one digest compute the same.
+    /// What every step counts as. What the steps of a group share is counted with the first that needs it.
+    #[must_use]
+    pub fn counts(&self) -> Vec<Counts> {
+        let groups = self
+            .groups()
+            .map(|group| group.iter().map(|step| &step.op).collect::<Vec<_>>());
+        groups.flat_map(|group| counts(&group)).collect()
+    }
+
+    /// blake3 of the parameters, of every step with its weights, and of what enters, leaves and bootstraps: two plans of
+    /// one digest compute the same, whatever they and their parts are called.
     pub fn digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.params.digest());
-        hasher.update(self.to_string().as_bytes());
+        let mut number = |n: usize| _ = hasher.update(&(n as u64).to_le_bytes());
+        number(self.slots);
+        number(self.steps.len());
         for step in &self.steps {
+            number(step.level_in);
+            number(step.level);
+        }
+        for port in self.inputs.iter().chain(&self.outputs) {
+            number(port.value.index());
+            number(port.name.len());
+        }
+        hasher.update(&self.params.digest());
+        for step in &self.steps {
+            hasher.update(&step.op.digest());
+            hasher.update(&step.scale.to_le_bytes());
             hasher.update(&step.plain_scale.to_le_bytes());
-            for pattern in step.op.patterns() {
-                hasher.update(&pattern.canonical_bytes());
-            }
-            match &step.op {
-                Op::LinearMap(_, map) => _ = hasher.update(map.digest()),
-                Op::Decide(_, decision) => _ = hasher.update(&decision.canonical_bytes()),
-                _ => {}
-            }
+        }
+        for port in self.inputs.iter().chain(&self.outputs) {
+            hasher.update(port.name.as_bytes());
+        }
+        if let Some(planned) = &self.bootstrap {
+            hasher.update(format!("{:?}", planned.literal).as_bytes());
         }
         *hasher.finalize().as_bytes()
     }

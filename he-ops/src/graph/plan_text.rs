@@ -1,22 +1,79 @@
-//! Plans as readable, deterministic text: golden in the tests, printed by `server plan`.
+//! Graphs and plans as readable, deterministic text: what the tests of the passes compare, golden plans, and what
+//! `server plan` prints.
 
 use std::fmt;
 
-use super::builder::Op;
+use super::builder::Graph;
+use super::facts::{Class, KeyUse};
+use super::op::Op;
 use super::plan::{Plan, Step};
-use super::text::write_op;
 use crate::decision::decision_key_bytes;
 
-struct Words<'a>(&'a Op);
-
-impl fmt::Display for Words<'_> {
+/// Operation and operands; a weighted sum names its inputs and the longest period of its weights, never the weights.
+impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_op(f, self.0)
+        let op = self;
+        write!(f, "{}", op.name())?;
+        if let Op::Input { name } = op {
+            write!(f, " {name}")?;
+        }
+        match op {
+            Op::Mul(a, b) if a == b => write!(f, " {a}")?,
+            Op::WeightedSum(_) | Op::LinearMap(..) | Op::Decide(..) => {
+                // Runs of ids are written as ranges: the 16 baby steps of a matrix fit on one line.
+                let args = op.args();
+                let mut rest = args.as_slice();
+                while let Some((first, _)) = rest.split_first() {
+                    let run = rest
+                        .iter()
+                        .zip(first.index()..)
+                        .take_while(|(id, index)| id.index() == *index)
+                        .count();
+                    let (head, tail) = rest.split_at(run.max(1));
+                    match head {
+                        [.., last] if head.len() > 2 => write!(f, " {first}..{last}")?,
+                        _ => head.iter().try_for_each(|id| write!(f, " {id}"))?,
+                    }
+                    rest = tail;
+                }
+            }
+            _ => op.args().iter().try_for_each(|arg| write!(f, " {arg}"))?,
+        }
+        match op {
+            Op::MulI(_, power) => write!(f, " power {power}"),
+            Op::Rotate(_, k) => write!(f, " by {k}"),
+            Op::Cut(_, cut) => write!(f, " number {cut}"),
+            Op::LinearMap(_, map) => write!(f, " {} diagonals, n {}", map.diagonals(), map.baby_steps()),
+            Op::Decide(_, decision) => write!(
+                f,
+                " {} classes, {} bootstraps",
+                decision.classes(),
+                decision.bootstraps()
+            ),
+            Op::DropLevel(_, level) | Op::Align(_, level) => write!(f, " to {level}"),
+            Op::AddPlain(_, pattern) => write!(f, " period {}", pattern.period()),
+            _ => match op.class() {
+                Class::WeightedSum { period, .. } => write!(f, " period {period}"),
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (id, node) in self.numbered() {
+            writeln!(f, "{id} = {}", node.op)?;
+        }
+        for (name, value) in self.outputs() {
+            writeln!(f, "output {name} = {value}")?;
+        }
+        Ok(())
     }
 }
 
 fn write_step(f: &mut fmt::Formatter<'_>, id: usize, step: &Step) -> fmt::Result {
-    let mut words = Words(&step.op).to_string();
+    let mut words = step.op.to_string();
     if let Some(group) = step.group {
         let how = if matches!(step.op, Op::Rotate(..)) {
             "hoisted"
@@ -32,17 +89,6 @@ fn write_step(f: &mut fmt::Formatter<'_>, id: usize, step: &Step) -> fmt::Result
         step.level
     )?;
     writeln!(f, "  {} | {}", step.label.layer, step.label.op)
-}
-
-/// Operations of one layer and category.
-#[derive(Default)]
-struct Row {
-    key_switches: usize,
-    products: usize,
-    diagonals: usize,
-    bootstraps: usize,
-    top: usize,
-    bottom: Option<usize>,
 }
 
 /// What is known of a plan as a whole.
@@ -78,14 +124,19 @@ impl Plan {
             writeln!(
                 f,
                 "  depth {}, {} steps, {} key switches ({} rotations, {} of them hoisted; {} conjugations; {} \
-                 relinearisations)",
+                 relinearisations){}",
                 s.depth,
                 s.steps,
                 s.key_switches,
                 s.rotations,
                 s.hoisted_rotations,
                 s.conjugations,
-                s.relinearizations
+                s.relinearizations,
+                if s.bootstrap.is_some() {
+                    "; those within bootstraps not counted, here and below"
+                } else {
+                    ""
+                }
             )?;
             writeln!(
                 f,
@@ -123,7 +174,7 @@ impl Plan {
             )?;
             match decision.resolution(&self.params) {
                 Ok(resolution) => writeln!(f, "; told apart from {resolution:.2} of a logit on")?,
-                Err(_) => writeln!(f)?,
+                Err(error) => writeln!(f, "; {error}")?,
             }
         }
         Ok(())
@@ -134,47 +185,22 @@ impl fmt::Display for Overview<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = self.0;
         plan.write_head(f)?;
-        let mut rows: Vec<((&str, &str), Row)> = Vec::new();
-        let mut previous = None;
-        for step in &plan.steps {
-            let label = (step.label.layer.as_str(), step.label.op.as_str());
-            let at = rows
-                .iter()
-                .position(|(known, _)| *known == label)
-                .unwrap_or(rows.len());
-            if at == rows.len() {
-                rows.push((label, Row::default()));
-            }
-            let Some((_, row)) = rows.get_mut(at) else {
-                continue;
-            };
-            row.key_switches += usize::from(step.is_key_switch());
-            row.bootstraps += usize::from(matches!(step.op, Op::Bootstrap(_)));
-            row.products += usize::from(matches!(step.op, Op::Mul(..)));
-            if let Op::LinearMap(inputs, map) = &step.op {
-                row.diagonals += map.diagonals();
-                // Baby steps are shared with the maps before it in its group; giant steps are its own.
-                let babies: usize = (0..inputs.len())
-                    .map(|i| map.babies(i).iter().filter(|b| **b > 0).count())
-                    .sum();
-                let own = !matches!((&previous, step.group), (Some(group), Some(own)) if *group == own);
-                row.key_switches += map.giants().count() - 1 + if own { babies } else { 0 };
-            }
-            previous = step.group;
-            row.top = row.top.max(step.level_in);
-            row.bottom = Some(row.bottom.unwrap_or(step.level).min(step.level));
-        }
         writeln!(
             f,
             "\n{:<24} {:<18} {:>9} {:>12} {:>9} {:>10} {:>10}",
-            "layer", "op", "level", "key switches", "products", "diagonals", "bootstraps"
+            "layer", "op", "level", "key switches", "products", "plain", "bootstraps"
         )?;
-        for ((layer, op), row) in rows {
-            let level = format!("{} -> {}", row.top, row.bottom.unwrap_or(0));
+        for row in plan.rows() {
+            let level = format!("{} -> {}", row.level_in, row.level_out);
             writeln!(
                 f,
-                "{layer:<24} {op:<18} {level:>9} {:>12} {:>9} {:>10} {:>10}",
-                row.key_switches, row.products, row.diagonals, row.bootstraps
+                "{:<24} {:<18} {level:>9} {:>12} {:>9} {:>10} {:>10}",
+                row.label.layer,
+                row.label.op,
+                row.counts.key_switches,
+                row.counts.products,
+                row.counts.plain_products,
+                row.counts.bootstraps
             )?;
         }
         Ok(())
@@ -198,14 +224,12 @@ impl fmt::Display for Plan {
             }
         }
         writeln!(f, "\nkeys (with the highest level of use)")?;
-        if let Some(level) = self.relin {
-            writeln!(f, "  relinearise   level {level}")?;
-        }
-        if let Some(level) = self.conjugation {
-            writeln!(f, "  conjugate     level {level}")?;
-        }
-        for (k, level) in &self.rotations {
-            writeln!(f, "  rotate {k:>6} level {level}")?;
+        for (key, level) in &self.step_keys {
+            match key {
+                KeyUse::Relinearization => writeln!(f, "  relinearise   level {level}")?,
+                KeyUse::Conjugation => writeln!(f, "  conjugate     level {level}")?,
+                KeyUse::Rotation(k) => writeln!(f, "  rotate {k:>6} level {level}")?,
+            }
         }
         if let Some(planned) = &self.bootstrap {
             writeln!(f, "\nkeys of the bootstraps (with the level of the key)")?;

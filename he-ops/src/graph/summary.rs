@@ -1,9 +1,13 @@
 //! What a plan amounts to: counts, sizes, security.
+//!
+//! A bootstrap counts as one bootstrap: what is done within it is in none of the other counts, here as everywhere. The
+//! rotations of linear maps are in them, each baby step once for all maps that share it.
 
 use serde::{Deserialize, Serialize};
 
-use super::builder::Op;
-use super::plan::Plan;
+use super::facts::{Counts, owing};
+use super::op::{Label, PerNode};
+use super::plan::{Plan, Port};
 use crate::Result;
 
 /// Work at one level (of the operands).
@@ -11,13 +15,13 @@ use crate::Result;
 pub struct LevelCounts {
     /// Level of the operands.
     pub level: usize,
-    /// Rotations, conjugations and relinearisations.
+    /// Rotations, conjugations and relinearisations, as everywhere without those within bootstraps.
     pub key_switches: usize,
     /// Ciphertext-ciphertext products, squares included.
     pub products: usize,
     /// Plaintext-ciphertext products.
     pub plain_products: usize,
-    /// Rescales, those of alignments included.
+    /// Rescales, those of linear maps and of alignments included.
     pub rescales: usize,
 }
 
@@ -64,11 +68,12 @@ pub struct PlanSummary {
     /// Bootstraps, if there are any; their key switches, products and rescales are not in the counts below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootstrap: Option<BootstrapSummary>,
-    /// Rotations, conjugations and relinearisations.
+    /// Rotations, conjugations and relinearisations; the rotations of linear maps are among them, those within bootstraps
+    /// are not.
     pub key_switches: usize,
-    /// Rotations among them.
+    /// Rotations among them, those of linear maps included.
     pub rotations: usize,
-    /// Rotations that share a decomposition with another.
+    /// Rotations that share a decomposition with others.
     pub hoisted_rotations: usize,
     /// Conjugations among the key switches.
     pub conjugations: usize,
@@ -76,9 +81,9 @@ pub struct PlanSummary {
     pub relinearizations: usize,
     /// Ciphertext-ciphertext products, squares included.
     pub ciphertext_products: usize,
-    /// Plaintext-ciphertext products.
+    /// Plaintext-ciphertext products: weights of sums, diagonals of maps.
     pub plaintext_products: usize,
-    /// Rescales, those of alignments included.
+    /// Rescales, those of linear maps and of alignments included.
     pub rescales: usize,
     /// Evaluation keys.
     pub keys: usize,
@@ -94,48 +99,57 @@ pub struct PlanSummary {
     pub levels: Vec<LevelCounts>,
 }
 
-impl PlanSummary {
-    pub(super) fn of(plan: &Plan) -> Result<PlanSummary> {
-        let params = &plan.params;
-        let top = plan.steps.iter().map(|step| step.level.max(step.level_in)).max();
-        let top = top.unwrap_or(0);
-        let mut levels: Vec<LevelCounts> = (0..=top)
-            .map(|level| LevelCounts {
-                level,
-                ..LevelCounts::default()
-            })
-            .collect();
-        let mut hoisted = 0;
-        let (mut rotations, mut conjugations, mut relinearizations) = (0, 0, 0);
-        for step in &plan.steps {
-            let mut unused = LevelCounts::default();
-            let counts = levels.get_mut(step.level_in).unwrap_or(&mut unused);
-            counts.key_switches += usize::from(step.is_key_switch());
-            hoisted += usize::from(step.group.is_some() && matches!(step.op, Op::Rotate(..)));
-            match &step.op {
-                Op::Rotate(..) => rotations += 1,
-                Op::Conjugate(_) => conjugations += 1,
-                Op::Relinearize(_) => relinearizations += 1,
-                Op::Mul(..) => counts.products += 1,
-                Op::WeightedSum(terms) => counts.plain_products += terms.len(),
-                Op::LinearMap(_, map) => counts.plain_products += map.diagonals(),
-                Op::Rescale(_) => counts.rescales += 1,
-                Op::RelinearizeRescale(_) => {
-                    relinearizations += 1;
-                    counts.rescales += 1;
+/// The steps of one layer and category.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelCounts {
+    /// Layer and category.
+    pub label: Label,
+    /// Steps.
+    pub steps: usize,
+    /// Highest level of an operand.
+    pub level_in: usize,
+    /// Lowest level of a result.
+    pub level_out: usize,
+    /// What they count as.
+    pub counts: Counts,
+}
+
+impl Plan {
+    /// The steps per layer and category, in order of first execution.
+    #[must_use]
+    pub fn rows(&self) -> Vec<LabelCounts> {
+        let mut rows: Vec<LabelCounts> = Vec::new();
+        for (step, counts) in self.steps.iter().zip(self.counts()) {
+            // Labels come in runs: the last row is the likely one.
+            match rows.iter_mut().rfind(|row| row.label == step.label) {
+                Some(row) => {
+                    row.steps += 1;
+                    row.level_in = row.level_in.max(step.level_in);
+                    row.level_out = row.level_out.min(step.level);
+                    row.counts += counts;
                 }
-                Op::Align(_, level) => {
-                    if let Some(above) = levels.get_mut(level + 1) {
-                        above.rescales += 1;
-                    }
-                }
-                _ => {}
+                None => rows.push(LabelCounts {
+                    label: step.label.clone(),
+                    steps: 1,
+                    level_in: step.level_in,
+                    level_out: step.level,
+                    counts,
+                }),
             }
         }
-        levels.reverse();
-        let total = |count: fn(&LevelCounts) -> usize| levels.iter().map(count).sum::<usize>();
+        rows
+    }
+
+    /// Counts, sizes and parameters of the plan, for manifests and for people.
+    ///
+    /// # Errors
+    /// None for a plan made by the compiler.
+    pub fn summary(&self) -> Result<PlanSummary> {
+        let (plan, params) = (self, &self.params);
+        let all = self.counts();
+        let total: Counts = all.iter().copied().sum();
         let security = params.security();
-        let sizes = |ports: &[super::Port], parts: u64| {
+        let sizes = |ports: &[Port], parts: u64| {
             ports
                 .iter()
                 .map(|port| parts * part_bits(plan, port.level).div_ceil(8))
@@ -160,14 +174,14 @@ impl PlanSummary {
                 output_level: planned.output_level,
                 keys: planned.key_uses.len(),
             }),
-            key_switches: total(|counts| counts.key_switches),
-            rotations,
-            hoisted_rotations: hoisted,
-            conjugations,
-            relinearizations,
-            ciphertext_products: total(|counts| counts.products),
-            plaintext_products: total(|counts| counts.plain_products),
-            rescales: total(|counts| counts.rescales),
+            key_switches: total.key_switches,
+            rotations: total.rotations,
+            hoisted_rotations: total.hoisted_rotations,
+            conjugations: total.conjugations,
+            relinearizations: total.relinearizations,
+            ciphertext_products: total.products,
+            plaintext_products: total.plain_products,
+            rescales: total.rescales,
             keys: plan.keys().len(),
             key_bytes: plan.key_bytes()?,
             request_bytes: sizes(&plan.inputs, 1),
@@ -176,9 +190,28 @@ impl PlanSummary {
                 None => sizes(&plan.outputs, 2),
             },
             peak_bytes: peak_bytes(plan),
-            levels,
+            levels: by_level(plan, &all),
         })
     }
+}
+
+/// Work per level, highest first, levels without any included.
+fn by_level(plan: &Plan, counts: &[Counts]) -> Vec<LevelCounts> {
+    let top = plan.steps.iter().map(|step| step.level.max(step.level_in)).max();
+    let levels = top.into_iter().flat_map(|top| (0..=top).rev());
+    let row = |level| {
+        let steps = plan.steps.iter().zip(counts);
+        let here = steps.filter(|(step, _)| step.op.level_of_work(step.level_in) == level);
+        let own: Counts = here.map(|(_, counts)| *counts).sum();
+        LevelCounts {
+            level,
+            key_switches: own.key_switches,
+            products: own.products,
+            plain_products: own.plain_products,
+            rescales: own.rescales,
+        }
+    };
+    levels.map(row).collect()
 }
 
 /// Bits of one bit-packed polynomial at `level`.
@@ -194,39 +227,32 @@ fn part_bits(plan: &Plan, level: usize) -> u64 {
 
 impl Plan {
     /// Ciphertext parts of the result of every step: three after a product until it is relinearised.
-    #[must_use]
-    pub fn parts(&self) -> Vec<usize> {
-        let mut parts: Vec<usize> = Vec::with_capacity(self.steps.len());
-        for step in &self.steps {
-            let args = step.op.args();
-            let own = match &step.op {
-                Op::Mul(..) => 3,
-                Op::Relinearize(_) | Op::RelinearizeRescale(_) => 2,
-                _ => {
-                    let known = args.iter().filter_map(|arg| parts.get(arg.index()));
-                    known.copied().max().unwrap_or(2)
-                }
-            };
-            parts.push(own);
-        }
-        parts
+    pub(crate) fn parts(&self) -> PerNode<usize> {
+        let owes = owing(self.steps.iter().map(|step| &step.op), |facts| {
+            facts.relinearization
+        });
+        owes.iter().map(|owes| 2 + usize::from(*owes)).collect()
+    }
+
+    /// Bytes of the result of every step, with 8 bytes a residue.
+    pub(crate) fn result_bytes(&self) -> PerNode<u64> {
+        let degree = self.params.degree();
+        let (steps, parts) = (self.steps.iter(), self.parts());
+        steps
+            .zip(parts.iter())
+            .map(|(step, parts)| 8 * (parts * (step.level + 1) * degree) as u64)
+            .collect()
     }
 }
 
-/// Largest sum of the sizes of live ciphertexts, with 8 bytes a residue.
+/// Largest sum of the sizes of live ciphertexts.
 fn peak_bytes(plan: &Plan) -> u64 {
-    let parts = plan.parts();
+    let sizes = plan.result_bytes();
     let (mut live, mut peak) = (0_u64, 0_u64);
-    let size =
-        |step: &super::Step, parts: usize| 8 * (parts * (step.level + 1) * plan.params.degree()) as u64;
-    for (step, own) in plan.steps.iter().zip(&parts) {
-        live += size(step, *own);
+    for (step, own) in plan.steps.iter().zip(sizes.iter()) {
+        live += own;
         peak = peak.max(live);
-        for freed in &step.frees {
-            if let (Some(made), Some(parts)) = (plan.steps.get(freed.index()), parts.get(freed.index())) {
-                live = live.saturating_sub(size(made, *parts));
-            }
-        }
+        live -= step.frees.iter().map(|freed| sizes[*freed]).sum::<u64>();
     }
     peak
 }

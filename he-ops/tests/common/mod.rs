@@ -140,7 +140,6 @@ impl Client {
         plan: &Plan,
         inputs: &[(&str, Vec<Complex64>)],
     ) -> (BTreeMap<String, Vec<Complex64>>, LatencyReport) {
-        let params = &plan.params;
         let mut encrypted = BTreeMap::new();
         for (name, values) in inputs {
             encrypted.insert((*name).to_owned(), self.encrypt(plan, name, values));
@@ -151,18 +150,16 @@ impl Client {
             ControlFlow::Continue(())
         })
         .unwrap();
-        let open = |ciphertext| {
-            let plain = Decryptor::new(params, &self.secret)
-                .unwrap()
-                .decrypt(ciphertext)
-                .unwrap();
-            self.encoder.decode(&plain).unwrap()
-        };
         let results = results
             .iter()
-            .map(|(name, value)| (name.clone(), open(value)))
+            .map(|(name, value)| (name.clone(), self.decrypt(value)))
             .collect();
         (results, tracer.report(plan, 1))
+    }
+
+    pub fn decrypt(&self, value: &Ciphertext) -> Vec<Complex64> {
+        let decryptor = Decryptor::new(self.encoder.params(), &self.secret).unwrap();
+        self.encoder.decode(&decryptor.decrypt(value).unwrap()).unwrap()
     }
 }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 
-use he_ops::ckks::BootstrapPreset;
-use he_ops::cost::{Machine, PlanCosts, plan_costs};
+use he_ops::ckks::{BootstrapLiteral, BootstrapPreset};
+use he_ops::cost::{Machine, PlanCosts, Prices, plan_costs};
 use he_ops::exec::{Plain, predict, run};
 use he_ops::graph::{CompileOptions, Graph, Plan, compile_leveled, compile_with};
 use he_ops::rlwe::Params;
@@ -229,16 +229,29 @@ fn plans(id: &str, graph: &Graph, log_slots: u32, target: &Target) -> Vec<(Candi
         let literal = preset.params();
         let log_n = literal.log_n;
         if log_n > log_slots {
-            let options = CompileOptions {
-                bootstrap: Some(preset.bootstrap(log_slots)),
-                machine: target.machine.clone(),
-                threads: target.threads,
-            };
-            let plan = Params::new(&literal).and_then(|params| compile_with(graph, id, &params, &options));
+            let bootstrap = preset.bootstrap(log_slots);
+            let plan = Params::new(&literal)
+                .and_then(|params| compile_cheapest(graph, id, &params, &bootstrap, target));
             plans.push((candidate(log_n, None), plan));
         }
     }
     plans
+}
+
+/// The plan whose bootstraps are where they cost least on the machine of the target.
+pub(crate) fn compile_cheapest(
+    graph: &Graph,
+    id: &str,
+    params: &Params,
+    bootstrap: &BootstrapLiteral,
+    target: &Target,
+) -> he_ops::Result<Plan> {
+    let prices = Prices::new(params, bootstrap, &target.machine, target.threads);
+    let options = CompileOptions {
+        bootstrap: Some(bootstrap.clone()),
+        price: Some(&prices),
+    };
+    compile_with(graph, id, params, &options)
 }
 
 fn precision_bits(plan: &Plan, packing: &BlockPacking, x: &[f64]) -> Result<f64> {

@@ -1,11 +1,12 @@
 //! A model of either kind with its weights: what it computes in clear, and the plan that computes it encrypted.
 
 use he_ops::ckks::BootstrapPreset;
-use he_ops::graph::{CompileOptions, Plan, compile_leveled, compile_with};
+use he_ops::graph::{Plan, compile_leveled};
 use he_ops::rlwe::Params;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::lower::compile::compile_cheapest;
 use crate::lower::{Candidate, Target};
 use crate::lower::{blocks, staircase};
 use crate::model::Mode;
@@ -133,12 +134,8 @@ impl Choice {
                     15 => BootstrapPreset::N15,
                     _ => BootstrapPreset::N16,
                 };
-                let options = CompileOptions {
-                    bootstrap: Some(preset.bootstrap(self.log_slots)),
-                    machine: target.machine.clone(),
-                    threads: target.threads,
-                };
-                compile_with(&graph, id, &Params::new(&preset.params())?, &options)?
+                let params = Params::new(&preset.params())?;
+                compile_cheapest(&graph, id, &params, &preset.bootstrap(self.log_slots), target)?
             }
             (None, _) => return Err(refused("log_n 15 or 16 for a plan with bootstraps")),
         };

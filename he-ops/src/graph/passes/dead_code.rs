@@ -1,16 +1,17 @@
 //! Drops every node that no output needs.
 
-use crate::graph::{Graph, NodeId};
+use crate::graph::Graph;
+use crate::graph::op::PerNode;
 
 /// For each node, whether some output needs it.
-pub(super) fn live(graph: &Graph) -> Vec<bool> {
-    let mut live = vec![false; graph.nodes().len()];
-    let mut work: Vec<NodeId> = graph.outputs().iter().map(|(_, value)| *value).collect();
-    while let Some(id) = work.pop() {
-        if let (Some(flag), Some(op)) = (live.get_mut(id.index()), graph.op(id))
-            && !std::mem::replace(flag, true)
-        {
-            work.extend(op.args());
+pub(super) fn live(graph: &Graph) -> PerNode<bool> {
+    let mut live = PerNode::from(vec![false; graph.nodes().len()]);
+    for (_, value) in graph.outputs() {
+        live[*value] = true;
+    }
+    for (id, node) in graph.numbered().rev() {
+        if live[id] {
+            node.op.args().into_iter().for_each(|arg| live[arg] = true);
         }
     }
     live
@@ -18,21 +19,8 @@ pub(super) fn live(graph: &Graph) -> Vec<bool> {
 
 /// The same graph without values that nobody reads.
 pub(in crate::graph) fn remove_dead_code(graph: &Graph) -> Graph {
-    let mut out = graph.successor();
-    let mut map = vec![NodeId::new(0); graph.nodes().len()];
-    let moved = |id: NodeId, map: &[NodeId]| map.get(id.index()).copied().unwrap_or(id);
-    for (index, (node, live)) in graph.nodes().iter().zip(live(graph)).enumerate() {
-        if live {
-            let id = out.push_as(node.op.map_args(|arg| moved(arg, &map)), node.label);
-            if let Some(slot) = map.get_mut(index) {
-                *slot = id;
-            }
-        }
-    }
-    for (name, value) in graph.outputs() {
-        out.output(name, moved(*value, &map));
-    }
-    out
+    let live = live(graph);
+    graph.rewritten(|out, id, node, named| live[id].then(|| out.push_as(node.op.map_args(named), node.label)))
 }
 
 #[cfg(test)]

@@ -1,55 +1,45 @@
 //! The depth of the parts into which bootstraps cut a graph, and where the levels of a part run out.
 
 use super::dead_code::live;
+use crate::graph::op::PerNode;
 use crate::graph::{Graph, NodeId, Op};
 use crate::{Error, Result};
 
 /// For each node, the levels taken since the inputs and the bootstraps before it: every product takes one, at the latest
 /// when its result is needed rescaled.
-fn depths(graph: &Graph) -> Vec<usize> {
-    let mut depths: Vec<usize> = Vec::with_capacity(graph.nodes().len());
+fn depths(graph: &Graph) -> PerNode<usize> {
+    let mut depths: PerNode<usize> = PerNode::new();
     for node in graph.nodes() {
-        let args = node.op.args();
-        let before = args.iter().filter_map(|arg| depths.get(arg.index())).max();
-        let before = before.copied().unwrap_or(0);
-        depths.push(match node.op {
-            Op::Bootstrap(_) => 0,
-            Op::Mul(..) | Op::WeightedSum(_) | Op::LinearMap(..) => before + 1,
-            _ => before,
+        let before = node.op.args().into_iter().map(|arg| depths[arg]).max();
+        depths.push(match before {
+            Some(before) if !node.op.is_fresh() => before + node.op.levels(),
+            _ => 0,
         });
     }
     depths
 }
 
-/// The deepest end of a part, in words, with its value: an output or a bootstrap that is not dead.
-fn deepest(graph: &Graph, depths: &[usize]) -> Option<(String, NodeId)> {
-    let outputs = graph
-        .outputs()
-        .iter()
-        .map(|(name, value)| (format!("output {name}"), *value));
-    let bootstraps = graph
-        .nodes()
-        .iter()
-        .zip(live(graph))
-        .enumerate()
-        .filter_map(|(index, (node, live))| match node.op {
-            Op::Bootstrap(a) if live => Some((format!("bootstrap {}", NodeId::new(index)), a)),
-            _ => None,
-        });
-    let depth = |value: &NodeId| depths.get(value.index()).copied().unwrap_or(0);
+/// The deepest end of a part, in words, with its value: an output or the operand of a bootstrap that is not dead.
+fn deepest(graph: &Graph, depths: &PerNode<usize>) -> Option<(String, NodeId)> {
+    let live = live(graph);
+    let bootstraps = graph.numbered().filter_map(|(id, node)| match node.op {
+        Op::Bootstrap(a) if live[id] => Some((format!("bootstrap {id}"), a)),
+        _ => None,
+    });
+    let outputs = graph.outputs().iter();
+    let outputs = outputs.map(|(name, value)| (format!("output {name}"), *value));
     // The first of the deepest.
     bootstraps
         .chain(outputs)
         .rev()
-        .max_by_key(|(_, value)| depth(value))
+        .max_by_key(|(_, value)| depths[*value])
 }
 
 /// Levels that the deepest part takes: from an input or a bootstrap to a bootstrap or an output.
 pub(in crate::graph) fn depth(graph: &Graph) -> usize {
     let depths = depths(graph);
-    deepest(graph, &depths)
-        .and_then(|(_, value)| depths.get(value.index()).copied())
-        .unwrap_or(0)
+    // A graph without outputs takes none.
+    deepest(graph, &depths).map_or(0, |(_, value)| depths[value])
 }
 
 /// Refuses a graph with a part deeper than the levels that there are, and says where a bootstrap is missing.
@@ -58,30 +48,29 @@ pub(in crate::graph) fn depth(graph: &Graph) -> usize {
 /// [`Error::Circuit`] with both depths and with the last value of the deepest path that can be bootstrapped.
 pub(in crate::graph) fn check_depth(graph: &Graph, available: usize) -> Result<()> {
     let depths = depths(graph);
-    let depth = |value: NodeId| depths.get(value.index()).copied().unwrap_or(0);
-    let Some((end, value)) = deepest(graph, &depths).filter(|(_, value)| depth(*value) > available) else {
+    let Some((end, value)) = deepest(graph, &depths).filter(|(_, value)| depths[*value] > available) else {
         return Ok(());
     };
     // Back along the deepest path, to where the levels are just used up.
     let mut last = value;
-    while depth(last) > available {
-        let args = graph.op(last).map(Op::args).unwrap_or_default();
-        match args.into_iter().max_by_key(|arg| depth(*arg)) {
+    while depths[last] > available {
+        let args = graph.node(last).op.args();
+        match args.into_iter().max_by_key(|arg| depths[*arg]) {
             Some(arg) => last = arg,
             None => break,
         }
     }
-    let node = graph.nodes().get(last.index());
-    let place = node.and_then(|node| Some((node.op.name(), graph.label(node)?)));
-    let place = place.map_or(String::new(), |(op, label)| {
-        format!(" ({op}; {} | {})", label.layer, label.op)
-    });
+    let node = graph.node(last);
+    let label = graph.label_of(node);
     Err(Error::Circuit {
         circuit: "graph",
         reason: format!(
-            "{} levels needed on the way to {end}, {available} available; put a bootstrap on {last}{place}, where the \
-             levels run out, or before it",
-            depth(value)
+            "{} levels needed on the way to {end}, {available} available; put a bootstrap on {last} ({}; {} | {}), where \
+             the levels run out, or before it",
+            depths[value],
+            node.op.name(),
+            label.layer,
+            label.op
         ),
     })
 }
@@ -157,7 +146,7 @@ mod tests {
 3: %6 = weighted_sum %5 period 1
 3: %7 = negate %6
 ";
-        assert_eq!(annotated(&g, depths(&g)), text);
+        assert_eq!(annotated(&g, depths(&g).iter()), text);
         assert_eq!(depth(&g), 3);
     }
 }

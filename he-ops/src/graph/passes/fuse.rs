@@ -1,53 +1,39 @@
 //! Relinearisation and rescale in one division.
 
-use crate::graph::{Graph, NodeId, Op};
+use crate::graph::op::PerNode;
+use crate::graph::{Graph, Op};
 
 /// Makes one [`Op::RelinearizeRescale`] of a relinearisation that is read by nothing but a rescale: a quarter of the
 /// transforms fewer, and one rounding instead of two. Negations, powers of i and constants between the two move before
 /// them, to three parts.
 pub(in crate::graph) fn fuse_relinearize_rescale(graph: &Graph) -> Graph {
     let fused = fused(graph);
-    let mut out = graph.successor();
-    let mut map: Vec<NodeId> = Vec::with_capacity(graph.nodes().len());
-    for (index, node) in graph.nodes().iter().enumerate() {
-        let moved = |id: NodeId| map.get(id.index()).copied().unwrap_or(id);
-        let fused = fused.get(index).copied().unwrap_or(false);
-        let id = match node.op {
-            Op::Relinearize(a) if fused => moved(a),
-            Op::Rescale(a) if fused => out.push_as(Op::RelinearizeRescale(moved(a)), node.label),
-            ref op => out.push_as(op.map_args(moved), node.label),
-        };
-        map.push(id);
-    }
-    for (name, value) in graph.outputs() {
-        out.output(name, map.get(value.index()).copied().unwrap_or(*value));
-    }
-    out
+    graph.rewritten(|out, id, node, named| {
+        Some(match node.op {
+            Op::Relinearize(a) if fused[id] => named(a),
+            Op::Rescale(a) if fused[id] => out.push_as(Op::RelinearizeRescale(named(a)), node.label),
+            ref op => out.push_as(op.map_args(named), node.label),
+        })
+    })
 }
 
 /// For each node, whether it is a relinearisation or a rescale that becomes part of a fused one.
-fn fused(graph: &Graph) -> Vec<bool> {
-    let mut readers = vec![0_usize; graph.nodes().len()];
+fn fused(graph: &Graph) -> PerNode<bool> {
+    let mut readers = PerNode::from(vec![0_usize; graph.nodes().len()]);
     let read = graph.nodes().iter().flat_map(|node| node.op.args());
     for id in read.chain(graph.outputs().iter().map(|(_, value)| *value)) {
-        if let Some(count) = readers.get_mut(id.index()) {
-            *count += 1;
-        }
+        readers[id] += 1;
     }
-    let mut fused = vec![false; graph.nodes().len()];
-    for (index, node) in graph.nodes().iter().enumerate() {
+    let mut fused = PerNode::from(vec![false; graph.nodes().len()]);
+    for (id, node) in graph.numbered() {
         let Op::Rescale(mut operand) = node.op else {
             continue;
         };
-        while readers.get(operand.index()) == Some(&1) {
-            match graph.op(operand) {
-                Some(Op::Negate(a) | Op::MulI(a, _) | Op::AddPlain(a, _)) => operand = *a,
-                Some(Op::Relinearize(_)) => {
-                    for part in [operand.index(), index] {
-                        if let Some(flag) = fused.get_mut(part) {
-                            *flag = true;
-                        }
-                    }
+        while readers[operand] == 1 {
+            match graph.node(operand).op {
+                Op::Negate(a) | Op::MulI(a, _) | Op::AddPlain(a, _) => operand = a,
+                Op::Relinearize(_) => {
+                    (fused[operand], fused[id]) = (true, true);
                     break;
                 }
                 _ => break,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::graph::op::PerNode;
 use crate::graph::{Graph, NodeId, Op};
 
 /// One node in its place, with the group that it belongs to.
@@ -16,85 +17,78 @@ pub(in crate::graph) struct Scheduled {
 
 struct Scheduler<'a> {
     graph: &'a Graph,
-    done: Vec<bool>,
+    done: PerNode<bool>,
     order: Vec<Scheduled>,
     groups: usize,
 }
 
+/// Linear maps that share the rotations of their inputs, in the order of the graph: those of the same inputs, the same
+/// number of baby steps, and the same level. They wait for the same values, so they are ready together.
+pub(in crate::graph) fn maps_together(graph: &Graph, levels: &PerNode<usize>) -> PerNode<Vec<NodeId>> {
+    let mut first: BTreeMap<(&[NodeId], usize, usize), NodeId> = BTreeMap::new();
+    let mut together = PerNode::from(vec![Vec::new(); graph.nodes().len()]);
+    for (id, node) in graph.numbered() {
+        if let Op::LinearMap(inputs, map) = &node.op {
+            let key = (inputs.as_slice(), map.baby_steps(), levels[id]);
+            together[*first.entry(key).or_insert(id)].push(id);
+        }
+    }
+    together
+}
+
 /// Puts every node in an order in which operands come first and groups follow one another. `levels` and `scales` are those of
 /// the results; the inputs of the weighted sums of a group agree in both.
-pub(in crate::graph) fn schedule(graph: &Graph, levels: &[usize], scales: &[f64]) -> Vec<Scheduled> {
-    let count = graph.nodes().len();
+pub(in crate::graph) fn schedule(
+    graph: &Graph,
+    levels: &PerNode<usize>,
+    scales: &PerNode<f64>,
+) -> Vec<Scheduled> {
     let mut rotations: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
-    // Level and bits of the scale of the inputs.
-    let mut sums: BTreeMap<(usize, u64), Vec<NodeId>> = BTreeMap::new();
-    let of = |inputs: &[NodeId]| {
-        let first = inputs.first()?.index();
-        Some((*levels.get(first)?, scales.get(first)?.to_bits()))
+    // By level and bits of the scale of the inputs, of which there is at least one.
+    let mut sums: BTreeMap<Option<(usize, u64)>, Vec<NodeId>> = BTreeMap::new();
+    let of_inputs = |op: &Op| {
+        op.args()
+            .first()
+            .map(|first| (levels[*first], scales[*first].to_bits()))
     };
-    for (index, node) in graph.nodes().iter().enumerate() {
-        let id = NodeId::new(index);
+    for (id, node) in graph.numbered() {
         match &node.op {
             Op::Rotate(source, _) => rotations.entry(*source).or_default().push(id),
-            Op::WeightedSum(_) => {
-                if let Some(key) = of(&node.op.args()) {
-                    sums.entry(key).or_default().push(id);
-                }
-            }
+            Op::WeightedSum(_) => sums.entry(of_inputs(&node.op)).or_default().push(id),
             _ => {}
         }
     }
-    let mut maps: BTreeMap<(Vec<NodeId>, usize), Vec<NodeId>> = BTreeMap::new();
-    for (index, node) in graph.nodes().iter().enumerate() {
-        if let Op::LinearMap(inputs, map) = &node.op {
-            let key = (inputs.clone(), map.baby_steps());
-            maps.entry(key).or_default().push(NodeId::new(index));
-        }
-    }
+    let maps = maps_together(graph, levels);
     let mut scheduler = Scheduler {
         graph,
-        done: vec![false; count],
-        order: Vec::with_capacity(count),
+        done: PerNode::from(vec![false; graph.nodes().len()]),
+        order: Vec::with_capacity(graph.nodes().len()),
         groups: 0,
     };
-    for (index, node) in graph.nodes().iter().enumerate() {
-        let id = NodeId::new(index);
-        if scheduler.is_done(id) {
+    for (id, node) in graph.numbered() {
+        if scheduler.done[id] {
             continue;
         }
-        match &node.op {
-            Op::Rotate(source, _) => {
-                let members = rotations.remove(source).unwrap_or_default();
-                scheduler.emit_group(&members);
-            }
+        let of_sum;
+        let members = match &node.op {
+            Op::Rotate(source, _) => rotations.get(source),
             Op::WeightedSum(_) => {
-                let same = of(&node.op.args())
-                    .and_then(|key| sums.get(&key))
-                    .map(Vec::as_slice)
-                    .unwrap_or_default();
-                let members = scheduler.sums_with(id, same);
-                scheduler.emit_group(&members);
+                of_sum = sums
+                    .get(&of_inputs(&node.op))
+                    .map(|same| scheduler.sums_with(id, same));
+                of_sum.as_ref()
             }
-            // They wait for the same values, so they are ready together.
-            Op::LinearMap(inputs, map) => {
-                let members = maps.remove(&(inputs.clone(), map.baby_steps()));
-                scheduler.emit_group(&members.unwrap_or_default());
-            }
-            _ => scheduler.emit_group(&[id]),
-        }
+            Op::LinearMap(..) => Some(&maps[id]),
+            _ => None,
+        };
+        scheduler.emit_group(members.map_or(&[id], Vec::as_slice));
     }
     scheduler.order
 }
 
 impl Scheduler<'_> {
-    fn is_done(&self, id: NodeId) -> bool {
-        self.done.get(id.index()).copied().unwrap_or(true)
-    }
-
     fn emit(&mut self, node: NodeId, group: Option<usize>) {
-        if let Some(done) = self.done.get_mut(node.index()) {
-            *done = true;
-        }
+        self.done[node] = true;
         self.order.push(Scheduled { node, group });
     }
 
@@ -106,20 +100,20 @@ impl Scheduler<'_> {
 
     /// The weighted sum `first` and those of `same` that are ready and share at least half of their inputs with it.
     fn sums_with(&mut self, first: NodeId, same: &[NodeId]) -> Vec<NodeId> {
-        let args = |id: NodeId| self.graph.op(id).map(Op::args).unwrap_or_default();
+        let args = |id: NodeId| self.graph.node(id).op.args();
         let mut inputs = args(first);
         let mut members = vec![first];
         let mut drops = Vec::new();
         for &id in same {
             let own = args(id);
             let shared = own.iter().filter(|arg| inputs.contains(arg)).count();
-            if id == first || self.is_done(id) || 2 * shared < own.len() {
+            if id == first || self.done[id] || 2 * shared < own.len() {
                 continue;
             }
             // A drop costs nothing to bring forward.
-            let waiting: Vec<NodeId> = own.iter().copied().filter(|arg| !self.is_done(*arg)).collect();
+            let waiting: Vec<NodeId> = own.iter().copied().filter(|arg| !self.done[*arg]).collect();
             let ready =
-                |arg: &NodeId| matches!(self.graph.op(*arg), Some(Op::DropLevel(a, _)) if self.is_done(*a));
+                |arg: &NodeId| matches!(self.graph.node(*arg).op, Op::DropLevel(a, _) if self.done[a]);
             if waiting.iter().all(ready) {
                 drops.extend(waiting);
                 inputs.extend(own);
@@ -149,7 +143,7 @@ mod tests {
         let d = g.rotate(x, 2);
         let e = g.add(c, d);
         g.output("e", e);
-        let order: Vec<_> = schedule(&g, &[0; 6], &[1.0; 6])
+        let order: Vec<_> = schedule(&g, &vec![0; 6].into(), &vec![1.0; 6].into())
             .iter()
             .map(|step| (step.node.to_string(), step.group))
             .collect();
@@ -176,7 +170,7 @@ mod tests {
         let d = g.mul_plain(b, weight(5.0));
         let sum = g.add(c, d);
         g.output("sum", sum);
-        let order: Vec<_> = schedule(&g, &[1; 7], &[1.0; 7])
+        let order: Vec<_> = schedule(&g, &vec![1; 7].into(), &vec![1.0; 7].into())
             .iter()
             .map(|step| (step.node.index(), step.group))
             .collect();
@@ -225,7 +219,10 @@ mod tests {
 - %5 = linear_map %0 %1 2 diagonals, n 4
 - %6 = linear_map %1 %0 2 diagonals, n 2
 ";
-        assert_eq!(text(&g, &schedule(&g, &[1; 8], &[1.0; 8])), expected);
+        assert_eq!(
+            text(&g, &schedule(&g, &vec![1; 8].into(), &vec![1.0; 8].into())),
+            expected
+        );
     }
 
     #[test]
@@ -249,8 +246,8 @@ mod tests {
             g.output(&format!("y{i}"), value);
         }
         // The input of `higher` is of level 2, those of all other sums of level 1.
-        let mut levels = [1; 11];
-        levels[x.index()] = 2;
+        let mut levels = PerNode::from(vec![1; 11]);
+        levels[x] = 2;
         let expected = "\
 - %0 = input x
 - %1 = input y
@@ -264,6 +261,6 @@ mod tests {
 - %9 = weighted_sum %0 period 1
 - %10 = weighted_sum %5 %1 period 1
 ";
-        assert_eq!(text(&g, &schedule(&g, &levels, &[1.0; 11])), expected);
+        assert_eq!(text(&g, &schedule(&g, &levels, &vec![1.0; 11].into())), expected);
     }
 }

@@ -2,41 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use crate::graph::{Graph, Op};
+use crate::graph::op::PerNode;
+use crate::graph::{Graph, KeyUse};
 use crate::rlwe::key_switch_key::serving_gadget;
 use crate::rlwe::{EvaluationKeyConfig, KeyPurpose, KeyUses, Params};
 use crate::{Error, Result};
 
-/// Key switches of a graph by kind, with the highest level of each.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::graph) struct Keys {
-    pub relin: Option<usize>,
-    pub conjugation: Option<usize>,
-    pub rotations: BTreeMap<i64, usize>,
-}
+/// The keys of a graph, each with the highest level of its uses.
+pub(in crate::graph) type Keys = BTreeMap<KeyUse, usize>;
 
-impl Keys {
-    fn rotate(&mut self, k: i64, level: usize) {
-        let highest = self.rotations.entry(k).or_insert(level);
-        *highest = level.max(*highest);
-    }
-}
-
-/// Collects the key switches of a graph whose nodes have these levels.
-pub(in crate::graph) fn collect_keys(graph: &Graph, levels: &[usize]) -> Keys {
-    let mut keys = Keys::default();
-    for (node, &level) in graph.nodes().iter().zip(levels) {
-        match node.op {
-            Op::Relinearize(_) => keys.relin = keys.relin.max(Some(level)),
-            Op::RelinearizeRescale(_) => keys.relin = keys.relin.max(Some(level + 1)),
-            Op::Conjugate(_) => keys.conjugation = keys.conjugation.max(Some(level)),
-            Op::Rotate(_, k) => keys.rotate(k, level),
-            // The rotations are of the operands.
-            Op::LinearMap(_, ref map) => map
-                .rotations()
-                .into_iter()
-                .for_each(|k| keys.rotate(k, level + 1)),
-            _ => {}
+/// Collects the keys of a graph whose nodes have these levels. A key serves the level of the operand.
+pub(in crate::graph) fn collect_keys(graph: &Graph, levels: &PerNode<usize>) -> Keys {
+    let mut keys = Keys::new();
+    for (id, node) in graph.numbered() {
+        for key in node.op.keys() {
+            let level = node.op.operand_level(levels[id]);
+            let highest = keys.entry(key).or_insert(level);
+            *highest = level.max(*highest);
         }
     }
     keys
@@ -57,7 +39,9 @@ pub(in crate::graph) fn settle_keys(
 ) -> Result<EvaluationKeyConfig> {
     let mut keys = own.clone();
     for (&purpose, levels) in bootstrap {
-        let highest = levels.last().copied().unwrap_or(0);
+        let Some(&highest) = levels.last() else {
+            continue;
+        };
         let rotation =
             matches!(purpose, KeyPurpose::Galois(element) if element != params.galois_element_conjugate());
         if !rotation {
@@ -67,7 +51,7 @@ pub(in crate::graph) fn settle_keys(
         }
         let mut uses = levels.clone();
         uses.extend(own_uses.get(&purpose).into_iter().flatten());
-        let start = uses.last().copied().unwrap_or(0);
+        let start = uses.last().map_or(highest, |last| highest.max(*last));
         let fits = |level: usize| -> Result<bool> {
             for &used in levels {
                 if serving_gadget(params, level, &uses, used)? != *params.gadget(used)? {
@@ -98,6 +82,7 @@ pub(in crate::graph) fn settle_keys(
 mod tests {
     use super::super::{annotated, map_of_ones};
     use super::*;
+    use crate::graph::Op;
     use crate::rlwe::ParamsLiteral;
 
     #[test]
@@ -109,15 +94,9 @@ mod tests {
         let c = g.conjugate(b);
         let d = g.rotate(c, -2);
         g.output("d", d);
-        let keys = collect_keys(&g, &[5, 4, 3, 2, 1]);
-        assert_eq!(
-            keys,
-            Keys {
-                relin: None,
-                conjugation: Some(2),
-                rotations: [(1, 4), (-2, 1)].into()
-            }
-        );
+        let keys = collect_keys(&g, &vec![5, 4, 3, 2, 1].into());
+        let (back, once) = (KeyUse::Rotation(-2), KeyUse::Rotation(1));
+        assert_eq!(keys, [(KeyUse::Conjugation, 2), (back, 1), (once, 4)].into());
     }
     #[test]
     fn linear_maps_need_their_rotations_at_the_level_of_their_operands() {
@@ -138,12 +117,9 @@ mod tests {
 2: %4 = relinearize %3
 ";
         assert_eq!(annotated(&g, levels), text);
-        let expected = Keys {
-            relin: Some(2),
-            conjugation: None,
-            rotations: [(-4, 3), (1, 3), (3, 3), (4, 3)].into(),
-        };
-        assert_eq!(collect_keys(&g, &levels), expected);
+        let mut expected: Keys = [-4, 1, 3, 4].map(|k| (KeyUse::Rotation(k), 3)).into();
+        expected.insert(KeyUse::Relinearization, 2);
+        assert_eq!(collect_keys(&g, &levels.to_vec().into()), expected);
     }
 
     /// Each key with its level, as text.

@@ -3,6 +3,7 @@
 //! Evaluation keys shrink quadratically with the level at which they are used, and so does the time of a key switch;
 //! so work that can wait until the level is low, waits.
 
+use crate::graph::op::PerNode;
 use crate::graph::{Graph, Op};
 
 /// The levels of a plan.
@@ -16,35 +17,26 @@ pub(in crate::graph) struct Span {
 
 /// For each node, the level of its result: outputs and operands of bootstraps at the bottom, a rescale or a linear map one
 /// level below its operands, bootstraps at the top of the span, inputs all at the level that the first of them needs.
-pub(in crate::graph) fn assign_levels(graph: &Graph, span: Span) -> Vec<usize> {
-    let mut levels = vec![span.bottom; graph.nodes().len()];
-    for (index, node) in graph.nodes().iter().enumerate().rev() {
-        let own = levels.get(index).copied().unwrap_or(0);
-        let needed = match node.op {
-            Op::Rescale(_) | Op::RelinearizeRescale(_) | Op::LinearMap(..) => own + 1,
-            Op::Bootstrap(_) => span.bottom,
-            _ => own,
+pub(in crate::graph) fn assign_levels(graph: &Graph, span: Span) -> PerNode<usize> {
+    let mut levels = PerNode::from(vec![span.bottom; graph.nodes().len()]);
+    for (id, node) in graph.numbered().rev() {
+        let needed = if node.op.is_fresh() {
+            levels[id] = span.top;
+            span.bottom
+        } else {
+            node.op.operand_level(levels[id])
         };
         for arg in node.op.args() {
-            if let Some(level) = levels.get_mut(arg.index()) {
-                *level = needed.max(*level);
-            }
+            levels[arg] = needed.max(levels[arg]);
         }
     }
-    let is_input = |op: &Op| matches!(op, Op::Input { .. });
-    let tops = graph
-        .nodes()
-        .iter()
-        .zip(&levels)
-        .filter(|(node, _)| is_input(&node.op));
-    let top = tops.map(|(_, level)| *level).max().unwrap_or(0);
-    for (node, level) in graph.nodes().iter().zip(&mut levels) {
-        if is_input(&node.op) {
-            *level = top;
-        }
-        if matches!(node.op, Op::Bootstrap(_)) {
-            *level = span.top;
-        }
+    let inputs = || {
+        graph
+            .numbered()
+            .filter(|(_, node)| matches!(node.op, Op::Input { .. }))
+    };
+    if let Some(top) = inputs().map(|(id, _)| levels[id]).max() {
+        inputs().for_each(|(id, _)| levels[id] = top);
     }
     levels
 }
@@ -78,7 +70,7 @@ mod tests {
 0: %7 = rescale %6
 0: %8 = add %7 %1
 ";
-        assert_eq!(annotated(&g, levels), expected);
+        assert_eq!(annotated(&g, levels.iter()), expected);
     }
 
     #[test]
@@ -106,7 +98,7 @@ mod tests {
 2: %8 = rescale %7
 2: %9 = add %8 %4
 ";
-        assert_eq!(annotated(&g, levels), expected);
+        assert_eq!(annotated(&g, levels.iter()), expected);
     }
     #[test]
     fn a_linear_map_is_one_level_below_its_operands_and_all_inputs_enter_together() {
@@ -125,6 +117,6 @@ mod tests {
 1: %3 = linear_map %2 1 diagonals, n 2
 1: %4 = add %3 %1
 ";
-        assert_eq!(annotated(&g, levels), expected);
+        assert_eq!(annotated(&g, levels.iter()), expected);
     }
 }

@@ -1,25 +1,24 @@
 //! When a value may be freed: after the last step that reads it.
 
+use crate::graph::op::PerNode;
 use crate::graph::{NodeId, Op};
 
 /// For each step, the values that no later step and no output reads. `ops` are the steps in order, with operands
 /// named by step.
-pub(in crate::graph) fn last_uses(ops: &[&Op], outputs: &[NodeId]) -> Vec<Vec<NodeId>> {
-    let mut last: Vec<Option<usize>> = vec![None; ops.len()];
+pub(in crate::graph) fn last_uses(ops: &[&Op], outputs: &[NodeId]) -> PerNode<Vec<NodeId>> {
+    let mut last: PerNode<Option<NodeId>> = PerNode::from(vec![None; ops.len()]);
     for (step, op) in ops.iter().enumerate() {
         for arg in op.args() {
-            if let Some(slot) = last.get_mut(arg.index()) {
-                *slot = Some(step);
-            }
+            last[arg] = Some(NodeId(step));
         }
     }
-    let mut frees = vec![Vec::new(); ops.len()];
-    for (value, step) in last.into_iter().enumerate() {
-        let value = NodeId::new(value);
-        if let Some(list) = step.and_then(|step| frees.get_mut(step))
+    let mut frees = PerNode::from(vec![Vec::new(); ops.len()]);
+    for (value, step) in last.iter().enumerate() {
+        let value = NodeId(value);
+        if let Some(step) = *step
             && !outputs.contains(&value)
         {
-            list.push(value);
+            frees[step].push(value);
         }
     }
     frees
@@ -33,7 +32,7 @@ mod tests {
 
     #[test]
     fn values_go_after_their_last_reader_and_outputs_stay() {
-        let id = NodeId::new;
+        let id = NodeId;
         let ops = [
             Op::Input { name: "x".to_owned() },
             Op::Rotate(id(0), 1),
@@ -43,7 +42,7 @@ mod tests {
         let ops: Vec<&Op> = ops.iter().collect();
         assert_eq!(
             last_uses(&ops, &[id(2), id(3)]),
-            [vec![], vec![], vec![id(0), id(1)], vec![]]
+            vec![vec![], vec![], vec![id(0), id(1)], vec![]].into()
         );
     }
     #[test]

@@ -8,24 +8,29 @@
 //! over the cuts i from which j can be reached with the levels that a bootstrap leaves. The work between two cuts is
 //! priced at the levels at which it would run: as low as possible.
 
+use std::collections::BTreeSet;
+
+use crate::graph::op::PerNode;
 use crate::graph::{Graph, NodeId, Op};
 use crate::{Error, Result};
 
-/// Milliseconds, or any other unit, of an operation whose result has this many levels left above the bottom.
-pub(in crate::graph) type Price<'a> = &'a dyn Fn(&Op, usize) -> f64;
+/// Cost, in any unit, of an operation whose result has this many levels left above the bottom.
+type Price<'a> = &'a dyn Fn(&Op, usize) -> f64;
 
 /// Values of one cut.
 struct Cut {
+    number: u32,
     /// Positions of the first and of the last of its nodes.
     first: usize,
     last: usize,
     values: usize,
 }
 
-/// What a step of the dynamic programme knows of a cut, of the inputs, or of the outputs.
+/// What a step of the dynamic programme knows of a cut, or of the outputs.
 #[derive(Clone, Copy)]
 struct Best {
     cost: f64,
+    /// The cut before it; none for the inputs.
     before: Option<usize>,
 }
 
@@ -35,81 +40,77 @@ struct Best {
 ///
 /// # Errors
 /// [`Error::Circuit`] when two neighbouring cuts are further apart than that, with both numbers and the place.
+#[expect(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "cuts are counted from 0, and a way leads to a cut through cuts before it that are reached"
+)]
 pub(in crate::graph) fn place_bootstraps(graph: &Graph, available: usize, price: Price<'_>) -> Result<Graph> {
     let cuts = cuts(graph);
     if cuts.is_empty() {
-        return Ok(rewrite(graph, &[]));
+        return Ok(remove_cuts(graph));
     }
-    let end = graph.nodes().len();
-    // best[c]: everything up to and including cut c; the last entry is the end of the graph.
-    let mut best: Vec<Option<Best>> = Vec::with_capacity(cuts.len() + 1);
-    let mut deepest = 0;
-    for target in 0..=cuts.len() {
-        let mut found: Option<Best> = None;
-        let own = match cuts.get(target) {
-            Some(cut) => cut.values as f64 * price(&Op::Bootstrap(NodeId::new(0)), available),
-            None => 0.0,
-        };
-        let stretch = Stretch::new(graph, cuts.get(target).map(|cut| (cut.first, cut.last)), end);
-        let (reached, missing) = stretch.reach(graph, &cuts, target, available, price);
-        for (from, work) in reached {
-            let start = match from {
-                None => Some(0.0),
-                Some(cut) => best.get(cut).copied().flatten().map(|best| best.cost),
+    let bootstrap = price(&Op::Bootstrap(NodeId(0)), available);
+    // Everything up to and including a cut; the levels missing on the way to it if it cannot be reached.
+    let mut best: Vec<std::result::Result<Best, usize>> = Vec::with_capacity(cuts.len() + 1);
+    let ends = cuts.iter().map(Some).chain([None]);
+    for (target, end) in ends.enumerate() {
+        let own = end.map_or(0.0, |cut| cut.values as f64 * bootstrap);
+        let (reached, missing) = Stretch::new(graph, end).reach(graph, &cuts[..target], available, price);
+        let ways = reached.into_iter().filter_map(|(before, work)| {
+            let start = match before {
+                None => 0.0,
+                Some(cut) => best[cut].ok()?.cost,
             };
-            if let Some(start) = start
-                && found.map_or(f64::INFINITY, |found| found.cost) > start + work + own
-            {
-                found = Some(Best {
-                    cost: start + work + own,
-                    before: from,
-                });
-            }
-        }
-        if found.is_none() && deepest == 0 {
-            deepest = missing;
-        }
-        best.push(found);
+            let cost = start + work + own;
+            cost.is_finite().then_some(Best { cost, before })
+        });
+        // The first of the cheapest.
+        let found = ways.min_by(|a, b| a.cost.total_cmp(&b.cost));
+        best.push(found.ok_or(missing));
     }
-    let mut chosen = vec![false; cuts.len()];
-    let mut at = best.last().copied().flatten();
-    if at.is_none() {
-        return Err(too_far(graph, &cuts, &best, available, deepest));
-    }
-    while let Some(cut) = at.and_then(|best| best.before) {
-        if let Some(flag) = chosen.get_mut(cut) {
-            *flag = true;
+    let mut at = match best[cuts.len()] {
+        Ok(best) => best,
+        Err(missing) => {
+            let mut stuck = best
+                .iter()
+                .zip(&cuts)
+                .filter_map(|(best, cut)| Some((Some(cut), best.err()?)));
+            let (end, needed) = stuck.next().unwrap_or((None, missing));
+            return Err(too_far(graph, end, needed, available));
         }
-        at = best.get(cut).copied().flatten();
+    };
+    let mut chosen = BTreeSet::new();
+    while let Some(cut) = at.before {
+        chosen.insert(cuts[cut].number);
+        at = best[cut].expect("reached");
     }
-    Ok(rewrite(graph, &chosen))
+    Ok(replace_cuts(graph, &chosen))
 }
 
 /// The graph without its cuts, for a leveled plan.
 pub(in crate::graph) fn remove_cuts(graph: &Graph) -> Graph {
-    rewrite(graph, &[])
+    replace_cuts(graph, &BTreeSet::new())
 }
 
+/// The cuts in the order of the graph.
 fn cuts(graph: &Graph) -> Vec<Cut> {
-    let mut cuts: Vec<Option<Cut>> = Vec::new();
-    for (index, node) in graph.nodes().iter().enumerate() {
+    let mut cuts: Vec<Cut> = Vec::new();
+    for (id, node) in graph.numbered() {
         let Op::Cut(_, number) = node.op else { continue };
-        let number = number as usize;
-        if cuts.len() <= number {
-            cuts.resize_with(number + 1, || None);
-        }
-        if let Some(slot) = cuts.get_mut(number) {
-            let cut = slot.get_or_insert(Cut {
-                first: index,
-                last: index,
-                values: 0,
-            });
-            cut.last = index;
-            cut.values += 1;
+        match cuts.iter_mut().rfind(|cut| cut.number == number) {
+            Some(cut) => {
+                cut.last = id.index();
+                cut.values += 1;
+            }
+            None => cuts.push(Cut {
+                number,
+                first: id.index(),
+                last: id.index(),
+                values: 1,
+            }),
         }
     }
-    let mut cuts: Vec<Cut> = cuts.into_iter().flatten().collect();
-    cuts.sort_by_key(|cut| cut.first);
     cuts
 }
 
@@ -117,29 +118,26 @@ fn cuts(graph: &Graph) -> Vec<Cut> {
 struct Stretch {
     /// One more than the position of the last node that may be needed.
     until: usize,
-    needs: Vec<Option<usize>>,
+    needs: PerNode<Option<usize>>,
 }
 
 impl Stretch {
-    fn new(graph: &Graph, target: Option<(usize, usize)>, end: usize) -> Self {
-        let mut needs = vec![None; end];
-        let mut need = |id: NodeId| {
-            if let Some(slot) = needs.get_mut(id.index()) {
-                *slot = Some(0);
-            }
-        };
+    /// From a cut, or from the outputs.
+    fn new(graph: &Graph, target: Option<&Cut>) -> Self {
+        let mut needs = PerNode::from(vec![None; graph.nodes().len()]);
         match target {
-            Some((first, last)) => {
-                for node in graph.nodes().iter().take(last + 1).skip(first) {
-                    node.op.args().into_iter().for_each(&mut need);
+            Some(cut) => {
+                for node in graph.nodes().iter().take(cut.last + 1).skip(cut.first) {
+                    node.op.args().into_iter().for_each(|arg| needs[arg] = Some(0));
                 }
-                Stretch { until: first, needs }
             }
-            None => {
-                graph.outputs().iter().for_each(|(_, value)| need(*value));
-                Stretch { until: end, needs }
-            }
+            None => graph
+                .outputs()
+                .iter()
+                .for_each(|(_, value)| needs[*value] = Some(0)),
         }
+        let until = target.map_or(graph.nodes().len(), |cut| cut.first);
+        Stretch { until, needs }
     }
 
     /// Cuts (`None`: the inputs) from which the target can be reached, with the cost of the way; and the levels that
@@ -147,41 +145,35 @@ impl Stretch {
     fn reach(
         mut self,
         graph: &Graph,
-        cuts: &[Cut],
-        target: usize,
+        earlier: &[Cut],
         available: usize,
         price: Price<'_>,
     ) -> (Vec<(Option<usize>, f64)>, usize) {
         let mut reached = Vec::new();
-        let mut missing = 0;
+        let mut nearest = None;
         let mut work = 0.0;
         let mut position = self.until;
-        let earlier = cuts.get(..target).unwrap_or_default();
         for (number, cut) in earlier.iter().enumerate().rev() {
             work += self.back_to(graph, cut.last + 1, &mut position, available, price);
-            let needs = self.needs.get(cut.first..=cut.last).unwrap_or_default();
-            let deepest = needs.iter().flatten().max().copied().unwrap_or(0);
-            if missing == 0 {
-                missing = deepest;
-            }
+            let deepest = self.deepest(cut.first, cut.last + 1);
+            let nearest = *nearest.get_or_insert(deepest);
             if deepest > available {
-                return (reached, missing);
+                return (reached, nearest);
             }
             reached.push((Some(number), work));
         }
         work += self.back_to(graph, 0, &mut position, available, price);
-        let deepest = self
-            .needs
-            .iter()
-            .take(self.until)
-            .flatten()
-            .max()
-            .copied()
-            .unwrap_or(0);
+        let deepest = self.deepest(0, self.until);
         if deepest <= available {
             reached.push((None, work));
         }
-        (reached, if missing == 0 { deepest } else { missing })
+        (reached, nearest.unwrap_or(deepest))
+    }
+
+    /// The most levels that a value between two positions must have, none if none is needed.
+    fn deepest(&self, from: usize, to: usize) -> usize {
+        let needs = self.needs.iter().take(to).skip(from).flatten();
+        needs.fold(0, |deepest, own| deepest.max(*own))
     }
 
     /// Passes the needs of all values from `position` down to `stop` on to their operands; the cost of what is passed,
@@ -197,41 +189,34 @@ impl Stretch {
         let mut work = 0.0;
         while *position > stop {
             *position -= 1;
-            let (Some(node), Some(Some(own))) = (graph.nodes().get(*position), self.needs.get(*position))
-            else {
+            let id = NodeId(*position);
+            let Some(own) = self.needs[id] else {
                 continue;
             };
-            let own = *own;
-            work += price(&node.op, own);
-            let operands = match node.op {
-                Op::Bootstrap(_) => {
-                    if own > available {
-                        work = f64::INFINITY;
-                    }
-                    0
-                }
-                Op::Mul(..) | Op::WeightedSum(_) | Op::LinearMap(..) => own + 1,
-                _ => own,
+            let op = &graph.node(id).op;
+            work += price(op, own);
+            let operands = if !op.is_fresh() {
+                own + op.levels()
+            } else if own <= available {
+                0
+            } else {
+                work = f64::INFINITY;
+                0
             };
-            for arg in node.op.args() {
-                if let Some(slot) = self.needs.get_mut(arg.index()) {
-                    *slot = (*slot).max(Some(operands));
-                }
+            for arg in op.args() {
+                self.needs[arg] = self.needs[arg].max(Some(operands));
             }
         }
         work
     }
 }
 
-fn too_far(graph: &Graph, cuts: &[Cut], best: &[Option<Best>], available: usize, needed: usize) -> Error {
-    let stuck = best.iter().position(Option::is_none).unwrap_or(0);
-    let place = cuts
-        .get(stuck)
-        .and_then(|cut| graph.nodes().get(cut.first))
-        .and_then(|node| graph.label(node))
-        .map_or("the outputs".to_owned(), |label| {
-            format!("{} | {}", label.layer, label.op)
-        });
+/// `end` is the first cut that cannot be reached, or the outputs; `needed` levels lead to it from the nearest.
+fn too_far(graph: &Graph, end: Option<&Cut>, needed: usize, available: usize) -> Error {
+    let place = end.map_or("the outputs".to_owned(), |cut| {
+        let label = graph.label_of(graph.node(NodeId(cut.first)));
+        format!("{} | {}", label.layer, label.op)
+    });
     Error::Circuit {
         circuit: "graph",
         reason: format!(
@@ -241,39 +226,17 @@ fn too_far(graph: &Graph, cuts: &[Cut], best: &[Option<Best>], available: usize,
     }
 }
 
-/// Chosen cuts become bootstraps, the others their operands.
-fn rewrite(graph: &Graph, chosen: &[bool]) -> Graph {
-    let order = cuts(graph);
-    let number = |index: usize| {
-        order
-            .iter()
-            .position(|cut| (cut.first..=cut.last).contains(&index))
-    };
-    let mut out = graph.successor();
-    let mut map: Vec<NodeId> = Vec::with_capacity(graph.nodes().len());
-    for (index, node) in graph.nodes().iter().enumerate() {
-        let moved = |id: NodeId| map.get(id.index()).copied().unwrap_or(id);
-        let id = match &node.op {
-            Op::Cut(a, _) => {
-                let bootstrap = number(index)
-                    .and_then(|at| chosen.get(at))
-                    .copied()
-                    .unwrap_or(false);
-                if bootstrap {
-                    out.push_as(Op::Bootstrap(moved(*a)), node.label)
-                } else {
-                    moved(*a)
-                }
+/// The cuts of these numbers become bootstraps, the others their operands.
+fn replace_cuts(graph: &Graph, chosen: &BTreeSet<u32>) -> Graph {
+    graph.rewritten(|out, _, node, named| {
+        Some(match node.op {
+            Op::Cut(a, number) if chosen.contains(&number) => {
+                out.push_as(Op::Bootstrap(named(a)), node.label)
             }
-            op => out.push_as(op.map_args(moved), node.label),
-        };
-        map.push(id);
-    }
-    for (name, value) in graph.outputs() {
-        let value = map.get(value.index()).copied().unwrap_or(*value);
-        out.output(name, value);
-    }
-    out
+            Op::Cut(a, _) => named(a),
+            ref op => out.push_as(op.map_args(named), node.label),
+        })
+    })
 }
 
 #[cfg(test)]

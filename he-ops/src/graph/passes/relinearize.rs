@@ -1,32 +1,20 @@
 //! Lazy relinearisation: a product has three parts until somebody needs two.
 
-use super::settle_lazily;
+use super::settle::settle_lazily;
+use crate::graph::op::PerNode;
 use crate::graph::{Graph, Op};
 
-/// Inserts [`Op::Relinearize`] where products, rotations, conjugations, bootstraps, weighted sums, rescales and outputs
-/// need two parts. Rescales too, because the rounding of the third part would be multiplied by the square of the secret, which
-/// costs seven bits of precision at N = 2^15 (measured in `tests/ckks.rs`).
+/// Inserts [`Op::Relinearize`] where operations, rescales among them, and outputs need two parts.
 ///
 /// A sum of products is relinearised once, unless its terms are needed with two parts anyway: then their sum is free.
 pub(in crate::graph) fn insert_relinearize(graph: &Graph) -> Graph {
+    let never = PerNode::from(vec![false; graph.nodes().len()]);
     settle_lazily(
         graph,
-        |op| {
-            matches!(
-                op,
-                Op::Mul(..)
-                    | Op::Rotate(..)
-                    | Op::Conjugate(_)
-                    | Op::Bootstrap(_)
-                    | Op::WeightedSum(_)
-                    | Op::LinearMap(..)
-                    | Op::Rescale(_)
-            )
-        },
-        |op| matches!(op, Op::Mul(..)),
+        |facts| facts.relinearization,
         Op::Relinearize,
         true,
-        &[],
+        &never,
     )
 }
 

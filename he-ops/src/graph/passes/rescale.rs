@@ -1,95 +1,57 @@
 //! Lazy rescaling: a product has the square of the scale until somebody needs the scale itself.
 
-use super::settle_lazily;
-use crate::graph::{Graph, NodeId, Op};
+use super::settle::settle_lazily;
+use crate::graph::facts::Debt;
+use crate::graph::op::PerNode;
+use crate::graph::{Graph, Node, NodeId, Op};
 
-/// Inserts [`Op::Rescale`] where products, weighted sums, rotations, conjugations, bootstraps and outputs need a
-/// rescaled operand.
+/// Inserts [`Op::Rescale`] where operations and outputs need a rescaled operand.
 ///
 /// A sum of products is rescaled once; the relinearisation that it needs before is the next pass. Rotations come after
 /// the rescale: they are cheaper, and their keys smaller, with one prime fewer. The exception are Horner chains,
 /// rot(a) + b with products a and b: there one more prime costs less than one more rescale.
 pub(in crate::graph) fn insert_rescale(graph: &Graph) -> Graph {
-    settle_lazily(
-        graph,
-        |op| {
-            matches!(
-                op,
-                Op::Mul(..)
-                    | Op::Rotate(..)
-                    | Op::Conjugate(_)
-                    | Op::Bootstrap(_)
-                    | Op::WeightedSum(_)
-                    | Op::LinearMap(..)
-            )
-        },
-        |op| matches!(op, Op::Mul(..) | Op::WeightedSum(_)),
-        Op::Rescale,
-        false,
-        &deferred(graph),
-    )
+    settle_lazily(graph, |facts| facts.rescale, Op::Rescale, false, &deferred(graph))
 }
 
 /// Rotations of a product that nobody else reads, into sums with other products.
-fn deferred(graph: &Graph) -> Vec<bool> {
-    let count = graph.nodes().len();
-    let mut users: Vec<Vec<&Op>> = vec![Vec::new(); count];
+fn deferred(graph: &Graph) -> PerNode<bool> {
+    // The operations that read a value; none for an output, which needs a rescaled value as a product does.
+    let mut users: PerNode<Vec<Option<&Op>>> = PerNode::from(vec![Vec::new(); graph.nodes().len()]);
     for node in graph.nodes() {
-        for arg in node.op.args() {
-            if let Some(list) = users.get_mut(arg.index()) {
-                list.push(&node.op);
-            }
-        }
-    }
-    for (_, value) in graph.outputs() {
-        // An output needs a rescaled value, as a product does.
-        if let (Some(list), Some(op)) = (users.get_mut(value.index()), graph.op(*value)) {
-            list.push(op);
-        }
-    }
-    // Optimistic: what could owe a rescale if every rotation were deferred. A wrong guess costs a rescale, no more.
-    let mut could_owe: Vec<bool> = Vec::with_capacity(count);
-    for node in graph.nodes() {
-        let all_owe = node
-            .op
+        node.op
             .args()
-            .iter()
-            .all(|arg| could_owe.get(arg.index()).copied().unwrap_or(false));
-        could_owe.push(match node.op {
-            Op::Mul(..) | Op::WeightedSum(_) => true,
-            Op::Input { .. } | Op::Conjugate(_) | Op::Bootstrap(_) | Op::LinearMap(..) => false,
-            _ => all_owe,
-        });
+            .into_iter()
+            .for_each(|arg| users[arg].push(Some(&node.op)));
     }
-    let owes = |id: &NodeId| could_owe.get(id.index()).copied().unwrap_or(false);
-    let into_sums = |index: usize| {
-        let sums = users.get(index).map(Vec::as_slice).unwrap_or_default();
-        !sums.is_empty()
-            && sums
-                .iter()
-                .all(|op| matches!(op, Op::Add(a, b) | Op::Sub(a, b) if a != b && owes(a) && owes(b)))
-    };
-    let read_once = |id: &NodeId| users.get(id.index()).is_some_and(|list| list.len() == 1);
-    let nodes = graph.nodes().iter().enumerate();
-    nodes.map(|(index, node)| matches!(&node.op, Op::Rotate(a, _) if owes(a) && read_once(a) && into_sums(index))).collect()
-}
-
-/// For each node, whether it still owes a rescale: its scale is the square of the canonical one.
-pub(super) fn pending(graph: &Graph) -> Vec<bool> {
-    let mut pending: Vec<bool> = Vec::with_capacity(graph.nodes().len());
+    graph
+        .outputs()
+        .iter()
+        .for_each(|(_, value)| users[*value].push(None));
+    // Optimistic: what could owe a rescale if every rotation were deferred. A wrong guess costs a rescale, no more.
+    let mut could_owe: PerNode<bool> = PerNode::new();
     for node in graph.nodes() {
-        pending.push(match &node.op {
-            Op::Mul(..) | Op::WeightedSum(_) => true,
-            Op::Rescale(_) | Op::RelinearizeRescale(_) | Op::Bootstrap(_) | Op::LinearMap(..) => false,
-            op => op
-                .args()
-                .first()
-                .and_then(|arg| pending.get(arg.index()))
-                .copied()
-                .unwrap_or(false),
+        let args = node.op.args();
+        could_owe.push(match node.op.facts().rescale {
+            Debt::Makes => true,
+            Debt::Refuses | Debt::Pays => false,
+            Debt::Passes | Debt::Defers => !args.is_empty() && args.iter().all(|arg| could_owe[*arg]),
         });
     }
-    pending
+    let into_sums = |id: NodeId| {
+        let owing_sum = |op: &Option<&Op>| matches!(op, Some(Op::Add(a, b) | Op::Sub(a, b)) if a != b && could_owe[*a] && could_owe[*b]);
+        !users[id].is_empty() && users[id].iter().all(owing_sum)
+    };
+    let defers = |(id, node): (NodeId, &Node)| {
+        node.op.facts().rescale == Debt::Defers
+            && node
+                .op
+                .args()
+                .iter()
+                .all(|arg| could_owe[*arg] && users[*arg].len() == 1)
+            && into_sums(id)
+    };
+    graph.numbered().map(defers).collect()
 }
 
 #[cfg(test)]
@@ -97,6 +59,7 @@ mod tests {
     use super::super::{insert_relinearize, map_of_ones};
     use super::*;
     use crate::ckks::Pattern;
+    use crate::graph::facts::owing;
 
     #[test]
     fn sums_share_one_rescale_after_one_relinearisation() {
@@ -178,7 +141,8 @@ output half = %10
 ";
         let out = insert_rescale(&g);
         assert_eq!(out.to_string(), text);
-        let owes: Vec<usize> = (0..out.nodes().len()).filter(|i| pending(&out)[*i]).collect();
+        let pending = owing(out.nodes().iter().map(|node| &node.op), |facts| facts.rescale);
+        let owes: Vec<usize> = (0..out.nodes().len()).filter(|i| pending[NodeId(*i)]).collect();
         assert_eq!(owes, [2, 8]);
     }
 }

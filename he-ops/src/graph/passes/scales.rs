@@ -5,10 +5,13 @@
 //! a weighted sum takes the ratio into the scale of its plaintexts, at no cost; anything else gets one [`Op::Align`],
 //! shared by all users at that level.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::rescale::pending;
+use crate::ckks::Pattern;
+use crate::graph::facts::{Debt, owing};
+use crate::graph::op::PerNode;
 use crate::graph::{Graph, NodeId, Op};
 use crate::rlwe::Params;
 use crate::{Error, Result};
@@ -18,11 +21,11 @@ use crate::{Error, Result};
 pub(in crate::graph) struct Scaled {
     pub graph: Graph,
     /// Level of each result.
-    pub levels: Vec<usize>,
+    pub levels: PerNode<usize>,
     /// Scale of each result.
-    pub scales: Vec<f64>,
-    /// Scale at which the plaintext of a weighted sum or of an alignment is encoded; 1 elsewhere.
-    pub plain_scales: Vec<f64>,
+    pub scales: PerNode<f64>,
+    /// Scale at which the plaintext of a weighted sum, of a linear map or of an alignment is encoded; 1 elsewhere.
+    pub plain_scales: PerNode<f64>,
 }
 
 impl Scaled {
@@ -36,19 +39,98 @@ impl Scaled {
         id
     }
 
-    fn at(&self, id: NodeId) -> Result<(usize, f64, usize)> {
-        match (
-            self.levels.get(id.index()),
-            self.scales.get(id.index()),
-            self.graph.nodes().get(id.index()),
-        ) {
-            (Some(level), Some(scale), Some(node)) => Ok((*level, *scale, node.label)),
-            _ => Err(Error::Circuit {
-                circuit: "assign_scales",
-                reason: format!("{id} is not computed yet"),
-            }),
-        }
+    fn label(&self, id: NodeId) -> usize {
+        self.graph.node(id).label
     }
+
+    /// `value` on fewer primes, its scale as it is.
+    fn dropped(&mut self, value: NodeId, level: usize) -> NodeId {
+        if self.levels[value] == level {
+            return value;
+        }
+        let (label, scale) = (self.label(value), self.scales[value]);
+        self.push(Op::DropLevel(value, level), label, level, scale, 1.0)
+    }
+
+    /// `value` at exactly this level and scale.
+    fn aligned(&mut self, value: NodeId, level: usize, scale: f64, params: &Params) -> Result<NodeId> {
+        let (found_level, found_scale) = (self.levels[value], self.scales[value]);
+        if found_level == level {
+            return Ok(value);
+        }
+        if found_level < level {
+            return Err(Error::Level {
+                op: "assign_scales",
+                needed: level,
+                found: found_level,
+            });
+        }
+        let plain_scale = scale * prime(params, level + 1)? / found_scale;
+        let label = self.label(value);
+        Ok(self.push(Op::Align(value, level), label, level, scale, plain_scale))
+    }
+
+    /// The operands of a linear map at its level, all with one scale: any scale will do, since that of the weights makes
+    /// up for it.
+    fn operands_of_map(&mut self, inputs: &[NodeId], level: usize, params: &Params) -> Result<Vec<NodeId>> {
+        let made_at: BTreeSet<usize> = inputs.iter().map(|id| self.levels[*id]).collect();
+        if made_at.len() == 1 {
+            return Ok(inputs.iter().map(|id| self.dropped(*id, level)).collect());
+        }
+        let canonical = params.scale(level)?;
+        inputs
+            .iter()
+            .map(|id| self.aligned(*id, level, canonical, params))
+            .collect()
+    }
+
+    /// One weighted sum per scale of the inputs, all with the same product scale, and their sum.
+    fn weighted_sum(
+        &mut self,
+        terms: Vec<(NodeId, Pattern)>,
+        label: usize,
+        level: usize,
+        product: f64,
+    ) -> Option<NodeId> {
+        // Keyed by the level at which the input was made, highest first; equal levels have equal scales.
+        let mut groups: BTreeMap<Reverse<usize>, Vec<_>> = BTreeMap::new();
+        for (id, pattern) in terms {
+            groups
+                .entry(Reverse(self.levels[id]))
+                .or_default()
+                .push((id, pattern));
+        }
+        let mut sum = None;
+        for terms in groups.into_values() {
+            let plain_scale = product / self.scales[terms.first()?.0];
+            let low = terms
+                .into_iter()
+                .map(|(id, pattern)| (self.dropped(id, level), pattern));
+            let low = low.collect();
+            let part = self.push(Op::WeightedSum(low), label, level, product, plain_scale);
+            sum = Some(match sum {
+                None => part,
+                Some(sum) => self.push(Op::Add(sum, part), label, level, product, 1.0),
+            });
+        }
+        sum
+    }
+}
+
+fn nothing(id: NodeId) -> Error {
+    Error::Invariant {
+        place: "assign_scales",
+        reason: format!("{id} has no operands"),
+    }
+}
+
+fn prime(params: &Params, level: usize) -> Result<f64> {
+    let prime = params.moduli().nth(level).ok_or(Error::Level {
+        op: "assign_scales",
+        needed: level,
+        found: params.max_level(),
+    })?;
+    Ok(prime.value() as f64)
 }
 
 /// Inserts drops and alignments (outputs and operands of bootstraps end at level `bottom`), splits weighted sums by the scale of their inputs, and computes every scale.
@@ -57,177 +139,81 @@ impl Scaled {
 /// [`Error::Level`] when the parameters have fewer levels than the graph needs.
 pub(in crate::graph) fn assign_scales(
     graph: &Graph,
-    levels: &[usize],
+    levels: &PerNode<usize>,
     bottom: usize,
     params: &Params,
 ) -> Result<Scaled> {
-    let top = levels.iter().copied().max().unwrap_or(0);
-    if top > params.max_level() {
+    if let Some(top) = levels
+        .iter()
+        .copied()
+        .max()
+        .filter(|top| *top > params.max_level())
+    {
         return Err(Error::Level {
             op: "compile",
             needed: top,
             found: params.max_level(),
         });
     }
-    let pending = pending(graph);
+    let pending = owing(graph.nodes().iter().map(|node| &node.op), |facts| facts.rescale);
     let mut out = Scaled {
         graph: graph.successor(),
-        levels: vec![],
-        scales: vec![],
-        plain_scales: vec![],
+        levels: PerNode::new(),
+        scales: PerNode::new(),
+        plain_scales: PerNode::new(),
     };
-    let mut map: Vec<NodeId> = Vec::with_capacity(levels.len());
-    for ((node, &level), &owes) in graph.nodes().iter().zip(levels).zip(&pending) {
+    let mut named: PerNode<NodeId> = PerNode::new();
+    for (id, node) in graph.numbered() {
+        let level = levels[id];
         let canonical = params.scale(level)?;
         let product = canonical * canonical;
-        let moved = |id: NodeId| map.get(id.index()).copied().unwrap_or(id);
         let id = match &node.op {
-            Op::WeightedSum(terms) => weighted_sum(&mut out, terms, moved, node.label, level, product)?,
+            Op::WeightedSum(terms) => {
+                let terms = terms.iter().map(|(id, pattern)| (named[*id], pattern.clone()));
+                let sum = out.weighted_sum(terms.collect(), node.label, level, product);
+                sum.ok_or_else(|| nothing(id))?
+            }
             op @ (Op::Rescale(a) | Op::RelinearizeRescale(a)) => {
                 let above = params.scale(level + 1)?;
-                let operand = align(&mut out, moved(*a), level + 1, above * above, params)?;
+                let operand = out.aligned(named[*a], level + 1, above * above, params)?;
                 out.push(op.map_args(|_| operand), node.label, level, canonical, 1.0)
             }
             Op::LinearMap(inputs, map) => {
-                let inputs: Vec<NodeId> = inputs.iter().map(|arg| moved(*arg)).collect();
-                let (operands, scale) = operands_of_map(&mut out, &inputs, level + 1, params)?;
-                let prime = params.moduli().nth(level + 1).map_or(1.0, |q| q.value() as f64);
+                let inputs: Vec<NodeId> = inputs.iter().map(|arg| named[*arg]).collect();
+                let operands = out.operands_of_map(&inputs, level + 1, params)?;
+                let first = *operands.first().ok_or_else(|| nothing(id))?;
+                let plain_scale = canonical * prime(params, level + 1)? / out.scales[first];
                 let op = Op::LinearMap(operands, Arc::clone(map));
-                out.push(op, node.label, level, canonical, canonical * prime / scale)
+                out.push(op, node.label, level, canonical, plain_scale)
             }
             Op::Bootstrap(a) => {
-                let operand = align(&mut out, moved(*a), bottom, params.scale(bottom)?, params)?;
+                let operand = out.aligned(named[*a], bottom, params.scale(bottom)?, params)?;
                 out.push(Op::Bootstrap(operand), node.label, level, canonical, 1.0)
             }
             op => {
                 // A product has canonical operands; everything else has operands of its own scale.
-                let scale = if owes { product } else { canonical };
-                let needed = if matches!(op, Op::Mul(..)) {
-                    canonical
-                } else {
-                    scale
-                };
-                let mut operands = Vec::new();
-                for arg in op.args() {
-                    operands.push(align(&mut out, moved(arg), level, needed, params)?);
-                }
-                let mut next = operands.into_iter();
-                let op = op.map_args(|arg| next.next().unwrap_or(arg));
+                let scale = if pending[id] { product } else { canonical };
+                let makes = op.facts().rescale == Debt::Makes;
+                let needed = if makes { canonical } else { scale };
+                let mut refused = Ok(());
+                let op = op.map_args(|arg| match out.aligned(named[arg], level, needed, params) {
+                    Ok(operand) => operand,
+                    Err(error) => {
+                        refused = Err(error);
+                        arg
+                    }
+                });
+                refused?;
                 out.push(op, node.label, level, scale, 1.0)
             }
         };
-        map.push(id);
+        named.push(id);
     }
     for (name, value) in graph.outputs() {
-        let value = map.get(value.index()).copied().unwrap_or(*value);
-        let (level, _, _) = out.at(value)?;
-        let value = if level == bottom {
-            value
-        } else {
-            align(&mut out, value, bottom, params.scale(bottom)?, params)?
-        };
+        let value = out.aligned(named[*value], bottom, params.scale(bottom)?, params)?;
         out.graph.output(name, value);
     }
     Ok(out)
-}
-
-/// `value` at exactly this level and scale.
-fn align(out: &mut Scaled, value: NodeId, level: usize, scale: f64, params: &Params) -> Result<NodeId> {
-    let (found_level, found_scale, label) = out.at(value)?;
-    if found_level == level {
-        return Ok(value);
-    }
-    if found_level < level {
-        return Err(Error::Level {
-            op: "assign_scales",
-            needed: level,
-            found: found_level,
-        });
-    }
-    let above = params.moduli().nth(level + 1).map_or(1.0, |q| q.value() as f64);
-    Ok(out.push(
-        Op::Align(value, level),
-        label,
-        level,
-        scale,
-        scale * above / found_scale,
-    ))
-}
-
-/// The operands of a linear map at its level, all with one scale: any scale will do, since that of the weights makes up
-/// for it.
-fn operands_of_map(
-    out: &mut Scaled,
-    inputs: &[NodeId],
-    level: usize,
-    params: &Params,
-) -> Result<(Vec<NodeId>, f64)> {
-    let mut made_at = BTreeSet::new();
-    for id in inputs {
-        made_at.insert(out.at(*id)?.0);
-    }
-    let mut operands = Vec::with_capacity(inputs.len());
-    let canonical = params.scale(level)?;
-    if made_at.len() > 1 {
-        for id in inputs {
-            operands.push(align(out, *id, level, canonical, params)?);
-        }
-        return Ok((operands, canonical));
-    }
-    let mut scale = canonical;
-    for id in inputs {
-        let (made_at, own, label) = out.at(*id)?;
-        scale = own;
-        operands.push(match made_at {
-            same if same == level => *id,
-            _ => out.push(Op::DropLevel(*id, level), label, level, own, 1.0),
-        });
-    }
-    Ok((operands, scale))
-}
-
-/// One weighted sum per scale of the inputs, all with the same product scale, and their sum.
-fn weighted_sum(
-    out: &mut Scaled,
-    terms: &[(NodeId, crate::ckks::Pattern)],
-    moved: impl Fn(NodeId) -> NodeId,
-    label: usize,
-    level: usize,
-    product: f64,
-) -> Result<NodeId> {
-    // Keyed by the level at which the input was made, highest first; equal levels have equal scales.
-    let mut groups: BTreeMap<std::cmp::Reverse<usize>, Vec<_>> = BTreeMap::new();
-    for (id, pattern) in terms {
-        let id = moved(*id);
-        let (made_at, _, _) = out.at(id)?;
-        groups
-            .entry(std::cmp::Reverse(made_at))
-            .or_default()
-            .push((id, pattern.clone()));
-    }
-    let mut sum = None;
-    for terms in groups.into_values() {
-        let mut dropped = Vec::with_capacity(terms.len());
-        let mut plain_scale = 1.0;
-        for (id, pattern) in terms {
-            let (made_at, scale, made_label) = out.at(id)?;
-            plain_scale = product / scale;
-            let low = match made_at {
-                same if same == level => id,
-                _ => out.push(Op::DropLevel(id, level), made_label, level, scale, 1.0),
-            };
-            dropped.push((low, pattern));
-        }
-        let part = out.push(Op::WeightedSum(dropped), label, level, product, plain_scale);
-        sum = Some(match sum {
-            None => part,
-            Some(sum) => out.push(Op::Add(sum, part), label, level, product, 1.0),
-        });
-    }
-    sum.ok_or(Error::Circuit {
-        circuit: "assign_scales",
-        reason: "a weighted sum of nothing".to_owned(),
-    })
 }
 
 #[cfg(test)]
@@ -264,9 +250,14 @@ mod tests {
         let params = params();
         let g = insert_relinearize(&insert_rescale(g));
         let out = assign_scales(&g, &assign_levels(&g, span), span.bottom, &params).unwrap();
-        let nodes = out.graph.nodes().iter().zip(&out.scales).zip(&out.plain_scales);
+        let nodes = out
+            .graph
+            .nodes()
+            .iter()
+            .zip(out.scales.iter())
+            .zip(out.plain_scales.iter());
         for ((node, scale), plain_scale) in nodes {
-            let of = |id: &NodeId| (out.levels[id.index()], out.scales[id.index()]);
+            let of = |id: &NodeId| (out.levels[*id], out.scales[*id]);
             let prime = |level: usize| params.moduli().nth(level).unwrap().value() as f64;
             for arg in node.op.args() {
                 let (level, own) = of(&arg);
@@ -279,7 +270,7 @@ mod tests {
                 assert!((found / scale - 1.0).abs() < 1e-12, "{:?}", node.op);
             }
         }
-        let notes = out.levels.iter().zip(&out.scales);
+        let notes = out.levels.iter().zip(out.scales.iter());
         let notes = notes.map(|(level, scale)| format!("{level} {}", name(*scale, &params)));
         (annotated(&out.graph, notes), out)
     }
@@ -403,7 +394,9 @@ mod tests {
         let mut g = Graph::new(8);
         let x = g.input("x");
         g.output("x", x);
-        let error = assign_scales(&g, &[5], 0, &params()).unwrap_err().to_string();
+        let error = assign_scales(&g, &vec![5].into(), 0, &params())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("level 5 needed, level 4 found"), "{error}");
     }
 }

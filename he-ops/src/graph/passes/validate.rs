@@ -51,6 +51,18 @@ pub(in crate::graph) fn validate(graph: &Graph) -> Result<()> {
                 graph.slots()
             ));
         }
+        if let Op::LinearMap(_, map) = &node.op
+            && map
+                .rotations()
+                .iter()
+                .any(|k| k.rem_euclid(graph.slots() as i64) == 0)
+        {
+            return refuse(format!(
+                "%{index} is a linear map with {} baby steps on {} slots, and one of its rotations changes nothing",
+                map.baby_steps(),
+                graph.slots()
+            ));
+        }
         for pattern in node.op.patterns() {
             if pattern.period() > graph.slots() {
                 return refuse(format!(
@@ -109,7 +121,7 @@ mod tests {
         let mut g = Graph::new(slots);
         let x = g.input("x");
         body(&mut g, x);
-        g.output("y", NodeId::new(g.nodes().len() - 1));
+        g.output("y", NodeId(g.nodes().len() - 1));
         validate(&g).map_or_else(|error| error.to_string(), |()| "accepted".to_owned())
     }
 
@@ -148,12 +160,12 @@ mod tests {
         );
         assert_eq!(
             refused(8, |g, x| {
-                g.add(x, NodeId::new(7));
+                g.add(x, NodeId(7));
             }),
             "graph: %1 (add) uses %7, which belongs to another graph"
         );
         assert_eq!(
-            refused(8, |g, _| g.output("z", NodeId::new(7))),
+            refused(8, |g, _| g.output("z", NodeId(7))),
             "graph: output z is %7, which belongs to another graph"
         );
     }
