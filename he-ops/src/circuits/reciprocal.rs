@@ -71,11 +71,9 @@ impl Reciprocal {
     }
 
     /// The interval of a slot.
+    #[expect(clippy::indexing_slicing, reason = "at least one interval, they repeat")]
     pub fn range(&self, slot: usize) -> (f64, f64) {
-        self.ranges
-            .get(slot % self.ranges.len().max(1))
-            .copied()
-            .unwrap_or((1.0, 2.0))
+        self.ranges[slot % self.ranges.len()]
     }
 
     /// Slots after which the intervals repeat.
@@ -163,19 +161,6 @@ impl Reciprocal {
                 reason: "no doubling".to_owned(),
             })
         })
-    }
-
-    /// The circuit on x itself, gain included: two levels more, for callers that have no weight to fold into.
-    ///
-    /// # Errors
-    /// As [`Circuit::expand`].
-    pub fn expand_unfolded(&self, g: &mut Graph, x: NodeId) -> Result<NodeId> {
-        let pattern =
-            |f: &dyn Fn(usize) -> f64| Pattern::real((0..self.period()).map(|j| f(j) as f32).collect());
-        let scaled = g.mul_plain(x, pattern(&|j| -self.input_scale(j))?);
-        let t = g.add_plain(scaled, pattern(&|j| self.input_shift(j))?);
-        let product = self.expand(g, &[t])?;
-        Ok(g.mul_plain(product, pattern(&|j| self.gain(j))?))
     }
 }
 

@@ -95,16 +95,15 @@ impl EvaluationKeys {
             level,
             found,
         };
-        let own = self
-            .keys
-            .get(&purpose)
-            .ok_or_else(|| missing("none found".into()))?;
-        own.range(level..).next().map(|(_, key)| key).ok_or_else(|| {
-            missing(format!(
-                "one of level {} found",
-                own.keys().next_back().copied().unwrap_or(0)
-            ))
-        })
+        let own = self.keys.get(&purpose);
+        let highest = own.and_then(|own| own.keys().next_back());
+        match own.and_then(|own| own.range(level..).next()) {
+            Some((_, key)) => Ok(key),
+            None => Err(missing(match highest {
+                Some(highest) => format!("one of level {highest} found"),
+                None => "none found".into(),
+            })),
+        }
     }
 
     /// Checks that every key of a configuration is there, at its level.

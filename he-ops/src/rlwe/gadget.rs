@@ -1,6 +1,7 @@
 //! The hybrid gadget: into which digits a ciphertext decomposes at each level, and over which special primes.
 
 use crate::arith::NttTable;
+use crate::error::broken;
 use crate::{Error, Result};
 use std::ops::Range;
 
@@ -113,7 +114,7 @@ pub(super) fn choose_gadget(
             _ => low = middle,
         }
     }
-    let ends = runs(&bits, high).unwrap_or_default();
+    let ends = runs(&bits, high).ok_or_else(|| broken("digits within a cap that has been met"))?;
     // A copy of a larger key brings a noise that has to be divided away: give it room if there is.
     let fits =
         |specials: usize| specials <= p.len() && bound.is_none_or(|b| log_qp_at(q, p, level, specials) <= b);
