@@ -32,9 +32,9 @@ pub mod inspect;
 pub mod local;
 pub mod session;
 
-pub use answer::{Answer, cosine};
+pub use answer::{Answer, Decided, cosine};
 pub use api::{Api, Upload};
 pub use error::{Error, Result};
 pub use folder::{KeyFolder, download_bundle};
 pub use local::LocalServer;
-pub use session::{Decided, Decrypted, KeySet, Query, Reply, Request, Session, TOLERANCE};
+pub use session::{Decrypted, KeySet, Query, Reply, Request, Session, TOLERANCE};
