@@ -216,7 +216,7 @@ fn add_fractions(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
 
 #[cfg_attr(
     not(target_arch = "x86_64"),
-    expect(unused_variables, reason = "there is one level")
+    expect(unused_variables, reason = "there is one instruction set")
 )]
 fn add_fractions_at(simd: Simd, sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
     #[inline(always)]

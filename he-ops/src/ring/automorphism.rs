@@ -39,7 +39,7 @@ pub(crate) fn gather(limb: &mut [u64], source: &[u64], table: &[u32]) {
 
 #[cfg_attr(
     not(target_arch = "x86_64"),
-    expect(unused_variables, reason = "there is one level")
+    expect(unused_variables, reason = "there is one instruction set")
 )]
 #[expect(clippy::indexing_slicing, reason = "below the length, a power of two")]
 fn gather_at(simd: Simd, limb: &mut [u64], source: &[u64], table: &[u32]) {

@@ -1,6 +1,6 @@
-//! Key-switch keys: as they are sent, ready for use, and as smaller copies for lower levels.
+//! Key-switch keys: as they are sent, ready for use, and as smaller keys made from them for lower levels.
 
-use super::gadget::{COPY_MARGIN, Gadget};
+use super::gadget::{Gadget, SMALLER_KEY_MARGIN};
 use super::keys::KeyPurpose;
 use super::params::Params;
 use crate::arith::dot::scale_in_place;
@@ -88,11 +88,11 @@ impl SeededKeySwitchKey {
         KeySwitchKey::pack(self.purpose, self.level, gadget, pairs, &tables)
     }
 
-    /// Expands the masks and adds smaller copies for the lower of the levels at which the key is used.
+    /// Expands the masks and adds smaller keys for the lower of the levels at which the key is used.
     ///
     /// The first digit of a key encrypts P s_in modulo P and the primes of that digit, so for levels within it it is
     /// a key of one digit by itself. Dividing it by surplus special primes leaves an encryption of
-    /// P' s_in modulo Q_l P' with a noise of about 2^7, which the switch divides by P' / Q_l: a copy for level l, from
+    /// P' s_in modulo Q_l P' with a noise of about 2^7, which the switch divides by P' / Q_l: a key for level l, from
     /// what the client sent anyway. A switch with it moves (l + 1) + P' primes instead of (l + 1) + P.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl SeededKeySwitchKey {
         let tables = key_tables(params, level, &own)?;
         let pairs = self.pairs(params, &own)?;
         let mut out = Vec::new();
-        for (level, gadget) in copies(params, level, uses)? {
+        for (level, gadget) in smaller_keys(params, level, uses)? {
             let limbs = level + 1 + gadget.specials;
             let keep: Vec<_> = tables
                 .iter()
@@ -156,14 +156,14 @@ impl SeededKeySwitchKey {
     }
 }
 
-/// The smaller copies of a key that are worth making: (level, gadget), highest first.
-pub(super) fn copies(
+/// The smaller keys that are worth making from a key: (level, gadget), highest first.
+pub(super) fn smaller_keys(
     params: &Params,
     own_level: usize,
     uses: &BTreeSet<usize>,
 ) -> Result<Vec<(usize, Gadget)>> {
     let own = params.gadget(own_level)?;
-    // Special primes that a copy must save; a copy that saves digits always pays.
+    // Special primes that a smaller key must save; one that saves digits always pays.
     let worthwhile = if own.digits() > 1 { 0 } else { 2 };
     let mut out = Vec::new();
     let mut specials = own.specials;
@@ -172,7 +172,7 @@ pub(super) fn copies(
         .rev()
         .filter(|&&level| own.digits_at(level) == 1 && level < own_level)
     {
-        let needed = params.moduli().take(level + 1).map(Modulus::log2).sum::<f64>() + COPY_MARGIN;
+        let needed = params.moduli().take(level + 1).map(Modulus::log2).sum::<f64>() + SMALLER_KEY_MARGIN;
         let mut sum = 0.0;
         let enough = params.special_moduli().position(|p| {
             sum += p.log2();
@@ -188,7 +188,7 @@ pub(super) fn copies(
     Ok(out)
 }
 
-/// The gadget of the smallest key that serves a level: the key's own, or that of a copy.
+/// The gadget of the smallest key that serves a level: the key's own, or that of a smaller one made from it.
 ///
 /// # Errors
 /// [`Error::Level`] when a level is above the parameters' highest.
@@ -198,11 +198,11 @@ pub(crate) fn serving_gadget(
     uses: &BTreeSet<usize>,
     level: usize,
 ) -> Result<Gadget> {
-    let copy = copies(params, own, uses)?
+    let smaller = smaller_keys(params, own, uses)?
         .into_iter()
         .rev()
         .find(|(at, _)| *at >= level);
-    copy.map_or_else(|| params.gadget(own).cloned(), |(_, gadget)| Ok(gadget))
+    smaller.map_or_else(|| params.gadget(own).cloned(), |(_, gadget)| Ok(gadget))
 }
 
 fn key_tables<'p>(params: &'p Params, level: usize, gadget: &Gadget) -> Result<Vec<&'p NttTable>> {

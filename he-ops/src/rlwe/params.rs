@@ -124,9 +124,9 @@ impl Params {
         }
         let (q, scales) = ciphertext_primes(literal, &mut taken)?;
         let bound = max_log_qp(log_n);
-        let copied = choose_gadget(&q, &p, q.len() - 1, gadget_bound, false)?.digits() > 1;
+        let as_smaller = choose_gadget(&q, &p, q.len() - 1, gadget_bound, false)?.digits() > 1;
         let gadgets = (0..q.len())
-            .map(|level| choose_gadget(&q, &p, level, gadget_bound, copied))
+            .map(|level| choose_gadget(&q, &p, level, gadget_bound, as_smaller))
             .collect::<Result<Vec<_>>>()?;
         let log_q: f64 = q.iter().map(|t| t.modulus().log2()).sum();
         let log_qp = gadgets

@@ -104,13 +104,13 @@ impl Bootstrapper {
             let scale = params.prime(level)? * step;
             let transform =
                 LinearTransform::with_keys_of(encoder, map, [level, input_level], scale, baby_steps)?;
-            // Where CoeffsToSlots has the same rotations, the keys are copies of its keys.
+            // Where CoeffsToSlots has the same rotations, the keys are made from its keys.
             let gadget = params.gadget(input_level)?;
             for own in transform.keys().galois.keys().filter_map(|g| shared.get(g)) {
                 if serving_gadget(params, *own, &[input_level].into(), input_level)? != *gadget {
                     return Err(Error::Params {
                         reason: format!(
-                            "keys of level {own} have no copies for level {input_level}; use more special primes"
+                            "keys of level {own} give no smaller ones for level {input_level}; use more special primes"
                         ),
                     });
                 }
@@ -181,7 +181,7 @@ impl Bootstrapper {
     }
 
     /// Every level at which each key is used, for [`crate::rlwe::EvaluationKeys::from_seeded`]: the server makes small
-    /// copies of the keys of CoeffsToSlots for SlotsToCoeffs.
+    /// keys for SlotsToCoeffs from those of CoeffsToSlots.
     #[must_use]
     pub fn key_uses(&self) -> KeyUses {
         self.key_uses.clone()

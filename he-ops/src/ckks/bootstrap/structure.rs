@@ -93,7 +93,7 @@ impl BootstrapLiteral {
             need(conjugate, sine);
         } else {
             // Both before a division by special primes: keys like those of the maps. The first one of the trace turns the
-            // result by its slots as well; a copy for that level might not fit the gadget here.
+            // result by its slots as well; a smaller key for that level might not fit the gadget here.
             need(conjugate, top);
             for k in trace(params, slots) {
                 need(KeyPurpose::Galois(params.galois_element(k)), top);
