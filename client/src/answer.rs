@@ -1,6 +1,5 @@
 //! What the decrypted numbers mean, by the head of the model.
 
-use crate::session::Decided;
 use models::answer::{label, probabilities};
 use models::{Bundle, Head, Manifest};
 use serde::Serialize;
@@ -8,6 +7,15 @@ use std::fmt;
 
 /// Tokens that are shown of a prediction.
 const TOP: usize = 5;
+
+/// What a label says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decided {
+    /// Number of the class.
+    Class(usize),
+    /// No class was ahead of all others.
+    Tie,
+}
 
 /// A decrypted answer. Not for third parties in full precision: see SECURITY.md on approximate decryption.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -38,11 +38,11 @@ pub mod session;
 pub mod terminal;
 pub mod ui;
 
-pub use answer::{Answer, cosine};
+pub use answer::{Answer, Decided, cosine};
 #[cfg(feature = "api")]
 pub use api::{Api, Upload, download_bundle};
 pub use error::{Error, Result};
 pub use folder::KeyFolder;
 #[cfg(feature = "demo")]
 pub use local::LocalServer;
-pub use session::{Decided, Decrypted, KeySet, Query, Reply, Request, Session, TOLERANCE};
+pub use session::{Decrypted, KeySet, Query, Reply, Request, Session, TOLERANCE};

@@ -1,6 +1,6 @@
 //! One model on the client's side: its manifest, its public bundle, and the secret key.
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Decided};
 use crate::error::{Error, Result};
 use he_ops::ckks::{Ciphertext, Decryptor, Encoder, Encryptor};
 use he_ops::decision::{DecisionSecret, EncryptedLabel};
@@ -112,15 +112,6 @@ impl std::fmt::Display for Reply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// What a label says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decided {
-    /// Number of the class.
-    Class(usize),
-    /// No class was ahead of all others.
-    Tie,
 }
 
 /// A decrypted reply.

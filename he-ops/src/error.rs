@@ -1,5 +1,7 @@
 //! The one error type of the crate: every message says what was needed, what was there, and what to do.
 
+use core::panic::Location;
+
 /// Result of every fallible operation of this crate.
 pub type Result<T> = core::result::Result<T, Error>;
 
@@ -122,10 +124,39 @@ pub enum Error {
         /// Steps of the plan.
         total: usize,
     },
+    /// Something that this crate guarantees itself does not hold: a bug, and nothing that the caller did.
+    #[error("a bug of he-ops, please report it: {what} ({place})")]
+    Broken {
+        /// What was to hold.
+        what: &'static str,
+        /// Where it did not.
+        place: &'static Location<'static>,
+    },
     /// The operating system gave no randomness.
     #[error("no randomness from the operating system: {reason}")]
     Entropy {
         /// What the system said.
         reason: String,
     },
+}
+
+/// The error for an invariant of this crate that does not hold, with the place that found it.
+#[track_caller]
+pub(crate) fn broken(what: &'static str) -> Error {
+    Error::Broken {
+        what,
+        place: Location::caller(),
+    }
+}
+
+/// The only element of a list that has one for each operand, of which there was one.
+///
+/// # Errors
+/// [`Error::Broken`] for another number of elements.
+#[track_caller]
+pub(crate) fn only<T>(list: Vec<T>) -> Result<T> {
+    match <[T; 1]>::try_from(list) {
+        Ok([one]) => Ok(one),
+        Err(_) => Err(broken("one result for one operand")),
+    }
 }

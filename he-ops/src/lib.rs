@@ -1,18 +1,19 @@
-//! Homomorphic operations of the private-inference service: leveled RNS-CKKS on `concrete-ntt`, circuits, and a
-//! compiler and executor of plans. No network, no files, no async, no knowledge of any model.
+//! Homomorphic operations of the private-inference service: RNS-CKKS with bootstrapping on `concrete-ntt`, an exact
+//! decision with `tfhe`, circuits, and a compiler and executor of plans. No network, no files, no async, no knowledge of any model.
 //!
 //! | module | what | builds on |
 //! |---|---|---|
 //! | [`arith`] | primes, transforms, the dot-product kernel, basis conversion, sampling | |
 //! | [`ring`] | polynomials in residue form, automorphisms, recycled buffers | `arith` |
 //! | [`rlwe`] | parameters held against the security table, keys, key switching | `ring` |
-//! | [`ckks`] | encoder, ciphertexts, encryption, evaluator | `rlwe` |
-//! | [`graph`] | circuits as graphs of primitive operations, the passes, the [`graph::Plan`] | `ckks`' patterns |
-//! | [`circuits`] | linear transforms, polynomials, reciprocal, attention, feed-forward, head: they write graph nodes | `graph` |
-//! | [`cost`] | counted work of operations and plans, and the machine that turns it into time | `graph` |
-//! | [`exec`] | runs a plan on plain numbers, on a noise model, or on ciphertexts | `graph`, `ckks` |
+//! | [`ckks`] | encoder, ciphertexts, encryption, evaluator, linear maps, bootstrapping | `rlwe` |
+//! | [`decision`] | one exact class out of encrypted logits, by a second scheme | `ckks` |
+//! | [`graph`] | circuits as graphs of primitive operations, the passes, the [`graph::Plan`] | `ckks`, `decision` |
+//! | [`circuits`] | building blocks of models: they write graph nodes | `graph` |
+//! | [`cost`] | counted work of operations and plans, and the machine that turns it into time | `graph`, `ckks` |
+//! | [`exec`] | runs a plan on plain numbers, on a noise model, or on ciphertexts | `graph`, `cost`, `ckks`, `decision` |
 //! | [`trace`] | where the time went | |
-//! | [`wire`] | frames, bit-packed residues, refusal of everything malformed | `ckks` |
+//! | [`wire`] | frames, bit-packed residues, refusal of everything malformed | `ckks`, `decision` |
 //!
 //! Secret keys exist only with the feature `secret`; the server is built without it.
 //!

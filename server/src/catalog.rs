@@ -1,7 +1,7 @@
 //! The models that are served: compiled once at the start, immutable afterwards.
 
+use crate::config::gib;
 use crate::keys::KeyNeeds;
-use crate::memory::gib;
 use anyhow::{Context, bail};
 use he_ops::ckks::{Bootstrapper, Encoder};
 use he_ops::cost::{Memory, plan_costs};

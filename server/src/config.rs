@@ -59,6 +59,11 @@ impl Config {
 /// More threads than this are a typing mistake, and starting them would stall the machine.
 const MAX_THREADS: usize = 1024;
 
+/// Bytes for people.
+pub(crate) fn gib(bytes: u64) -> String {
+    format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
 /// A number of threads from a command line.
 ///
 /// # Errors

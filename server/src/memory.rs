@@ -3,7 +3,7 @@
 use anyhow::bail;
 
 use crate::catalog::Catalog;
-use crate::config::Config;
+use crate::config::{Config, gib};
 
 /// What is left of the memory for the expanded keys of the clients.
 ///
@@ -54,11 +54,6 @@ pub(crate) fn key_memory(config: &Config, catalog: &Catalog) -> anyhow::Result<u
         "memory planned"
     );
     Ok(left)
-}
-
-/// Bytes for people.
-pub(crate) fn gib(bytes: u64) -> String {
-    format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 /// The memory of the machine, or of the container that the process runs in if that is less; no bound where the system

@@ -72,14 +72,22 @@ pub fn take_zeroed(len: usize) -> Buffer {
 
 impl Deref for Buffer {
     type Target = [u64];
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a buffer is never shorter than what is in use"
+    )]
     fn deref(&self) -> &[u64] {
-        self.raw.get(..self.len).unwrap_or_default()
+        &self.raw[..self.len]
     }
 }
 
 impl DerefMut for Buffer {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a buffer is never shorter than what is in use"
+    )]
     fn deref_mut(&mut self) -> &mut [u64] {
-        self.raw.get_mut(..self.len).unwrap_or_default()
+        &mut self.raw[..self.len]
     }
 }
 

@@ -1,6 +1,7 @@
 //! Arithmetic modulo word-size primes: reduction, prime search, transforms, basis conversion, sampling.
 
 pub mod arena;
+pub(crate) mod chebyshev;
 pub mod dot;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod lanes;

@@ -33,13 +33,14 @@ impl std::fmt::Debug for PackedRows {
 impl PackedRows {
     /// Rows of residues below the modulus, all of one length, a multiple of eight; what is longer is left out.
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "as long as the shortest row")]
     pub fn new(rows: &[&[u64]], modulus: &Modulus) -> Self {
         let len = rows.iter().map(|row| row.len()).min().unwrap_or(0) / LANES * LANES;
         let bits = modulus.bits() as usize;
         let stride = stride(len, bits);
         let mut bytes = Vec::with_capacity(rows.len() * stride);
         for (i, row) in rows.iter().enumerate() {
-            pack_limb(row.get(..len).unwrap_or_default(), modulus.bits(), &mut bytes);
+            pack_limb(&row[..len], modulus.bits(), &mut bytes);
             bytes.resize((i + 1) * stride, 0);
         }
         Self {
@@ -81,7 +82,7 @@ fn stride(len: usize, bits: usize) -> usize {
 }
 
 /// Some entries of all rows.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct PackedBlock<'a> {
     /// From the first entry of the first row on.
     bytes: &'a [u8],
@@ -94,10 +95,11 @@ pub struct PackedBlock<'a> {
 impl PackedBlock<'_> {
     /// Entries from..from + len, or as many as there are; `from` is a multiple of eight.
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "an entry of the block")]
     pub fn part(&self, from: usize, len: usize) -> Self {
         let from = (from / LANES * LANES).min(self.len);
         Self {
-            bytes: self.bytes.get(from / LANES * self.bits..).unwrap_or_default(),
+            bytes: &self.bytes[from / LANES * self.bits..],
             len: len.min(self.len - from),
             ..*self
         }
@@ -121,11 +123,16 @@ impl PackedBlock<'_> {
     }
 
     /// One entry.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a row is padded for the widest load of its last entry"
+    )]
     pub(super) fn get(&self, row: usize, i: usize) -> u64 {
         let bit = i % LANES * self.bits;
         let at = self.offset(row, i) + bit / 8;
-        let word = self.bytes.get(at..at + 8).and_then(|b| b.try_into().ok());
-        word.map_or(0, u64::from_le_bytes) >> (bit % 8) & ((1 << self.bits) - 1)
+        let mut word = [0; 8];
+        word.copy_from_slice(&self.bytes[at..at + 8]);
+        u64::from_le_bytes(word) >> (bit % 8) & ((1 << self.bits) - 1)
     }
 
     fn offset(&self, row: usize, i: usize) -> usize {

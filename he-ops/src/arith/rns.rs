@@ -2,10 +2,8 @@
 
 use super::dot::{Output, dot, scale_in_place};
 use super::{Modulus, NttTable, Simd, sums};
-use crate::arith::arena;
-use crate::par;
-use crate::ring::{Eval, Poly};
-use crate::{Error, Result};
+use crate::error::broken;
+use crate::{Error, Result, par};
 
 /// Entries of one limb that a thread takes at a time: 16 limbs of this many words stay in L2.
 const BLOCK: usize = 2048;
@@ -57,12 +55,13 @@ impl BasisConverter {
         to: impl IntoIterator<Item = &'a NttTable>,
         centered: Option<[&[u64]; 2]>,
     ) -> Result<Self> {
-        let factor = |target: usize, i: usize| {
-            let list = centered.and_then(|factors| factors.get(target).copied());
-            list.map_or(1, |list| list.get(i).copied().unwrap_or_default())
-        };
         let from: Vec<&NttTable> = from.into_iter().collect();
         let to: Vec<Modulus> = to.into_iter().map(|t| *t.modulus()).collect();
+        let ones = [vec![1; from.len()], vec![1; to.len()]];
+        let [before, after] = centered.unwrap_or([&ones[0], &ones[1]]);
+        if (before.len(), after.len()) != (from.len(), to.len()) {
+            return Err(broken("a factor for each prime of a conversion"));
+        }
         // prod_{i != k} a_i mod m.
         let hat = |k: usize, m: &Modulus| {
             from.iter()
@@ -73,20 +72,20 @@ impl BasisConverter {
                 })
         };
         let mut source = Vec::with_capacity(from.len());
-        for (k, table) in from.iter().enumerate() {
+        for (k, (table, &before)) in from.iter().zip(before).enumerate() {
             let a = table.modulus();
             let inv = a.inv(hat(k, a)).ok_or_else(|| Error::Params {
                 reason: format!("prime {} stands twice in a basis", a.value()),
             })?;
-            let inv = a.mul(inv, factor(0, k));
+            let inv = a.mul(inv, before);
             source.push((a.mul(inv, table.n_inv()), a.value() / 2));
         }
         // The rounded surplus is at least -(n/2 + 1); this much more makes it an unsigned word.
         let bias = from.len() as u64;
         let target = to
             .iter()
-            .enumerate()
-            .map(|(j, b)| {
+            .zip(after)
+            .map(|(b, &after)| {
                 let mut hats: Vec<u64> = (0..from.len()).map(|k| hat(k, b)).collect();
                 let mut shift = from.iter().zip(&hats).fold(0, |acc, (t, &h)| {
                     b.add(acc, b.mul(b.reduce(t.modulus().value() / 2), h))
@@ -96,7 +95,7 @@ impl BasisConverter {
                     shift = b.sub(shift, b.mul(b.reduce(bias), product));
                     hats.push(b.neg(product));
                 }
-                let times = |x: u64| b.to_mont52(b.mul(x, factor(1, j)));
+                let times = |x: u64| b.to_mont52(b.mul(x, after));
                 (hats.iter().map(|&h| times(h)).collect(), times(b.neg(shift)))
             })
             .collect();
@@ -120,19 +119,16 @@ impl BasisConverter {
     }
 
     /// Fills the last source limb from the prepared others, where there is such a limb.
+    #[expect(clippy::indexing_slicing, reason = "all limbs have as many blocks")]
     pub(crate) fn surplus(&self, source: &mut [u64], n: usize) {
         let Some((inverses, offset)) = &self.centering else {
             return;
         };
-        let Some((limbs, out)) = source.split_at_mut_checked(self.from.len() * n) else {
-            return;
-        };
+        let (limbs, out) = source.split_at_mut(self.from.len() * n);
         par::for_each(out.chunks_mut(BLOCK).collect(), |b, out| {
             let mut sum = [*offset; BLOCK];
             for (limb, inverse) in limbs.chunks(n).zip(inverses) {
-                if let Some(block) = limb.get(b * BLOCK..) {
-                    add_fractions(&mut sum, block, *inverse);
-                }
+                add_fractions(&mut sum, &limb[b * BLOCK..], *inverse);
             }
             for (out, sum) in out.iter_mut().zip(sum) {
                 *out = (sum + TWO52).to_bits() & ((1 << 52) - 1);
@@ -141,25 +137,21 @@ impl BasisConverter {
     }
 
     /// Targets `first`, `first + 1`, .. of prepared source limbs, on this thread.
+    #[expect(clippy::indexing_slicing, reason = "blocks end at the length of a limb")]
     pub(crate) fn convert_some(&self, first: usize, sources: &[&[u64]], targets: &mut [&mut [u64]]) {
         let n = targets.iter().map(|t| t.len()).min().unwrap_or(0);
         for from in (0..n).step_by(BLOCK) {
             let block = from..(from + BLOCK).min(n);
-            let xs: Vec<&[u64]> = sources
-                .iter()
-                .map(|s| s.get(block.clone()).unwrap_or_default())
-                .collect();
+            let xs: Vec<&[u64]> = sources.iter().map(|s| &s[block.clone()]).collect();
             let constants = self.target.iter().zip(&self.to).skip(first);
             let mut outputs: Vec<Output<'_>> = targets
                 .iter_mut()
                 .zip(constants)
-                .filter_map(|(out, ((weights, start), modulus))| {
-                    Some(Output {
-                        out: out.get_mut(block.clone())?,
-                        weights,
-                        start: *start,
-                        modulus,
-                    })
+                .map(|(out, ((weights, start), modulus))| Output {
+                    out: &mut out[block.clone()],
+                    weights,
+                    start: *start,
+                    modulus,
                 })
                 .collect();
             dot(&mut outputs, &xs);
@@ -167,20 +159,24 @@ impl BasisConverter {
     }
 
     /// Source limb k (unnormalised inverse transform) to y_k, in place.
+    ///
+    /// # Panics
+    /// Past the last source prime.
+    #[expect(clippy::indexing_slicing, reason = "one of the source primes")]
     pub fn prepare(&self, k: usize, limb: &mut [u64]) {
-        if let (Some(&(factor, half)), Some(modulus)) = (self.source.get(k), self.from.get(k)) {
-            scale_in_place(limb, modulus.to_mont52(factor), modulus.to_mont52(half), modulus);
-        }
+        let ((factor, half), modulus) = (self.source[k], &self.from[k]);
+        scale_in_place(limb, modulus.to_mont52(factor), modulus.to_mont52(half), modulus);
     }
 
     /// The values of source limb k to y_k, in place: the inverse transform with [`Self::prepare`] in its last pass.
-    pub fn prepare_values(&self, k: usize, table: &NttTable, limb: &mut [u64]) {
-        if let Some(&(factor, half)) = self.source.get(k) {
-            table.inverse_scaled(limb, factor, half);
-        }
+    #[expect(clippy::indexing_slicing, reason = "one of the source primes")]
+    pub(crate) fn prepare_values(&self, k: usize, table: &NttTable, limb: &mut [u64]) {
+        let (factor, half) = self.source[k];
+        table.inverse_scaled(limb, factor, half);
     }
 
     /// Prepared source limbs (contiguous, n entries each) to target limbs (contiguous). Threads take blocks of entries.
+    #[expect(clippy::indexing_slicing, reason = "all limbs have as many blocks")]
     pub fn convert(&self, source: &[u64], target: &mut [u64], n: usize) {
         let sources: Vec<&[u64]> = source.chunks(n).collect();
         let mut blocks: Vec<Vec<&mut [u64]>> = (0..n.div_ceil(BLOCK))
@@ -193,10 +189,7 @@ impl BasisConverter {
         }
         par::for_each(blocks, |b, parts| {
             let from = b * BLOCK;
-            let xs: Vec<&[u64]> = sources
-                .iter()
-                .map(|s| s.get(from..(from + BLOCK).min(n)).unwrap_or_default())
-                .collect();
+            let xs: Vec<&[u64]> = sources.iter().map(|s| &s[from..(from + BLOCK).min(n)]).collect();
             let mut outputs: Vec<Output<'_>> = parts
                 .into_iter()
                 .zip(&self.target)
@@ -223,7 +216,7 @@ fn add_fractions(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
 
 #[cfg_attr(
     not(target_arch = "x86_64"),
-    expect(unused_variables, reason = "there is one level")
+    expect(unused_variables, reason = "there is one instruction set")
 )]
 fn add_fractions_at(simd: Simd, sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
     #[inline(always)]
@@ -280,9 +273,8 @@ impl Division {
                 reason: format!("prime {} is both kept and divided away", m.value()),
             })
         };
-        let others = drop
-            .get(..drop.len() - specials.len().min(drop.len()))
-            .unwrap_or_default();
+        let others = drop.len().checked_sub(specials.len());
+        let (others, _) = drop.split_at(others.ok_or_else(|| broken("the special primes are divided away"))?);
         let before: Vec<u64> = others
             .iter()
             .map(|t| product(specials, t.modulus()))
@@ -312,8 +304,9 @@ impl Division {
     }
 
     /// What a limb of the dividend modulo kept prime i is multiplied by, in Montgomery form; `None` for 1.
+    #[expect(clippy::indexing_slicing, reason = "one of the kept primes")]
     pub(crate) fn factor(&self, i: usize) -> Option<u64> {
-        Some(self.factors.as_ref()?.get(i).copied().unwrap_or_default())
+        self.factors.as_ref().map(|factors| factors[i])
     }
 
     /// The quotient modulo kept prime i, of a limb of the dividend and the converted remainder.
@@ -335,51 +328,6 @@ impl Division {
             modulus,
         };
         dot(&mut [output], &[limb, remainder]);
-    }
-
-    /// round(input / A) over the kept primes, for several polynomials.
-    ///
-    /// An input holds the kept limbs, then the limbs to divide away. Cost of each: one inverse transform per dropped
-    /// limb, one transform per kept limb. Error at most 1/2 per coefficient, of mean zero. Prime by prime, all inputs in
-    /// turn: they share the transform's tables while these are in the cache.
-    #[must_use]
-    pub fn divide(&self, inputs: &[&Poly<Eval>], keep: &[&NttTable], drop: &[&NttTable]) -> Vec<Poly<Eval>> {
-        let n = inputs.first().map_or(1, |p| p.degree());
-        let mut sources: Vec<_> = inputs
-            .iter()
-            .map(|_| arena::take(self.converter.source_limbs() * n))
-            .collect();
-        par::for_each(
-            by_limb(sources.iter_mut().map(|s| s.chunks_mut(n).take(drop.len()))),
-            |k, limbs| {
-                for (limb, input) in limbs.into_iter().zip(inputs) {
-                    if let Some(table) = drop.get(k) {
-                        limb.copy_from_slice(input.limb(keep.len() + k));
-                        self.converter.prepare_values(k, table, limb);
-                    }
-                }
-            },
-        );
-        let mut remainders: Vec<_> = inputs.iter().map(|_| arena::take(keep.len() * n)).collect();
-        for (source, remainder) in sources.iter_mut().zip(&mut remainders) {
-            self.converter.surplus(source, n);
-            self.converter.convert(source, remainder, n);
-        }
-        let mut outs: Vec<_> = inputs
-            .iter()
-            .map(|_| Poly::<Eval>::scratch(keep.len(), n))
-            .collect();
-        let limbs = outs.iter_mut().zip(&mut remainders);
-        let limbs = by_limb(limbs.map(|(o, r)| o.words_mut().chunks_mut(n).zip(r.chunks_mut(n))));
-        par::for_each(limbs, |i, limbs| {
-            for ((out, remainder), input) in limbs.into_iter().zip(inputs) {
-                if let Some(table) = keep.get(i) {
-                    table.forward(remainder);
-                    self.finish(i, out, input.limb(i), remainder, table.modulus());
-                }
-            }
-        });
-        outs
     }
 }
 

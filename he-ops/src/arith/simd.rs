@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Instruction sets that have kernels of their own. Every level gives the same bits.
+/// Instruction sets that have kernels of their own. Every set gives the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Simd {
@@ -14,17 +14,17 @@ pub enum Simd {
     Ifma = 3,
 }
 
-/// The level in use; 0 before anybody asked.
+/// The set in use; 0 before anybody asked.
 static IN_USE: AtomicU8 = AtomicU8::new(0);
 
-/// The environment variable that lowers the level: `scalar`, `avx2` or `ifma`.
+/// The environment variable that lowers the set in use: `scalar`, `avx2` or `ifma`.
 const VARIABLE: &str = "HE_OPS_SIMD";
 
 impl Simd {
     /// All of them, from the lowest.
     pub const ALL: [Simd; 3] = [Simd::Scalar, Simd::Avx2, Simd::Ifma];
 
-    /// The highest level of this processor.
+    /// The highest set of this processor.
     #[must_use]
     pub fn detected() -> Simd {
         #[cfg(target_arch = "x86_64")]
@@ -40,7 +40,7 @@ impl Simd {
         Simd::Scalar
     }
 
-    /// The level in use, never above [`Self::detected`]. The first call takes the environment variable `HE_OPS_SIMD`
+    /// The set in use, never above [`Self::detected`]. The first call takes the environment variable `HE_OPS_SIMD`
     /// (`scalar`, `avx2` or `ifma`) as a [`Self::limit`]; anything else in it counts as not set.
     #[must_use]
     #[inline]
@@ -51,10 +51,10 @@ impl Simd {
             3 => Simd::Ifma,
             _ => {
                 let asked = std::env::var(VARIABLE).unwrap_or_default();
-                let named = Self::ALL.into_iter().find(|level| level.name() == asked);
-                let level = named.unwrap_or(Simd::Ifma).min(Self::detected());
-                match IN_USE.compare_exchange(0, level as u8, Ordering::Relaxed, Ordering::Relaxed) {
-                    Ok(_) => level,
+                let named = Self::ALL.into_iter().find(|set| set.name() == asked);
+                let set = named.unwrap_or(Simd::Ifma).min(Self::detected());
+                match IN_USE.compare_exchange(0, set as u8, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => set,
                     // Another thread was first.
                     Err(_) => Self::current(),
                 }
@@ -62,18 +62,18 @@ impl Simd {
         }
     }
 
-    /// Uses this level from now on, or the highest of the processor if that is lower; tells which. For tests and
-    /// benchmarks. Safe at any time, since the bits are the same; transform tables keep the level that they were made at.
-    pub fn limit(level: Simd) -> Simd {
-        let level = level.min(Self::detected());
-        IN_USE.store(level as u8, Ordering::Relaxed);
-        level
+    /// Uses this set from now on, or the highest of the processor if that is lower; tells which. For tests and
+    /// benchmarks. Safe at any time, since the bits are the same; transform tables keep the set that they were made at.
+    pub fn limit(set: Simd) -> Simd {
+        let set = set.min(Self::detected());
+        IN_USE.store(set as u8, Ordering::Relaxed);
+        set
     }
 
-    /// The levels of this processor, for tests that compare them.
+    /// The sets of this processor, for tests that compare them.
     pub fn available() -> impl Iterator<Item = Simd> {
         let highest = Self::detected();
-        Self::ALL.into_iter().filter(move |level| *level <= highest)
+        Self::ALL.into_iter().filter(move |set| *set <= highest)
     }
 
     /// Name in reports and in `HE_OPS_SIMD`.
@@ -92,9 +92,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_level_above_the_processor_is_used() {
+    fn no_set_above_the_processor_is_used() {
         assert_eq!(Simd::available().next(), Some(Simd::Scalar));
-        assert!(Simd::available().all(|level| level <= Simd::detected()));
+        assert!(Simd::available().all(|set| set <= Simd::detected()));
         assert!(Simd::current() <= Simd::detected());
     }
 }

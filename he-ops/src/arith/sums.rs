@@ -26,7 +26,7 @@ fn difference(modulus: &Modulus) -> impl Fn(u64, u64) -> u64 {
 /// out\[i\] = f(x\[i\], y\[i\]): one loop, compiled for each level.
 #[cfg_attr(
     not(target_arch = "x86_64"),
-    expect(unused_variables, reason = "there is one level")
+    expect(unused_variables, reason = "there is one instruction set")
 )]
 fn combine_at(simd: Simd, out: &mut [u64], x: &[u64], y: &[u64], f: impl Fn(u64, u64) -> u64) {
     #[inline(always)]

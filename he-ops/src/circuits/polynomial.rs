@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Circuit, take};
+use crate::arith::chebyshev::{self, split};
 use crate::ckks::Pattern;
 use crate::graph::{Graph, NodeId};
 use crate::{Error, Result};
@@ -84,20 +85,11 @@ impl ChebyshevSeries {
         hi: f64,
         degree: usize,
     ) -> Result<Self> {
-        let n = degree + 1;
-        let angle = |i: usize| std::f64::consts::PI * (i as f64 + 0.5) / n as f64;
-        let samples: Vec<f64> = (0..n)
-            .map(|i| f(0.5 * (hi + lo) + 0.5 * (hi - lo) * angle(i).cos()))
-            .collect();
-        let coefficient = |k: usize| {
-            let sum: f64 = samples
-                .iter()
-                .enumerate()
-                .map(|(i, y)| y * (k as f64 * angle(i)).cos())
-                .sum();
-            sum * if k == 0 { 1.0 } else { 2.0 } / n as f64
-        };
-        Self::new(slots, (0..n).map(coefficient).collect())
+        let on_interval = |t: f64| f(0.5 * (hi + lo) + 0.5 * (hi - lo) * t);
+        Self::new(
+            slots,
+            chebyshev::interpolate(on_interval, degree + 1, 0..degree + 1),
+        )
     }
 
     /// x in \[lo, hi\] -> t in \[-1, 1\].
@@ -107,12 +99,7 @@ impl ChebyshevSeries {
 
     /// The series at t, in f64.
     pub fn evaluate(&self, t: f64) -> f64 {
-        // Clenshaw's recurrence.
-        let (mut next, mut after) = (0.0, 0.0);
-        for c in self.coefficients.iter().skip(1).rev() {
-            (next, after) = (c + 2.0 * t * next - after, next);
-        }
-        self.coefficients.first().copied().unwrap_or(0.0) + t * next - after
+        chebyshev::evaluate(&self.coefficients, t)
     }
 
     /// Of T_0, T_1, ..
@@ -165,20 +152,6 @@ impl PowerBasis {
         self.powers.insert(k, power);
         Ok(power)
     }
-}
-
-/// p = q T_split + r, by T_{M+i} = 2 T_M T_i - T_{M-i}; degree(p) < 2 split.
-fn split(p: &[f64], split: usize) -> (Vec<f64>, Vec<f64>) {
-    let (low, high) = p.split_at(split.min(p.len()));
-    let mut r = low.to_vec();
-    let mut q: Vec<f64> = high.to_vec();
-    for (i, c) in q.iter_mut().enumerate().skip(1) {
-        if let Some(mirror) = r.get_mut(split - i) {
-            *mirror -= *c;
-        }
-        *c *= 2.0;
-    }
-    (q, r)
 }
 
 fn degree(p: &[f64]) -> usize {

@@ -162,19 +162,6 @@ impl Reciprocal {
             })
         })
     }
-
-    /// The circuit on x itself, gain included: two levels more, for callers that have no weight to fold into.
-    ///
-    /// # Errors
-    /// As [`Circuit::expand`].
-    pub fn expand_unfolded(&self, g: &mut Graph, x: NodeId) -> Result<NodeId> {
-        let pattern =
-            |f: &dyn Fn(usize) -> f64| Pattern::real((0..self.period()).map(|j| f(j) as f32).collect());
-        let scaled = g.mul_plain(x, pattern(&|j| -self.input_scale(j))?);
-        let t = g.add_plain(scaled, pattern(&|j| self.input_shift(j))?);
-        let product = self.expand(g, &[t])?;
-        Ok(g.mul_plain(product, pattern(&|j| self.gain(j))?))
-    }
 }
 
 impl Circuit for Reciprocal {

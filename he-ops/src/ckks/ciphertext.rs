@@ -1,5 +1,6 @@
 //! Plaintexts and ciphertexts: values with a level and a scale.
 
+use crate::arith::NttTable;
 use crate::arith::sample::{Domain, Seed};
 use crate::ring::{Eval, Poly};
 use crate::rlwe::Params;
@@ -48,13 +49,7 @@ impl SeededCiphertext {
     /// [`Error::Level`] or [`Error::Shape`] when it does not fit the parameters.
     pub fn expand(self, params: &Params) -> Result<Ciphertext> {
         let mask = expand_body_mask(params, &self.seed, Domain::Ciphertext, self.level)?;
-        if self.body.limbs() != mask.limbs() || self.body.degree() != mask.degree() {
-            return Err(Error::Shape {
-                what: "limbs of a ciphertext",
-                needed: mask.limbs(),
-                found: self.body.limbs(),
-            });
-        }
+        check_poly(params, "limbs of a ciphertext", &self.body, self.level)?;
         Ok(Ciphertext {
             parts: vec![self.body, mask],
             level: self.level,
@@ -69,18 +64,89 @@ impl Ciphertext {
     pub fn memory_bytes(&self) -> usize {
         self.parts.iter().map(|p| 8 * p.words().len()).sum()
     }
+
+    /// c_0, to which plaintexts are added.
+    ///
+    /// # Errors
+    /// [`Error::Parts`] where there is no part.
+    pub(crate) fn body_mut(&mut self, op: &'static str) -> Result<&mut Poly<Eval>> {
+        self.parts.first_mut().ok_or(Error::Parts {
+            op,
+            needed: 2,
+            found: 0,
+        })
+    }
 }
 
 /// Two scales count as equal when they differ by less than this, relative: far below every noise.
-const SCALE_TOLERANCE: f64 = 1.0 / (1 << 20) as f64;
+pub const SCALE_TOLERANCE: f64 = 1.0 / (1 << 20) as f64;
+
+/// One scale, computed twice, differs by less than this, relative: roundings of f64 and nothing else.
+const SCALE_ROUNDING: f64 = 1e-9;
+
+/// Whether two scales count as equal. Not when one is no number.
+pub(crate) fn scales_agree(needed: f64, found: f64) -> bool {
+    (found / needed - 1.0).abs() < SCALE_TOLERANCE
+}
+
+/// Whether two scales are one but for roundings of f64. Not when one is no number.
+#[must_use]
+pub fn is_same_scale(needed: f64, found: f64) -> bool {
+    (found / needed - 1.0).abs() < SCALE_ROUNDING
+}
 
 /// Checks that two scales agree.
 pub(crate) fn check_scale(op: &'static str, needed: f64, found: f64) -> Result<()> {
-    if (found / needed - 1.0).abs() < SCALE_TOLERANCE {
-        Ok(())
-    } else {
-        Err(Error::Scale { op, needed, found })
+    if scales_agree(needed, found) {
+        return Ok(());
     }
+    Err(Error::Scale { op, needed, found })
+}
+
+/// Checks that two scales are one but for roundings.
+pub(crate) fn check_same_scale(op: &'static str, needed: f64, found: f64) -> Result<()> {
+    if is_same_scale(needed, found) {
+        return Ok(());
+    }
+    Err(Error::Scale { op, needed, found })
+}
+
+/// Checks that a polynomial has a limb for each prime of a level.
+pub(crate) fn check_poly<'p>(
+    params: &'p Params,
+    what: &'static str,
+    poly: &Poly<Eval>,
+    level: usize,
+) -> Result<&'p [NttTable]> {
+    let q = params.q_tables(level)?;
+    if poly.limbs() == q.len() && poly.degree() == params.degree() {
+        return Ok(q);
+    }
+    Err(Error::Shape {
+        what,
+        needed: q.len(),
+        found: poly.limbs(),
+    })
+}
+
+/// The primes of a ciphertext, after a check that its parts have a limb for each of them.
+pub(crate) fn check_parts<'p>(params: &'p Params, a: &Ciphertext) -> Result<&'p [NttTable]> {
+    for part in &a.parts {
+        check_poly(params, "limbs of a ciphertext", part, a.level)?;
+    }
+    params.q_tables(a.level)
+}
+
+/// Checks that there is a prime to divide by.
+pub(crate) fn check_rescale(op: &'static str, level: usize) -> Result<()> {
+    if level > 0 {
+        return Ok(());
+    }
+    Err(Error::Level {
+        op,
+        needed: 1,
+        found: 0,
+    })
 }
 
 /// Checks that two levels agree.

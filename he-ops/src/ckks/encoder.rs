@@ -6,11 +6,12 @@
     reason = "transform loops over tables of the same size"
 )]
 
-use super::ciphertext::Plaintext;
+use super::ciphertext::{Plaintext, check_poly};
 use super::linear::pattern::Pattern;
 use crate::arith::NttTable;
 use crate::arith::ntt::subring::reduce;
 use crate::arith::ntt::{SubringTable, bit_reverse};
+use crate::error::broken;
 use crate::ring::{Coeff, Eval, Poly};
 use crate::rlwe::Params;
 use crate::{Error, Result};
@@ -50,10 +51,8 @@ impl PeriodicPlaintext {
 
     /// The 2D values modulo prime `limb`.
     #[must_use]
-    pub fn limb(&self, limb: usize) -> &[u64] {
-        self.values
-            .get(2 * self.period * limb..2 * self.period * (limb + 1))
-            .unwrap_or_default()
+    pub(crate) fn limb(&self, limb: usize) -> &[u64] {
+        &self.values[2 * self.period * limb..2 * self.period * (limb + 1)]
     }
 }
 
@@ -211,15 +210,13 @@ impl Encoder {
     /// # Errors
     /// [`Error::Level`] or [`Error::Shape`] when it does not fit the parameters.
     pub fn decode(&self, plaintext: &Plaintext) -> Result<Vec<Complex64>> {
-        let q = self.params.q_tables(plaintext.level)?;
-        if plaintext.poly.limbs() != q.len() {
-            return Err(Error::Shape {
-                what: "limbs of a plaintext",
-                needed: q.len(),
-                found: plaintext.poly.limbs(),
-            });
-        }
-        let coefficients = compose(&plaintext.poly.clone().into_coeff(q), q);
+        let q = check_poly(
+            &self.params,
+            "limbs of a plaintext",
+            &plaintext.poly,
+            plaintext.level,
+        )?;
+        let coefficients = compose(&plaintext.poly.clone().into_coeff(q), q)?;
         let slots = self.params.slots();
         let mut z: Vec<Complex64> = (0..slots)
             .map(|i| Complex64::new(coefficients[i], coefficients[i + slots]) / plaintext.scale)
@@ -324,7 +321,7 @@ fn residues(coefficients: &[f64], tables: &[NttTable]) -> Poly<Coeff> {
 }
 
 /// Centered integers, as doubles, by mixed-radix digits (Garner): exact up to one double rounding per digit.
-fn compose(poly: &Poly<Coeff>, tables: &[NttTable]) -> Vec<f64> {
+fn compose(poly: &Poly<Coeff>, tables: &[NttTable]) -> Result<Vec<f64>> {
     let n = poly.degree();
     // inverse[i][j] = q_j^-1 mod q_i.
     let inverse: Vec<Vec<u64>> = tables
@@ -332,12 +329,11 @@ fn compose(poly: &Poly<Coeff>, tables: &[NttTable]) -> Vec<f64> {
         .enumerate()
         .map(|(i, t)| {
             let m = t.modulus();
-            tables[..i]
-                .iter()
-                .map(|s| m.inv(s.modulus().value()).unwrap_or_default())
-                .collect()
+            let inverse = |s: &NttTable| m.inv(s.modulus().value());
+            tables[..i].iter().map(inverse).collect::<Option<_>>()
         })
-        .collect();
+        .collect::<Option<_>>()
+        .ok_or_else(|| broken("no prime stands twice in a chain"))?;
     let mut out = vec![0.0; n];
     let items: Vec<_> = out.chunks_mut(1024).collect();
     crate::par::for_each(items, |block, values: &mut [f64]| {
@@ -361,7 +357,7 @@ fn compose(poly: &Poly<Coeff>, tables: &[NttTable]) -> Vec<f64> {
             *value = sum;
         }
     });
-    out
+    Ok(out)
 }
 
 /// Adds a periodic plaintext to a polynomial of the same level.
@@ -427,7 +423,7 @@ mod tests {
         let z = values(16);
         let plain = encoder.encode(&z, 3, 35f64.exp2()).unwrap();
         let tables = params.q_tables(3).unwrap();
-        let coefficients = compose(&plain.poly.clone().into_coeff(tables), tables);
+        let coefficients = compose(&plain.poly.clone().into_coeff(tables), tables).unwrap();
         for (j, want) in z.iter().enumerate() {
             let point = encoder.powers[j];
             let got: Complex64 = coefficients

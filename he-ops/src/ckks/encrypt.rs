@@ -1,8 +1,7 @@
 //! Encryption and decryption. Only builds with the feature `secret` contain it.
 
-use super::ciphertext::{Ciphertext, Plaintext, SeededCiphertext};
+use super::ciphertext::{Ciphertext, Plaintext, SeededCiphertext, check_parts, check_poly};
 use crate::arith::sample::{Domain, SecretRng, Seed};
-
 use crate::ring::Poly;
 use crate::rlwe::keygen::noise_minus_product;
 use crate::rlwe::keys::expand_body_mask;
@@ -35,8 +34,7 @@ impl<'a> Encryptor<'a> {
     /// [`Error::Entropy`]; [`Error::Level`] or [`Error::Shape`] when the plaintext does not fit.
     pub fn encrypt(&self, plaintext: &Plaintext) -> Result<SeededCiphertext> {
         let (params, level) = (self.params, plaintext.level);
-        let q = params.q_tables(level)?;
-        check_plaintext(plaintext, q.len())?;
+        let q = check_poly(params, "limbs of a plaintext", &plaintext.poly, level)?;
         let seed = Seed::generate()?;
         let mask = expand_body_mask(params, &seed, Domain::Ciphertext, level)?;
         let secret = self.secret.values(level, 0, params.degree());
@@ -61,8 +59,7 @@ impl PublicKey {
     /// As [`Encryptor::encrypt`].
     pub fn encrypt(&self, params: &Params, plaintext: &Plaintext) -> Result<Ciphertext> {
         let level = plaintext.level;
-        let q = params.q_tables(level)?;
-        check_plaintext(plaintext, q.len())?;
+        let q = check_poly(params, "limbs of a plaintext", &plaintext.poly, level)?;
         let mut rng = SecretRng::from_entropy()?;
         let ephemeral = Zeroizing::new((0..params.degree()).map(|_| rng.ternary()).collect::<Vec<_>>());
         let ephemeral = SecretPoly(small_poly(&ephemeral, q));
@@ -80,9 +77,8 @@ impl PublicKey {
             level,
             scale: plaintext.scale,
         };
-        if let Some(body) = out.parts.first_mut() {
-            *body = Poly::sum(body, &plaintext.poly, false, q);
-        }
+        let body = out.body_mut("encrypt")?;
+        *body = Poly::sum(body, &plaintext.poly, false, q);
         Ok(out)
     }
 }
@@ -110,18 +106,7 @@ impl<'a> Decryptor<'a> {
     /// [`Error::Parts`], [`Error::Level`] or [`Error::Shape`] when the ciphertext does not fit.
     pub fn decrypt(&self, ciphertext: &Ciphertext) -> Result<Plaintext> {
         let level = ciphertext.level;
-        let q = self.params.q_tables(level)?;
-        if let Some(part) = ciphertext
-            .parts
-            .iter()
-            .find(|p| p.limbs() != q.len() || p.degree() != self.params.degree())
-        {
-            return Err(Error::Shape {
-                what: "limbs of a ciphertext",
-                needed: q.len(),
-                found: part.limbs(),
-            });
-        }
+        let q = check_parts(self.params, ciphertext)?;
         let secret = self.secret.values(level, 0, self.params.degree());
         let mut parts = ciphertext.parts.iter().rev();
         let mut acc = parts.next().cloned().ok_or(Error::Parts {
@@ -140,15 +125,4 @@ impl<'a> Decryptor<'a> {
             scale: ciphertext.scale,
         })
     }
-}
-
-fn check_plaintext(plaintext: &Plaintext, limbs: usize) -> Result<()> {
-    if plaintext.poly.limbs() == limbs {
-        return Ok(());
-    }
-    Err(Error::Shape {
-        what: "limbs of a plaintext",
-        needed: limbs,
-        found: plaintext.poly.limbs(),
-    })
 }

@@ -1,12 +1,15 @@
 //! Operations on ciphertexts. None of them aligns levels or scales silently: a mismatch is an error with both numbers.
 
-use super::ciphertext::{Ciphertext, Plaintext, check_level, check_scale};
+use super::ciphertext::{
+    Ciphertext, Plaintext, check_level, check_parts, check_poly, check_rescale, check_scale,
+};
 use super::encoder::{Encoder, add_periodic};
 use super::linear::pattern::Pattern;
 use super::linear::sums::{Row, weighted_sums};
 use crate::arith::dot::{Output, dot};
 use crate::arith::tensor::tensor_product;
 use crate::arith::{Modulus, NttTable};
+use crate::error::{broken, only};
 use crate::par;
 use crate::ring::{Eval, Poly};
 use crate::rlwe::key_switch::{DivideBy, Target, switch_all};
@@ -49,8 +52,9 @@ impl Evaluator {
         &self.encoder
     }
 
-    fn tables(&self, level: usize) -> Result<&[NttTable]> {
-        self.params().q_tables(level)
+    /// The primes of a ciphertext, whose parts must have a limb for each of them.
+    fn tables(&self, a: &Ciphertext) -> Result<&[NttTable]> {
+        check_parts(self.params(), a)
     }
 
     /// a + b slot by slot.
@@ -76,18 +80,23 @@ impl Evaluator {
     fn combine(&self, op: &'static str, a: &Ciphertext, b: &Ciphertext, minus: bool) -> Result<Ciphertext> {
         check_level(op, a.level, b.level)?;
         check_scale(op, a.scale, b.scale)?;
-        let q = self.tables(a.level)?;
-        let zero = || Poly::zero(q.len(), self.params().degree());
-        let parts = (0..a.parts.len().max(b.parts.len()))
-            .map(|i| match (a.parts.get(i), b.parts.get(i)) {
-                (Some(a), Some(b)) => Poly::sum(a, b, minus, q),
-                (Some(a), None) => a.clone(),
-                (None, Some(b)) if !minus => b.clone(),
-                (None, b) => Poly::sum(&zero(), b.unwrap_or(&zero()), minus, q),
-            })
-            .collect();
+        let q = self.tables(a)?;
+        self.tables(b)?;
+        let both = a.parts.len().min(b.parts.len());
+        let sums = a
+            .parts
+            .iter()
+            .zip(&b.parts)
+            .map(|(a, b)| Poly::sum(a, b, minus, q));
+        let rest_of_b = b.parts.iter().skip(both).map(|part| match minus {
+            false => part.clone(),
+            true => Poly::sum(&Poly::zero(q.len(), part.degree()), part, true, q),
+        });
         Ok(Ciphertext {
-            parts,
+            parts: sums
+                .chain(a.parts.iter().skip(both).cloned())
+                .chain(rest_of_b)
+                .collect(),
             level: a.level,
             scale: a.scale,
         })
@@ -110,11 +119,11 @@ impl Evaluator {
     pub fn add_plain(&self, a: &Ciphertext, p: &Plaintext) -> Result<Ciphertext> {
         check_level("add_plain", a.level, p.level)?;
         check_scale("add_plain", a.scale, p.scale)?;
-        let q = self.tables(a.level)?;
+        let q = self.tables(a)?;
+        check_poly(self.params(), "limbs of a plaintext", &p.poly, p.level)?;
         let mut out = a.clone();
-        if let Some(body) = out.parts.first_mut() {
-            *body = Poly::sum(body, &p.poly, false, q);
-        }
+        let body = out.body_mut("add_plain")?;
+        *body = Poly::sum(body, &p.poly, false, q);
         Ok(out)
     }
 
@@ -128,11 +137,9 @@ impl Evaluator {
         let plain = self
             .encoder
             .encode_periodic(pattern, pattern.period(), a.level, a.scale)?;
-        let q = self.tables(a.level)?;
+        let q = self.tables(a)?;
         let mut out = a.clone();
-        if let Some(body) = out.parts.first_mut() {
-            add_periodic(body, &plain, q);
-        }
+        add_periodic(out.body_mut("add_pattern")?, &plain, q);
         Ok(out)
     }
 
@@ -144,7 +151,8 @@ impl Evaluator {
     /// [`Error::Level`] when the operands disagree.
     pub fn mul_plain(&self, a: &Ciphertext, p: &Plaintext) -> Result<Ciphertext> {
         check_level("mul_plain", a.level, p.level)?;
-        let q = self.tables(a.level)?;
+        let q = self.tables(a)?;
+        check_poly(self.params(), "limbs of a plaintext", &p.poly, p.level)?;
         let n = self.params().degree();
         let product = |part: &Poly<Eval>| {
             let mut out = Poly::zero(q.len(), n);
@@ -171,26 +179,20 @@ impl Evaluator {
     /// [`Error::Level`] when the operands disagree, [`Error::Parts`] when one is not relinearized.
     pub fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext> {
         check_level("mul", a.level, b.level)?;
-        let q = self.tables(a.level)?;
+        let q = self.tables(a)?;
+        self.tables(b)?;
         let (a0, a1) = two_parts("mul", a)?;
         let (b0, b1) = two_parts("mul", b)?;
         let n = self.params().degree();
-        let mut parts: Vec<Poly<Eval>> = (0..3).map(|_| Poly::scratch(q.len(), n)).collect();
-        if let [c0, c1, c2] = &mut parts[..] {
-            let items: Vec<_> = c0
-                .words_mut()
-                .chunks_mut(n)
-                .zip(c1.words_mut().chunks_mut(n))
-                .zip(c2.words_mut().chunks_mut(n))
-                .zip(q)
-                .collect();
-            par::for_each(items, |i, (((c0, c1), c2), table)| {
-                let (a, b) = ([a0.limb(i), a1.limb(i)], [b0.limb(i), b1.limb(i)]);
-                tensor_product([c0, c1, c2], a, b, table.modulus());
-            });
-        }
+        let mut parts: [Poly<Eval>; 3] = [(); 3].map(|()| Poly::scratch(q.len(), n));
+        let [c0, c1, c2] = parts.each_mut().map(|part| part.words_mut().chunks_mut(n));
+        let items: Vec<_> = c0.zip(c1).zip(c2).zip(q).collect();
+        par::for_each(items, |i, (((c0, c1), c2), table)| {
+            let (a, b) = ([a0.limb(i), a1.limb(i)], [b0.limb(i), b1.limb(i)]);
+            tensor_product([c0, c1, c2], a, b, table.modulus());
+        });
         Ok(Ciphertext {
-            parts,
+            parts: parts.into(),
             level: a.level,
             scale: a.scale * b.scale,
         })
@@ -213,20 +215,11 @@ impl Evaluator {
     pub fn relinearize(&self, a: &Ciphertext) -> Result<Ciphertext> {
         match &a.parts[..] {
             [_, _] => Ok(a.clone()),
-            [c0, c1, c2] => {
-                let key = self.keys.get("relinearize", KeyPurpose::Relin, a.level)?;
-                let target = Target {
-                    key,
-                    permutation: None,
-                };
-                let add = [Some(c0), Some(c1)];
-                let parts = switch_all(self.params(), c2, a.level, add, &[target], DivideBy::Specials)?.pop();
-                Ok(Ciphertext {
-                    parts: parts.unwrap_or_default(),
-                    level: a.level,
-                    scale: a.scale,
-                })
-            }
+            [c0, c1, c2] => Ok(Ciphertext {
+                parts: self.switch_square("relinearize", a, [c0, c1, c2], DivideBy::Specials)?,
+                level: a.level,
+                scale: a.scale,
+            }),
             other => Err(Error::Parts {
                 op: "relinearize",
                 needed: 3,
@@ -247,36 +240,29 @@ impl Evaluator {
         let [c0, c1, c2] = &a.parts[..] else {
             return self.rescale(&self.relinearize(a)?);
         };
-        let prime = match self.tables(a.level)?.last() {
-            Some(last) if a.level > 0 => last.modulus().value() as f64,
-            _ => {
-                return Err(Error::Level {
-                    op: "relinearize_rescale",
-                    needed: 1,
-                    found: 0,
-                });
-            }
-        };
-        let key = self.keys.get("relinearize_rescale", KeyPurpose::Relin, a.level)?;
+        check_rescale("relinearize_rescale", a.level)?;
+        Ok(Ciphertext {
+            parts: self.switch_square("relinearize_rescale", a, [c0, c1, c2], DivideBy::SpecialsAndLast)?,
+            level: a.level - 1,
+            scale: a.scale / self.params().prime(a.level)?,
+        })
+    }
+
+    /// The three parts of `a` as two, divided.
+    fn switch_square(
+        &self,
+        op: &'static str,
+        a: &Ciphertext,
+        [c0, c1, c2]: [&Poly<Eval>; 3],
+        divide_by: DivideBy,
+    ) -> Result<Vec<Poly<Eval>>> {
+        self.tables(a)?;
         let target = Target {
-            key,
+            key: self.keys.get(op, KeyPurpose::Relin, a.level)?,
             permutation: None,
         };
         let add = [Some(c0), Some(c1)];
-        let parts = switch_all(
-            self.params(),
-            c2,
-            a.level,
-            add,
-            &[target],
-            DivideBy::SpecialsAndLast,
-        )?
-        .pop();
-        Ok(Ciphertext {
-            parts: parts.unwrap_or_default(),
-            level: a.level - 1,
-            scale: a.scale / prime,
-        })
+        only(switch_all(self.params(), c2, a.level, add, &[target], divide_by)?).map(Vec::from)
     }
 
     /// a * b slot by slot with two parts, rescaled. See [`Self::mul`] and [`Self::relinearize_rescale`].
@@ -298,23 +284,16 @@ impl Evaluator {
     /// # Errors
     /// [`Error::Level`] at level 0.
     pub fn rescale(&self, a: &Ciphertext) -> Result<Ciphertext> {
-        if a.level == 0 {
-            return Err(Error::Level {
-                op: "rescale",
-                needed: 1,
-                found: 0,
-            });
-        }
+        check_rescale("rescale", a.level)?;
         let division = self.params().rescale(a.level)?;
-        let q: Vec<_> = self.tables(a.level)?.iter().collect();
+        let q: Vec<_> = self.tables(a)?.iter().collect();
         let (keep, drop) = q.split_at(a.level);
         let inputs: Vec<_> = a.parts.iter().collect();
         let parts = division.divide(&inputs, keep, drop);
-        let prime = drop.first().map_or(1.0, |t| t.modulus().value() as f64);
         Ok(Ciphertext {
             parts,
             level: a.level - 1,
-            scale: a.scale / prime,
+            scale: a.scale / self.params().prime(a.level)?,
         })
     }
 
@@ -332,6 +311,7 @@ impl Evaluator {
                 found: a.level,
             });
         }
+        self.tables(a)?;
         let parts = a.parts.iter().map(|p| p.truncated(level + 1)).collect();
         Ok(Ciphertext {
             parts,
@@ -387,7 +367,7 @@ impl Evaluator {
         scale: f64,
         factors: impl Fn(&Modulus, &NttTable) -> [u64; 2] + Sync + Send,
     ) -> Result<Ciphertext> {
-        let q = self.tables(a.level)?;
+        let q = self.tables(a)?;
         let n = self.params().degree();
         let parts = a
             .parts
@@ -459,16 +439,20 @@ impl Evaluator {
     }
 
     fn automorphism(&self, op: &'static str, a: &Ciphertext, element: u64) -> Result<Ciphertext> {
-        let mut one = self.automorphisms(op, a, &[element])?;
-        Ok(one.pop().unwrap_or_else(|| a.clone()))
+        only(self.automorphisms(op, a, &[element])?)
     }
 
     /// One result per element. Those whose keys have one gadget share a decomposition.
     fn automorphisms(&self, op: &'static str, a: &Ciphertext, elements: &[u64]) -> Result<Vec<Ciphertext>> {
+        self.tables(a)?;
         let (c0, c1) = two_parts(op, a)?;
-        let mut out = vec![a.clone(); elements.len()];
-        let mut waiting: Vec<(&mut Ciphertext, Target<'_>)> = Vec::with_capacity(elements.len());
-        for (slot, &element) in out.iter_mut().zip(elements).filter(|(_, element)| **element != 1) {
+        let mut out: Vec<Option<Vec<Poly<Eval>>>> = vec![None; elements.len()];
+        let mut waiting = Vec::with_capacity(elements.len());
+        for (slot, &element) in out.iter_mut().zip(elements) {
+            if element == 1 {
+                *slot = Some(a.parts.clone());
+                continue;
+            }
             let key = self.keys.get(op, KeyPurpose::Galois(element), a.level)?;
             let permutation = Some(self.params().permutation(element)?);
             waiting.push((slot, Target { key, permutation }));
@@ -481,11 +465,18 @@ impl Evaluator {
             let add = [Some(c0), None];
             let results = switch_all(self.params(), c1, a.level, add, &targets, DivideBy::Specials)?;
             for (slot, parts) in slots.into_iter().zip(results) {
-                slot.parts = parts;
+                *slot = Some(parts.into());
             }
             waiting = later;
         }
-        Ok(out)
+        let turned = out.into_iter().map(|parts| {
+            Ok(Ciphertext {
+                parts: parts.ok_or_else(|| broken("a rotated value for each rotation"))?,
+                level: a.level,
+                scale: a.scale,
+            })
+        });
+        turned.collect()
     }
 
     /// sum_i weights\[i\] (.) inputs\[i\]. See [`weighted_sums`].
@@ -502,11 +493,7 @@ impl Evaluator {
             weights: weights.iter().map(Some).collect(),
             plain_scale,
         };
-        self.weighted_sums(inputs, &[row])?.pop().ok_or(Error::Shape {
-            what: "rows",
-            needed: 1,
-            found: 0,
-        })
+        only(self.weighted_sums(inputs, &[row])?)
     }
 
     /// Several weighted sums over the same inputs. See [`weighted_sums`].
@@ -518,7 +505,7 @@ impl Evaluator {
     }
 }
 
-fn two_parts<'c>(op: &'static str, a: &'c Ciphertext) -> Result<(&'c Poly<Eval>, &'c Poly<Eval>)> {
+pub(super) fn two_parts<'c>(op: &'static str, a: &'c Ciphertext) -> Result<(&'c Poly<Eval>, &'c Poly<Eval>)> {
     match &a.parts[..] {
         [c0, c1] => Ok((c0, c1)),
         other => Err(Error::Parts {

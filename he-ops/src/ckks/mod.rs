@@ -10,7 +10,7 @@ pub mod linear;
 pub mod precision;
 
 pub use bootstrap::{BootstrapLiteral, BootstrapPreset, Bootstrapper};
-pub use ciphertext::{Ciphertext, Plaintext, SeededCiphertext};
+pub use ciphertext::{Ciphertext, Plaintext, SCALE_TOLERANCE, SeededCiphertext, is_same_scale};
 pub use encoder::Encoder;
 #[cfg(feature = "secret")]
 pub use encrypt::{Decryptor, Encryptor};

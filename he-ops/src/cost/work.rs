@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::ckks::BootstrapLiteral;
+use crate::ckks::bootstrap::eval_mod::{Arithmetic, EvalMod, Weight};
 use crate::ckks::bootstrap::structure::{Map, trace};
+use crate::ckks::linear::prepared::MIN_RUN;
 use crate::rlwe::{Gadget, KeyPurpose, Params};
 
-/// Runs of fewer words than this are written out in full where weights are prepared.
-const MIN_RUN: usize = 8;
 /// Scalar steps of an encoded word besides its butterflies: its reduction, its Montgomery form, its way to its place.
 const STEPS_PER_WORD: u64 = 4;
 
@@ -290,7 +290,7 @@ impl<'a> Counter<'a> {
     /// [`Error::Level`](crate::Error::Level) when it does not fit the parameters.
     pub fn bootstrap_bytes(&self, literal: &BootstrapLiteral) -> Result<u64> {
         literal
-            .maps(self.params)
+            .maps(self.params)?
             .iter()
             .map(|map| self.prepared_bytes(map))
             .sum()
@@ -308,7 +308,7 @@ impl<'a> Counter<'a> {
     ) -> Result<Work> {
         let params = self.params;
         let mut work = Work::default();
-        for map in literal.maps(params) {
+        for map in literal.maps(params)? {
             work += self.prepared_map(&map)?;
         }
         let top = params.max_level();
@@ -331,7 +331,14 @@ impl<'a> Counter<'a> {
         } else {
             self.giant_step(&gadget(conjugate, level + 1)?, level + 1)
         };
-        let sine = self.eval_mod(literal, level, gadget)?;
+        let mut sine = EvalModWork {
+            counter: self,
+            gadget,
+            work: Work::default(),
+        };
+        // Scales do not change the work.
+        EvalMod::new(literal).apply(&mut sine, &(level, 1.0), 1.0)?;
+        let sine = sine.work;
         let output = level.saturating_sub(literal.eval_mod_depth());
         if full {
             work += self.add(level, 2) + self.scale(level, 2) + sine * 2;
@@ -342,46 +349,74 @@ impl<'a> Counter<'a> {
         }
         Ok(work)
     }
+}
 
-    /// The sine of one ciphertext.
-    fn eval_mod(
-        &self,
-        literal: &BootstrapLiteral,
-        top: usize,
-        gadget: &dyn Fn(KeyPurpose, usize) -> Result<Gadget>,
-    ) -> Result<Work> {
-        // Per level from the top of EvalMod: products, products closed by relinearisation and rescale, rescales alone,
-        // ciphertexts in inner products with constants. t^2; T_2; T_3, T_4 and one inner product; T_8 and the next; the
-        // last two share what follows them.
-        let cosine = [
-            (1, 0, 1, 0),
-            (1, 1, 1, 2),
-            (3, 3, 0, 2),
-            (2, 2, 1, 6),
-            (2, 1, 0, 3),
-        ];
-        let doublings = vec![(1, 1, 0, 0); literal.double_angles as usize];
-        let arcsine = if literal.arcsine {
-            vec![(1, 1, 0, 0), (1, 1, 0, 1)]
-        } else {
-            Vec::new()
-        };
-        let mut work = Work::default();
-        let mut level = top;
-        for (step, (products, closed, rescales, terms)) in
-            cosine.into_iter().chain(doublings).chain(arcsine).enumerate()
-        {
-            let key = gadget(KeyPurpose::Relin, level)?;
-            work += self.multiply(level) * products + self.relinearize_rescale(&key, level) * closed;
-            if step == 0 {
-                // The square is needed before its rescale.
-                work += self.key_switch(&key, level);
-            }
-            work += self.rescale(level, 2) * rescales;
-            work += self.scale(level, 2) * terms;
-            work += self.add(level, 3) * products;
-            level = level.saturating_sub(1);
-        }
-        Ok(work)
+/// The work of EvalMod; values are levels and scales.
+struct EvalModWork<'a> {
+    counter: &'a Counter<'a>,
+    gadget: &'a dyn Fn(KeyPurpose, usize) -> Result<Gadget>,
+    work: Work,
+}
+
+impl Arithmetic for EvalModWork<'_> {
+    type Value = (usize, f64);
+
+    fn level(&self, a: &(usize, f64)) -> usize {
+        a.0
+    }
+
+    fn scale(&self, a: &(usize, f64)) -> f64 {
+        a.1
+    }
+
+    fn prime(&self, level: usize) -> Result<f64> {
+        self.counter.params.prime(level)
+    }
+
+    fn reinterpret(&mut self, a: (usize, f64), scale: f64) -> (usize, f64) {
+        (a.0, scale)
+    }
+
+    /// With the sum that a product goes into.
+    fn multiply(&mut self, a: &(usize, f64), b: &(usize, f64)) -> Result<(usize, f64)> {
+        let level = a.0.min(b.0);
+        self.work += self.counter.multiply(level) + self.counter.add(level, 3);
+        Ok((level, a.1 * b.1))
+    }
+
+    fn add(&mut self, a: &(usize, f64), _: &(usize, f64)) -> Result<(usize, f64)> {
+        Ok(*a)
+    }
+
+    fn add_constant(&mut self, a: (usize, f64), _: Weight) -> Result<(usize, f64)> {
+        Ok(a)
+    }
+
+    fn weighted_sum(
+        &mut self,
+        terms: &[(&(usize, f64), Weight)],
+        _: Option<Weight>,
+        level: usize,
+        scale: f64,
+    ) -> Result<(usize, f64)> {
+        self.work += self.counter.scale(level, 2) * terms.len();
+        Ok((level, scale))
+    }
+
+    fn relinearize(&mut self, a: &(usize, f64)) -> Result<(usize, f64)> {
+        let gadget = (self.gadget)(KeyPurpose::Relin, a.0)?;
+        self.work += self.counter.key_switch(&gadget, a.0);
+        Ok(*a)
+    }
+
+    fn rescale(&mut self, a: &(usize, f64)) -> Result<(usize, f64)> {
+        self.work += self.counter.rescale(a.0, 2);
+        Ok((a.0 - 1, a.1 / self.prime(a.0)?))
+    }
+
+    fn relinearize_rescale(&mut self, a: &(usize, f64)) -> Result<(usize, f64)> {
+        let gadget = (self.gadget)(KeyPurpose::Relin, a.0)?;
+        self.work += self.counter.relinearize_rescale(&gadget, a.0);
+        Ok((a.0 - 1, a.1 / self.prime(a.0)?))
     }
 }

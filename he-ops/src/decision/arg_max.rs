@@ -37,6 +37,7 @@ impl Votes {
 /// One bootstrap for each pair of classes gives both their votes; those of a class are gathered in
 /// [groups](super::rule::groups) few enough for one bootstrap each, the groups likewise, and the last sign of a class is
 /// its digit or 0: at most one class adds to the sum.
+#[expect(clippy::indexing_slicing, reason = "pairs of classes, and groups of each")]
 pub(super) fn arg_max(key: &DecisionKey, logits: &[Lwe]) -> Vec<Lwe> {
     let opponents = logits.len().saturating_sub(1);
     let groups = groups(logits.len());
@@ -48,19 +49,13 @@ pub(super) fn arg_max(key: &DecisionKey, logits: &[Lwe]) -> Vec<Lwe> {
         .flat_map(|j| (0..j).map(move |i| (i, j)))
         .collect();
     for batch in pairs.chunks(BATCH) {
-        let signs = each(batch, |(i, j)| match (logits.get(*i), logits.get(*j)) {
-            (Some(a), Some(b)) => Some(key.sign(&add(a, b, MINUS), unit)),
-            _ => None,
+        let signs = each(batch, |(i, j)| {
+            key.sign(&add(&logits[*i], &logits[*j], MINUS), unit)
         });
-        for ((i, j), sign) in batch.iter().zip(signs.iter().flatten()) {
+        for ((i, j), sign) in batch.iter().zip(&signs) {
             // Class j is opponent j - 1 of class i, which is opponent i of class j.
             for (own, opponent, weight) in [(*i, j - 1, 1), (*j, *i, MINUS)] {
-                let group = classes
-                    .get_mut(own)
-                    .and_then(|votes| votes.get_mut(opponent % groups));
-                if let Some(votes) = group {
-                    votes.cast(sign, weight);
-                }
+                classes[own][opponent % groups].cast(sign, weight);
             }
         }
     }
@@ -85,7 +80,7 @@ pub(super) fn arg_max(key: &DecisionKey, logits: &[Lwe]) -> Vec<Lwe> {
         signs.collect::<Vec<_>>()
     });
     let sum = |at: usize| {
-        let own = chosen.iter().filter_map(|class| class.get(at)?.as_ref());
+        let own = chosen.iter().filter_map(|class| class[at].as_ref());
         own.fold(zero(), |sum, value| add(&sum, value, 1))
     };
     (0..digits.count).map(sum).collect()

@@ -7,6 +7,7 @@ use super::lwe::{MINUS, add, each, shift, torus, words};
 use super::ring_switch::LweSample;
 use super::rule::{Decision, Reading, Rule};
 use crate::ckks::{Ciphertext, Evaluator};
+use crate::error::broken;
 use crate::{Error, Result};
 
 /// The logit of one class as an LWE sample of `tfhe`, the range of the decision being half of the torus.
@@ -36,25 +37,21 @@ fn read(
     let weights = reading.weights.values();
     let plaintext = evaluator.encoder().encode_repeated(&weights, 0, scale)?;
     let product = evaluator.mul_plain(value, &plaintext)?;
-    let tables = params.q_tables(0)?;
+    let (tables, modulus) = (params.q_tables(0)?, params.bottom_modulus());
     let [c0, c1] = <[_; 2]>::try_from(product.parts).map_err(|parts: Vec<_>| Error::Parts {
         op: "exact decision",
         needed: 2,
         found: parts.len(),
     })?;
     let (c0, c1) = (c0.into_coeff(tables), c1.into_coeff(tables));
-    let modulus = tables.first().map(|table| *table.modulus()).ok_or(Error::Shape {
-        what: "primes",
-        needed: 1,
-        found: 0,
-    })?;
+    let ([body, ..], [first, rest @ ..]) = (c0.limb(0), c1.limb(0)) else {
+        return Err(broken("a ciphertext has coefficients"));
+    };
     // Coefficient 0 of c1 s: c1_0 s_0 - Σ c1_(N-i) s_i.
-    let c1 = c1.limb(0);
-    let first = c1.first().copied();
-    let rest = c1.iter().skip(1).rev().map(|v| modulus.neg(*v));
+    let rest = rest.iter().rev().map(|v| modulus.neg(*v));
     let sample = LweSample {
-        mask: first.into_iter().chain(rest).collect(),
-        body: c0.limb(0).first().copied().unwrap_or(0),
+        mask: [*first].into_iter().chain(rest).collect(),
+        body: *body,
     };
     Ok(lwe(key.ring_switch.switch(&sample)))
 }

@@ -35,9 +35,12 @@ pub(super) fn torus(part: f64) -> u64 {
 }
 
 /// f of every item, on all threads; in the order of the items.
+#[expect(clippy::expect_used, reason = "just made for every item")]
 pub(super) fn each<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
     let mut out: Vec<Option<R>> = items.iter().map(|_| None).collect();
     let places: Vec<(&T, &mut Option<R>)> = items.iter().zip(&mut out).collect();
     par::for_each(places, |_, (item, place)| *place = Some(f(item)));
-    out.into_iter().flatten().collect()
+    out.into_iter()
+        .map(|r| r.expect("a result for each item"))
+        .collect()
 }

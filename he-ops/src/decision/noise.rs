@@ -3,10 +3,9 @@
 #[cfg(test)]
 use tfhe::core_crypto::commons::noise_formulas::lwe_programmable_bootstrap::pbs_variance_132_bits_security_tuniform_fft_mul;
 
-use super::params::{LOG_STEPS, TFHE_PARAMETERS as TFHE, noise_variance};
-use super::ring_switch::{BASE_LOG, DIGITS};
+use super::params::{BASE_LOG, DIGITS, LOG_STEPS, TFHE_PARAMETERS as TFHE, noise_variance};
 use crate::rlwe::Params;
-use crate::rlwe::params::ERROR_STD_DEV;
+use crate::rlwe::noise::{digits_times_keys, rounding};
 
 /// log2 of the failure probability of a decision.
 const LOG_FAILURE: f64 = -64.0;
@@ -63,12 +62,10 @@ pub(crate) fn label_variance(classes: usize) -> f64 {
 
 /// Variance that the switch to the smaller ring adds, in parts of the torus: noise of its key, and digits that are left out.
 pub(crate) fn ring_switch_variance(params: &Params) -> f64 {
-    let degree = params.degree() as f64;
-    let q = params.moduli().next().map_or(1.0, |q| q.value() as f64);
+    let q = params.bottom_modulus().value() as f64;
     let base = f64::from(BASE_LOG).exp2();
-    let key = degree * DIGITS as f64 * base * base / 12.0 * (ERROR_STD_DEV / q).powi(2);
-    let left_out = (2.0 / 3.0 * degree + 1.0) / 12.0 * base.powi(-2 * DIGITS as i32);
-    key + left_out
+    let key = digits_times_keys(params, [(base / q).powi(2); DIGITS].into_iter());
+    key + rounding(params, 2) * base.powi(-2 * DIGITS as i32)
 }
 
 #[cfg(test)]

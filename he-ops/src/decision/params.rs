@@ -8,7 +8,7 @@ use tfhe::core_crypto::prelude::{DynamicDistribution, LweDimension};
 use tfhe::shortint::parameters::ClassicPBSParameters;
 use tfhe::shortint::parameters::v1_8::V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128;
 
-use super::ring_switch::{DEGREE, DIGITS};
+use crate::arith::sample::NOISE_VARIANCE;
 use crate::rlwe::Params;
 use crate::rlwe::security::max_log_qp;
 use crate::{Error, Result};
@@ -19,13 +19,15 @@ pub const TFHE_PARAMETERS: ClassicPBSParameters = V1_8_PARAM_MESSAGE_2_CARRY_2_K
 /// Name of [`TFHE_PARAMETERS`] in the crate `tfhe`.
 pub const TFHE_PARAMETERS_NAME: &str = "V1_8_PARAM_MESSAGE_2_CARRY_2_KS_PBS_TUNIFORM_2M128";
 
-/// Standard deviation of what the sampler of this crate draws: 21 coins less 21 others.
-fn noise_std_dev() -> f64 {
-    10.5f64.sqrt()
-}
-
 /// log2 of the dimension that LWE samples are brought to: one polynomial of `tfhe`.
 pub(crate) const LOG_DEGREE: u32 = TFHE_PARAMETERS.polynomial_size.0.trailing_zeros();
+/// Coefficients of the small ring.
+pub(crate) const DEGREE: usize = 1 << LOG_DEGREE;
+
+/// log2 of the base of the digits of a mask in the ring switch.
+pub(crate) const BASE_LOG: u32 = 8;
+/// Digits of a mask: 24 bits of it are kept.
+pub(crate) const DIGITS: usize = 3;
 
 /// log2 of the number of steps of a blind rotation, 2 polynomial sizes.
 pub(crate) const LOG_STEPS: u32 = LOG_DEGREE + 1;
@@ -111,15 +113,14 @@ impl KeyNoise {
 /// # Errors
 /// [`Error::Insecure`] for a larger prime, or less noise.
 pub fn check_params(params: &Params) -> Result<DecisionSecurity> {
-    let log_q = params.moduli().next().map_or(f64::INFINITY, |q| q.log2());
-    check(log_q, &TFHE_PARAMETERS)
+    check(params.bottom_modulus().log2(), &TFHE_PARAMETERS)
 }
 
 fn check(log_q: f64, tfhe: &ClassicPBSParameters) -> Result<DecisionSecurity> {
     let bound = max_log_qp(LOG_DEGREE).unwrap_or(0.0);
     let ring = tfhe.glwe_dimension.0 * tfhe.polynomial_size.0;
     let noise = [
-        KeyNoise::normal(DEGREE, (noise_std_dev() * (-log_q).exp2()).powi(2)),
+        KeyNoise::normal(DEGREE, NOISE_VARIANCE * (-2.0 * log_q).exp2()),
         KeyNoise::of(ring, tfhe.glwe_noise_distribution),
         KeyNoise::of(tfhe.lwe_dimension.0, tfhe.lwe_noise_distribution),
     ];
@@ -167,7 +168,7 @@ pub(crate) fn tfhe_words() -> [usize; 2] {
 /// Bytes of the seeded key on the wire, its frame header not counted.
 #[must_use]
 pub fn decision_key_bytes(params: &Params) -> u64 {
-    let bits = params.moduli().next().map_or(0, |q| u64::from(q.bits()));
+    let bits = u64::from(params.bottom_modulus().bits());
     let ring = (params.degree() * DIGITS) as u64 * bits / 8;
     let [bootstrap, switch] = tfhe_words();
     ring + 8 * (bootstrap + switch) as u64

@@ -5,18 +5,11 @@
 //! products switch the whole sample. The key is small (seeded: N digits of log2 q0 bits each) where a plain LWE key switch
 //! would take gigabytes in memory: cutting as in ePrint 2012/240, section 4, the rest as any gadget key switch.
 
-use super::params::LOG_DEGREE;
+use super::params::{BASE_LOG, DEGREE, DIGITS, LOG_DEGREE};
 use crate::arith::sample::{Domain, Seed};
 use crate::arith::{Modulus, NttTable};
 use crate::rlwe::Params;
 use crate::{Error, Result, par};
-
-/// log2 of the base of the digits of a mask.
-pub(crate) const BASE_LOG: u32 = 8;
-/// Digits of a mask: 24 bits of it are kept.
-pub(crate) const DIGITS: usize = 3;
-/// Coefficients of the small ring.
-pub(crate) const DEGREE: usize = 1 << LOG_DEGREE;
 
 /// Seed and bodies of the key, in evaluation form: for each block t of the secret and each digit l an encryption
 /// b = -a s' + e + g_l s_t with g_l = q0 / 2^(8 l).
@@ -49,14 +42,12 @@ pub(crate) fn ring_switch_residues(params: &Params) -> usize {
 
 /// The bottom prime over the small ring.
 pub(crate) fn small_table(params: &Params) -> Result<NttTable> {
-    let refused = || Error::Params {
-        reason: format!("exact decision: a ring degree of at least {DEGREE} needed"),
-    };
-    let q = params.moduli().next().ok_or_else(refused)?;
     if params.degree() < DEGREE {
-        return Err(refused());
+        return Err(Error::Params {
+            reason: format!("exact decision: a ring degree of at least {DEGREE} needed"),
+        });
     }
-    NttTable::new(LOG_DEGREE, *q)
+    NttTable::new(LOG_DEGREE, *params.bottom_modulus())
 }
 
 /// g_l = q0 / 2^(8 l), l from 1.
@@ -116,14 +107,14 @@ impl RingSwitchKey {
     /// Dimension 2048, modulus 2^64: mask then body, in the convention of `tfhe` (body - <mask, s'> = message + noise).
     ///
     /// Cost: 3 N / 2048 transforms of the small ring. Noise: of N digits, and of the 24 bits that are kept.
+    #[expect(clippy::indexing_slicing, reason = "polynomials of `DEGREE` coefficients")]
     pub(crate) fn switch(&self, sample: &LweSample) -> Vec<u64> {
         let modulus = self.table.modulus();
         let q = modulus.value();
         let mut out = [vec![0; DEGREE], vec![0; DEGREE]];
         let mut digit_polys = [(); DIGITS].map(|()| vec![0; DEGREE]);
-        let keys = self.bodies.chunks(DEGREE).zip(self.masks.chunks(DEGREE));
-        let mut keys = keys.into_iter();
-        for block in sample.mask.chunks(DEGREE) {
+        let [bodies, masks] = [&self.bodies, &self.masks].map(|half| half.chunks(DEGREE * DIGITS));
+        for (block, (bodies, masks)) in sample.mask.chunks(DEGREE).zip(bodies.zip(masks)) {
             for (i, value) in block.iter().enumerate() {
                 // Turned around, so that coefficient 0 of the product is the inner product.
                 let (at, value) = match i {
@@ -131,28 +122,25 @@ impl RingSwitchKey {
                     i => (DEGREE - i, modulus.neg(*value)),
                 };
                 for (poly, digit) in digit_polys.iter_mut().zip(digits(value, q)) {
-                    if let Some(word) = poly.get_mut(at) {
-                        *word = modulus.reduce_i64(digit);
-                    }
+                    poly[at] = modulus.reduce_i64(digit);
                 }
             }
-            for poly in &mut digit_polys {
+            let keys = bodies.chunks(DEGREE).zip(masks.chunks(DEGREE));
+            for (poly, (body, mask)) in digit_polys.iter_mut().zip(keys) {
                 self.table.forward(poly);
-                if let Some((body, mask)) = keys.next() {
-                    let [sum_body, sum_mask] = &mut out;
-                    self.table.mul_accumulate(sum_body, poly, body);
-                    self.table.mul_accumulate(sum_mask, poly, mask);
-                }
+                let [sum_body, sum_mask] = &mut out;
+                self.table.mul_accumulate(sum_body, poly, body);
+                self.table.mul_accumulate(sum_mask, poly, mask);
             }
         }
         let [body, mask] = &mut out;
         self.table.inverse(body);
         self.table.inverse(mask);
-        let body = modulus.add(body.first().copied().unwrap_or(0), sample.body);
+        let body = modulus.add(body[0], sample.body);
         // Coefficient 0 of mask * s' as an inner product, with the sign of `tfhe`.
-        let first = mask.first().map(|v| modulus.neg(*v));
-        let rest = mask.iter().skip(1).rev().copied();
-        let words = first.into_iter().chain(rest).chain([body]);
+        let (first, rest) = mask.split_at(1);
+        let first = first.iter().map(|v| modulus.neg(*v));
+        let words = first.chain(rest.iter().rev().copied()).chain([body]);
         words.map(|v| to_torus(v, q)).collect()
     }
 }

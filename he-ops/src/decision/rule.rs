@@ -177,8 +177,7 @@ impl Decision {
 
     /// Scale of the plaintext that reads a logit from a ciphertext of this scale: then the range is half of the torus.
     pub(super) fn plain_scale(&self, params: &Params, scale: f64) -> f64 {
-        let q = params.moduli().next().map_or(1.0, |q| q.value() as f64);
-        q / (2.0 * self.range * scale)
+        params.bottom_modulus().value() as f64 / (2.0 * self.range * scale)
     }
 
     /// How far the best logit must be ahead of all others so that the label is wrong with a probability of at most 2^-64, from

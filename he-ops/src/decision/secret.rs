@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use super::keys::{SeededDecisionKey, compression_seed};
 use super::label::{Digits, EncryptedLabel};
-use super::params::{TFHE_PARAMETERS as TFHE, check_params};
-use super::ring_switch::{DEGREE, DIGITS, SeededRingSwitchKey, expand_mask, gadget, small_table};
+use super::params::{DEGREE, DIGITS, TFHE_PARAMETERS as TFHE, check_params};
+use super::ring_switch::{SeededRingSwitchKey, expand_mask, gadget, small_table};
 use crate::arith::sample::{SecretRng, Seed};
 use crate::ring::{Coeff, Poly};
 use crate::rlwe::{Params, SecretKey};
@@ -110,12 +110,15 @@ impl DecisionSecret {
         let parts = parts.and_then(|(id, rest)| Some((id, rest.split_first_chunk::<32>()?)));
         match parts {
             Some((id, (ckks, bits))) if bits.len() == length => {
-                let bit = |i: usize| bits.get(i / 8).map_or(0, |byte| u64::from(byte >> (i % 8) & 1));
+                let bits = || {
+                    bits.iter()
+                        .flat_map(|byte| (0..8).map(move |i| u64::from(byte >> i & 1)))
+                };
                 Ok(DecisionSecret {
                     id: *id,
                     ckks: Zeroizing::new(*ckks),
-                    ring: Zeroizing::new((0..ring).map(bit).collect()),
-                    small: Zeroizing::new((ring..ring + small).map(bit).collect()),
+                    ring: Zeroizing::new(bits().take(ring).collect()),
+                    small: Zeroizing::new(bits().skip(ring).take(small).collect()),
                 })
             }
             _ => Err(Error::Shape {
@@ -225,7 +228,7 @@ impl DecisionSecret {
             ));
         }
         let digits = Digits::of(classes);
-        let samples = label.words().chunks(EncryptedLabel::DIGIT).rev();
+        let samples = label.words().chunks_exact(EncryptedLabel::DIGIT).rev();
         let number = samples.map(|sample| digits.nearest(self.phase(sample))).try_fold(
             // Highest digit first.
             0,
@@ -239,11 +242,17 @@ impl DecisionSecret {
         }
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a mask of the small dimension, and a body"
+    )]
     fn phase(&self, sample: &[u32]) -> u32 {
-        let body = sample.last().copied().unwrap_or(0);
-        let mask = sample.iter().zip(self.small.iter());
-        let inner = mask.fold(0u32, |sum, (a, s)| sum.wrapping_add(a.wrapping_mul(*s as u32)));
-        body.wrapping_sub(inner)
+        let (mask, body) = sample.split_at(self.small.len());
+        let inner = mask
+            .iter()
+            .zip(self.small.iter())
+            .fold(0u32, |sum, (a, s)| sum.wrapping_add(a.wrapping_mul(*s as u32)));
+        body[0].wrapping_sub(inner)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The encrypted backend: every step is one call of the evaluator, and every result is held against the plan.
 
 use super::Backend;
+use crate::ckks::ciphertext::{check_level, check_same_scale};
 use crate::ckks::linear::sums::Row;
 use crate::ckks::{Bootstrapper, Ciphertext, Evaluator, Pattern, SlotMap};
 use crate::decision::{Decision, DecisionKey, EncryptedLabel, decide};
@@ -54,29 +55,13 @@ impl<'a> Ckks<'a> {
     }
 }
 
-/// Relative difference of scales that is rounding of f64 and nothing else.
-const SCALE_TOLERANCE: f64 = 1e-9;
-
 /// The result, if it has the level and scale that the plan computed: a plan for other parameters, or an input of
 /// another scale, is found out at its first step.
 fn checked(value: Ciphertext, step: &Step) -> Result<Ciphertext> {
     let op = step.op.name();
-    if value.level != step.level {
-        return Err(Error::Level {
-            op,
-            needed: step.level,
-            found: value.level,
-        });
-    }
-    // Written so that a scale that is not a number fails.
-    if (value.scale / step.scale - 1.0).abs() < SCALE_TOLERANCE {
-        return Ok(value);
-    }
-    Err(Error::Scale {
-        op,
-        needed: step.scale,
-        found: value.scale,
-    })
+    check_level(op, step.level, value.level)?;
+    check_same_scale(op, step.scale, value.scale)?;
+    Ok(value)
 }
 
 fn all_checked(values: Vec<Ciphertext>, steps: &[Step]) -> Result<Vec<Ciphertext>> {

@@ -6,9 +6,7 @@
 //!
 //! | step | variance added, per coefficient unless said otherwise |
 //! |---|---|
-//! | fresh, secret key | 3.2^2 + 1/12 (encoding) |
-//! | division by any number of primes (rescale, end of a key switch) | 1/12 (1 + 2N/3): both parts are rounded, exactly |
-//! | key switch, from the key's noise | Σ_digits N (limbs D^2 / 12) 3.2^2 / P^2, D the digit, P the specials in use |
+//! | fresh; division by primes; key switch, from the key's noise | as in [`crate::rlwe::noise`] |
 //! | relinearisation and rescale at once | the noise of the key at the scale before, the division once at the scale after |
 //! | a + pattern of period D | 2D of N coefficients are rounded: D/6 in all, so D/6 / scale^2 per slot |
 //! | Σ w_i a_i | per slot: Σ mean\|w_i\|^2 var(a_i) + D/6 / plain_scale^2 Σ mean\|a_i\|^2 |
@@ -19,13 +17,13 @@
 //! Magnitudes mean|a|^2 come from a plain run. Reference: ePrint 2020/1118, sections 3 and 5.
 
 use super::Backend;
-use crate::ckks::bootstrap::noise;
+use crate::ckks::bootstrap::noise::variance as bootstrap_variance;
+use crate::ckks::ciphertext::{check_level, check_rescale, check_same_scale};
 use crate::ckks::{Pattern, SlotMap};
 use crate::cost::KeyLevels;
 use crate::decision::Decision;
 use crate::graph::{Plan, PlannedBootstrap, Port, Step};
-use crate::rlwe::params::ERROR_STD_DEV;
-use crate::rlwe::{KeyPurpose, Params};
+use crate::rlwe::{KeyPurpose, Params, noise};
 use crate::{Error, Result};
 
 /// What is known of a ciphertext without having it.
@@ -78,7 +76,7 @@ impl Sim {
 
     /// A fresh encryption under the secret key, for the given input.
     pub fn fresh(&self, input: &Port) -> SimValue {
-        let variance = self.per_slot(ERROR_STD_DEV * ERROR_STD_DEV + 1.0 / 12.0, input.scale);
+        let variance = self.per_slot(noise::fresh(), input.scale);
         SimValue {
             level: input.level,
             scale: input.scale,
@@ -100,21 +98,9 @@ impl Sim {
         self.resolution
     }
 
-    fn degree(&self) -> f64 {
-        self.params.degree() as f64
-    }
-
     /// Variance per slot of an error with this variance per coefficient.
     fn per_slot(&self, per_coefficient: f64, scale: f64) -> f64 {
-        self.degree() * per_coefficient / (scale * scale)
-    }
-
-    /// Variance per coefficient of a division of two parts, or of three before a relinearisation.
-    fn division(&self, parts: usize) -> f64 {
-        let secret = 2.0 / 3.0 * self.degree();
-        // E|s^2|^2 per coefficient is N (2/3)^2, so the third part counts N^2 (2/3)^2.
-        let third = if parts > 2 { secret * secret } else { 0.0 };
-        (1.0 + secret + third) / 12.0
+        self.params.degree() as f64 * per_coefficient / (scale * scale)
     }
 
     /// Holds the level and the scale against the plan and fills in the magnitude.
@@ -122,57 +108,24 @@ impl Sim {
         let power = self.magnitudes.get(self.done.len()).map_or(1.0, |rms| rms * rms);
         let value = SimValue { power, ..value };
         self.done.push(value);
-        if value.level != step.level {
-            return Err(Error::Level {
-                op: step.op.name(),
-                needed: step.level,
-                found: value.level,
-            });
-        }
-        if (value.scale / step.scale - 1.0).abs() < 1e-9 {
-            return Ok(value);
-        }
-        Err(Error::Scale {
-            op: step.op.name(),
-            needed: step.scale,
-            found: value.scale,
-        })
+        check_level(step.op.name(), step.level, value.level)?;
+        check_same_scale(step.op.name(), step.scale, value.scale)?;
+        Ok(value)
     }
 
     fn same(op: &'static str, a: &SimValue, b: &SimValue) -> Result<()> {
-        if a.level != b.level {
-            return Err(Error::Level {
-                op,
-                needed: a.level,
-                found: b.level,
-            });
-        }
-        if (a.scale / b.scale - 1.0).abs() < 1e-9 {
-            return Ok(());
-        }
-        Err(Error::Scale {
-            op,
-            needed: a.scale,
-            found: b.scale,
-        })
+        check_level(op, a.level, b.level)?;
+        check_same_scale(op, a.scale, b.scale)
     }
 
     /// Variance per coefficient of the noise of a key, before the division that ends the switch.
     fn key_noise(&self, purpose: KeyPurpose, level: usize) -> Result<f64> {
         let gadget = self.keys.gadget(purpose, level)?;
-        let specials = self.params.special_moduli().take(gadget.specials);
-        let log_p: f64 = specials.map(crate::arith::Modulus::log2).sum();
-        let digits = (0..gadget.digits_at(level)).map(|digit| {
-            let range = gadget.digit_range(digit, level);
-            let primes = self.params.moduli().skip(range.start).take(range.len());
-            let log_digit: f64 = primes.map(crate::arith::Modulus::log2).sum();
-            range.len() as f64 / 12.0 * (2.0 * (log_digit - log_p)).exp2()
-        });
-        Ok(self.degree() * ERROR_STD_DEV * ERROR_STD_DEV * digits.sum::<f64>())
+        Ok(noise::key_switch(&self.params, &gadget, level))
     }
 
     fn key_switch(&self, a: &SimValue, purpose: KeyPurpose) -> Result<SimValue> {
-        let noise = self.key_noise(purpose, a.level)? + self.division(2);
+        let noise = self.key_noise(purpose, a.level)? + noise::rounding(&self.params, 2);
         Ok(SimValue {
             parts: 2,
             variance: a.variance + self.per_slot(noise, a.scale),
@@ -181,7 +134,7 @@ impl Sim {
     }
 
     fn divide(&self, a: &SimValue, scale: f64) -> SimValue {
-        let added = self.per_slot(self.division(a.parts), scale);
+        let added = self.per_slot(noise::rounding(&self.params, a.parts), scale);
         SimValue {
             level: a.level.saturating_sub(1),
             scale,
@@ -191,12 +144,8 @@ impl Sim {
     }
 
     fn last_prime(&self, level: usize) -> Result<f64> {
-        let prime = self.params.moduli().nth(level).filter(|_| level > 0);
-        prime.map(|q| q.value() as f64).ok_or(Error::Level {
-            op: "rescale",
-            needed: 1,
-            found: level,
-        })
+        check_rescale("rescale", level)?;
+        self.params.prime(level)
     }
 }
 
@@ -436,7 +385,7 @@ impl Backend for Sim {
         let value = SimValue {
             level: planned.output_level,
             scale: self.params.scale(planned.output_level)?,
-            variance: a.variance + noise::variance(&planned.literal, &self.params, a.power)?,
+            variance: a.variance + bootstrap_variance(&planned.literal, &self.params, a.power)?,
             ..*a
         };
         self.bootstrap = Some(planned);

@@ -39,8 +39,9 @@ pub(crate) fn gather(limb: &mut [u64], source: &[u64], table: &[u32]) {
 
 #[cfg_attr(
     not(target_arch = "x86_64"),
-    expect(unused_variables, reason = "there is one level")
+    expect(unused_variables, reason = "there is one instruction set")
 )]
+#[expect(clippy::indexing_slicing, reason = "below the length, a power of two")]
 fn gather_at(simd: Simd, limb: &mut [u64], source: &[u64], table: &[u32]) {
     // The gather instruction of AVX2 is slower than loads one by one (note 012).
     #[cfg(target_arch = "x86_64")]
@@ -50,13 +51,14 @@ fn gather_at(simd: Simd, limb: &mut [u64], source: &[u64], table: &[u32]) {
     }
     let mask = source.len().wrapping_sub(1);
     for (word, &from) in limb.iter_mut().zip(table) {
-        *word = source.get(from as usize & mask).copied().unwrap_or_default();
+        *word = source[from as usize & mask];
     }
 }
 
 /// Where the aligned block of `len` values begins that a permutation maps onto the block at `at`; `len` is a power of two.
+#[expect(clippy::indexing_slicing, reason = "an entry of the permutation")]
 pub(crate) fn source_block(table: &[u32], at: usize, len: usize) -> usize {
-    table.get(at).map_or(at, |&from| from as usize & !(len - 1))
+    table[at] as usize & !(len - 1)
 }
 
 /// The same, eight words at a time: in bit-reversed order an automorphism maps every aligned block of 2^b values onto
@@ -77,6 +79,10 @@ fn gather_lines(limb: &mut [u64], source: &[u64], table: &[u32]) {
     }
 
     #[target_feature(enable = "avx512f")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "below the number of lines, a power of two"
+    )]
     fn all(limb: &mut [u64], source: &[u64], table: &[u32]) {
         let mask = (source.len() / 8).wrapping_sub(1);
         for (out, index) in limb
@@ -85,9 +91,8 @@ fn gather_lines(limb: &mut [u64], source: &[u64], table: &[u32]) {
             .iter_mut()
             .zip(table.as_chunks::<8>().0)
         {
-            if let Some(line) = source.as_chunks::<8>().0.get((index[0] as usize / 8) & mask) {
-                *out = permute_line(line, index);
-            }
+            let line = &source.as_chunks::<8>().0[(index[0] as usize / 8) & mask];
+            *out = permute_line(line, index);
         }
     }
 

@@ -5,6 +5,7 @@
     reason = "a kernel with the instructions that the processor was found to have"
 )]
 pub mod automorphism;
+mod division;
 pub mod poly;
 
 pub use poly::{Coeff, Eval, Poly, Representation};

@@ -114,11 +114,14 @@ impl<R: Representation> Poly<R> {
 
     /// All words, limb after limb.
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "the buffer is never shorter")]
     pub fn words(&self) -> &[u64] {
-        self.data.get(..self.len).unwrap_or_default()
+        &self.data[..self.len]
     }
 
     /// All words, limb after limb; copied first when another polynomial shares them.
+    #[expect(clippy::indexing_slicing, reason = "the buffer is never shorter")]
+    #[expect(clippy::expect_used, reason = "just made the only owner")]
     pub fn words_mut(&mut self) -> &mut [u64] {
         if Arc::get_mut(&mut self.data).is_none() {
             let mut copy = take(self.len);
@@ -126,10 +129,7 @@ impl<R: Representation> Poly<R> {
             self.data = Arc::new(copy);
         }
         let len = self.len;
-        // Just made the only owner: always there.
-        Arc::get_mut(&mut self.data)
-            .and_then(|data| data.get_mut(..len))
-            .unwrap_or_default()
+        &mut Arc::get_mut(&mut self.data).expect("the only owner")[..len]
     }
 
     /// The first `limbs` limbs, sharing the words.

@@ -116,12 +116,11 @@ impl Digits {
     }
 
     /// Values modulo ciphertext prime i to coefficients, ready for the converter of their digit.
+    #[expect(clippy::indexing_slicing, reason = "digits have all primes")]
     fn prepare(&self, i: usize, table: &NttTable, values: &[u64], limb: &mut [u64]) {
         limb.copy_from_slice(values);
-        let digit = (0..self.converters.len()).find(|&d| self.range(d).contains(&i));
-        if let Some((digit, converter)) = digit.and_then(|d| Some((d, self.converters.get(d)?))) {
-            converter.prepare_values(i - self.range(digit).start, table, limb);
-        }
+        let digit = (0..).take_while(|&digit| self.range(digit).end <= i).count();
+        self.converters[digit].prepare_values(i - self.range(digit).start, table, limb);
     }
 
     fn range(&self, digit: usize) -> Range<usize> {
@@ -129,6 +128,7 @@ impl Digits {
     }
 
     /// Converts digit `digit` to consecutive primes from prime `first` on, all outside of the digit.
+    #[expect(clippy::indexing_slicing, reason = "one of the digits")]
     fn convert(&self, digit: usize, first: usize, targets: &mut [&mut [u64]]) {
         let range = self.range(digit);
         let n = self.poly.degree();
@@ -143,9 +143,7 @@ impl Digits {
             .skip(range.start)
             .take(range.len())
             .collect();
-        if let Some(converter) = self.converters.get(digit) {
-            converter.convert_some(target, &sources, targets);
-        }
+        self.converters[digit].convert_some(target, &sources, targets);
     }
 }
 
@@ -241,10 +239,10 @@ pub fn decompose<'a>(
             .into_iter()
             .map(|(d, limbs)| (gadget.digit_range(d, level), limbs.into_iter()))
             .collect();
-        for i in primes {
+        for (i, table) in tables.iter().enumerate().take(primes.end).skip(primes.start) {
             for (range, limbs) in &mut limbs {
                 if !range.contains(&i)
-                    && let (Some(limb), Some(table)) = (limbs.next(), tables.get(i))
+                    && let Some(limb) = limbs.next()
                 {
                     table.forward(limb);
                 }

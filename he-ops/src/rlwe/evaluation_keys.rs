@@ -1,13 +1,13 @@
 //! The bundle of a client's evaluation keys.
 
-use super::key_switch_key::{KeySwitchKey, SeededKeySwitchKey, copies};
+use super::key_switch_key::{KeySwitchKey, SeededKeySwitchKey, smaller_keys};
 use super::keys::{EvaluationKeyConfig, KeyPurpose, KeyUses};
 use super::params::Params;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
-/// The evaluation keys of one client, ready for use: for each purpose the key that was sent, and smaller copies for
-/// lower levels.
+/// The evaluation keys of one client, ready for use: for each purpose the key that was sent, and the smaller keys made
+/// from it for lower levels.
 #[derive(Clone, Debug)]
 pub struct EvaluationKeys {
     params: Params,
@@ -25,7 +25,7 @@ impl EvaluationKeys {
         }
     }
 
-    /// Expands and collects seeded keys, with the copies that pay for these uses.
+    /// Expands and collects seeded keys, with the smaller keys that pay for these uses.
     ///
     /// # Errors
     /// As [`SeededKeySwitchKey::expand`].
@@ -41,7 +41,7 @@ impl EvaluationKeys {
         Ok(out)
     }
 
-    /// Expands and adds one key, with the copies that pay for these uses.
+    /// Expands and adds one key, with the smaller keys that pay for these uses.
     ///
     /// # Errors
     /// As [`SeededKeySwitchKey::expand`].
@@ -56,7 +56,7 @@ impl EvaluationKeys {
         Ok(())
     }
 
-    /// Bytes in memory that keys of these levels, and their copies for these uses, will take.
+    /// Bytes in memory that keys of these levels, and the smaller ones for these uses, will take.
     ///
     /// # Errors
     /// [`Error::Level`] when a level is above the parameters' highest.
@@ -70,7 +70,7 @@ impl EvaluationKeys {
             let own = params.key_gadget(purpose, level)?;
             sum += KeySwitchKey::expected_bytes(params, level, &own)?;
             if let Some(levels) = uses.get(&purpose) {
-                for (level, gadget) in copies(params, level, levels)? {
+                for (level, gadget) in smaller_keys(params, level, levels)? {
                     sum += KeySwitchKey::expected_bytes(params, level, &gadget)?;
                 }
             }
@@ -95,16 +95,15 @@ impl EvaluationKeys {
             level,
             found,
         };
-        let own = self
-            .keys
-            .get(&purpose)
-            .ok_or_else(|| missing("none found".into()))?;
-        own.range(level..).next().map(|(_, key)| key).ok_or_else(|| {
-            missing(format!(
-                "one of level {} found",
-                own.keys().next_back().copied().unwrap_or(0)
-            ))
-        })
+        let own = self.keys.get(&purpose);
+        let highest = own.and_then(|own| own.keys().next_back());
+        match own.and_then(|own| own.range(level..).next()) {
+            Some((_, key)) => Ok(key),
+            None => Err(missing(match highest {
+                Some(highest) => format!("one of level {highest} found"),
+                None => "none found".into(),
+            })),
+        }
     }
 
     /// Checks that every key of a configuration is there, at its level.

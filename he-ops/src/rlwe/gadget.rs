@@ -1,11 +1,12 @@
 //! The hybrid gadget: into which digits a ciphertext decomposes at each level, and over which special primes.
 
 use crate::arith::NttTable;
+use crate::error::broken;
 use crate::{Error, Result};
 use std::ops::Range;
 
-/// log2 of the factor by which the special primes of a copy of a key must exceed its digit.
-pub(super) const COPY_MARGIN: f64 = 8.0;
+/// log2 of the factor by which the special primes of a key made from a larger one must exceed its digit.
+pub(super) const SMALLER_KEY_MARGIN: f64 = 8.0;
 
 /// How a key-switch key decomposes: hybrid RNS gadget (ePrint 2019/688). Digits are runs of ciphertext primes of about
 /// the same size in bits, whatever the number of their primes.
@@ -74,13 +75,13 @@ fn runs(bits: &[f64], cap: f64) -> Option<Vec<usize>> {
 
 /// Fewest digits, then fewest specials, such that QP is within the bound and the product of the specials covers every
 /// digit (up to one bit: the noise of the switch is proportional to digit / P); then the digits as even as can be. With
-/// `copied`, keys of one digit are made like the copies of larger keys ([`super::key_switch_key`]).
+/// `as_smaller`, keys of one digit are made like those that come from larger keys ([`super::key_switch_key`]).
 pub(super) fn choose_gadget(
     q: &[NttTable],
     p: &[NttTable],
     level: usize,
     bound: Option<f64>,
-    copied: bool,
+    as_smaller: bool,
 ) -> Result<Gadget> {
     let bits: Vec<f64> = q.iter().take(level + 1).map(|t| t.modulus().log2()).collect();
     let mut best: Option<(usize, usize, f64)> = None;
@@ -113,13 +114,13 @@ pub(super) fn choose_gadget(
             _ => low = middle,
         }
     }
-    let ends = runs(&bits, high).unwrap_or_default();
-    // A copy of a larger key brings a noise that has to be divided away: give it room if there is.
+    let ends = runs(&bits, high).ok_or_else(|| broken("digits within a cap that has been met"))?;
+    // A key made from a larger one brings a noise that has to be divided away: give it room if there is.
     let fits =
         |specials: usize| specials <= p.len() && bound.is_none_or(|b| log_qp_at(q, p, level, specials) <= b);
-    let needed = log_qp_at(q, &[], level, 0) + COPY_MARGIN;
+    let needed = log_qp_at(q, &[], level, 0) + SMALLER_KEY_MARGIN;
     let short = |specials: usize| log_qp_at(&[], p, 0, specials) < needed;
-    let roomy = copied && digits == 1 && short(specials) && fits(specials + 1);
+    let roomy = as_smaller && digits == 1 && short(specials) && fits(specials + 1);
     Ok(Gadget {
         specials: specials + usize::from(roomy),
         ends,

@@ -10,8 +10,8 @@ use super::key_switch_key::KeySwitchKey;
 use super::params::Params;
 use crate::Result;
 use crate::arith::dot::key_products;
-use crate::arith::rns::by_limb;
 use crate::arith::{Modulus, NttTable, sums};
+use crate::error::only;
 use crate::par;
 use crate::ring::automorphism::{gather, source_block};
 use crate::ring::{Eval, Poly};
@@ -60,17 +60,19 @@ pub(crate) fn giant_step(
             key: giant.key,
             permutation: None,
         };
-        switch_source(params, &source, [None, None], &[target], DivideBy::Specials)?.pop()
+        let switched = switch_source(params, &source, [None, None], &[target], DivideBy::Specials)?;
+        Some(only(switched)?)
     };
     let mut out: Wide = [(); 2].map(|()| Poly::scratch(tables.len(), n));
-    let mut rows = by_limb(out.iter_mut().map(|o| o.words_mut().chunks_mut(n))).into_iter();
-    let groups: Vec<_> = tables
-        .chunks(GROUP)
-        .map(|tables| (tables, rows.by_ref().take(tables.len()).collect::<Vec<_>>()))
-        .collect();
-    par::for_each(groups, |g, (tables, rows)| {
+    let [bodies, masks] = out.each_mut().map(|o| o.words_mut().chunks_mut(GROUP * n));
+    let groups: Vec<_> = tables.chunks(GROUP).zip(bodies.zip(masks)).collect();
+    par::for_each(groups, |g, (tables, (bodies, masks))| {
         let first = g * GROUP;
-        let rows = rows.into_iter().zip(tables);
+        let rows = bodies
+            .chunks_mut(n)
+            .zip(masks.chunks_mut(n))
+            .map(|(body, mask)| [body, mask]);
+        let rows = rows.zip(tables);
         let limb = |i: usize| -> Addends<'_> {
             Addends {
                 body: body.limb(i),
@@ -103,6 +105,7 @@ pub(crate) fn giant_step(
                             match (block, add) {
                                 (Some(x), Some(y)) => sums::add(out, x, y, table.modulus()),
                                 (Some(x), None) | (None, Some(x)) => out.copy_from_slice(x),
+                                // Zero modulo the special primes.
                                 (None, None) => out.fill(0),
                             }
                         }
@@ -124,15 +127,13 @@ struct Addends<'a> {
 
 impl Addends<'_> {
     /// Block by block: `inner` makes the switched mask from an entry on, with the body added to it.
+    #[expect(clippy::indexing_slicing, reason = "the permutation has all blocks")]
     fn add(
         &self,
-        row: Vec<&mut [u64]>,
+        [body, mask]: [&mut [u64]; 2],
         modulus: &Modulus,
         inner: impl Fn(usize, [&mut [u64]; 2], Option<&[u64]>),
     ) {
-        let Ok([body, mask]) = <[&mut [u64]; 2]>::try_from(row) else {
-            return;
-        };
         let len = BLOCK.min(body.len());
         let mut sums = [[0; BLOCK]; 2];
         let mut turned = [0; BLOCK];
@@ -140,14 +141,8 @@ impl Addends<'_> {
             let at = b * len;
             let from = source_block(self.permutation, at, len);
             let [sum0, sum1] = &mut sums;
-            let (Some(sum0), Some(sum1), Some(turned), Some(table)) = (
-                sum0.get_mut(..len),
-                sum1.get_mut(..len),
-                turned.get_mut(..len),
-                self.permutation.get(at..at + len),
-            ) else {
-                return;
-            };
+            let (sum0, sum1, turned) = (&mut sum0[..len], &mut sum1[..len], &mut turned[..len]);
+            let table = &self.permutation[at..at + len];
             inner(from, [&mut *sum0, &mut *sum1], self.body.get(from..from + len));
             for ((out, sum), next) in [body, mask].into_iter().zip([sum0, sum1]).zip(self.next) {
                 match next.get(at..at + len) {

@@ -13,6 +13,7 @@ use crate::arith::dot::{Output, dot, key_products};
 use crate::arith::packed::PackedBlock;
 use crate::arith::rns::by_limb;
 use crate::arith::{Modulus, NttTable};
+use crate::error::only;
 use crate::par;
 use crate::ring::automorphism::{gather, source_block};
 use crate::ring::{Eval, Poly};
@@ -29,6 +30,9 @@ pub(crate) struct Target<'a> {
     /// A permutation of the values, applied last.
     pub permutation: Option<Arc<Vec<u32>>>,
 }
+
+/// Body and mask.
+pub type Pair = [Poly<Eval>; 2];
 
 /// By what the sums are divided.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,19 +54,18 @@ pub fn switch(
     decomposed: &Decomposed<'_>,
     key: &KeySwitchKey,
     add: [Option<&Poly<Eval>>; 2],
-) -> Result<Vec<Poly<Eval>>> {
+) -> Result<Pair> {
     let target = Target {
         key,
         permutation: None,
     };
-    let mut results = switch_source(
+    only(switch_source(
         params,
         &Source::Ready(decomposed),
         add,
         &[target],
         DivideBy::Specials,
-    )?;
-    Ok(results.pop().unwrap_or_default())
+    )?)
 }
 
 /// Decomposes a polynomial over q_0..q_level once and switches it to every target: (body, mask) each, plus its `add`,
@@ -79,7 +82,7 @@ pub(crate) fn switch_all(
     add: [Option<&Poly<Eval>>; 2],
     targets: &[Target<'_>],
     divide_by: DivideBy,
-) -> Result<Vec<Vec<Poly<Eval>>>> {
+) -> Result<Vec<Pair>> {
     let Some(first) = targets.first() else {
         return Ok(Vec::new());
     };
@@ -87,13 +90,14 @@ pub(crate) fn switch_all(
     switch_source(params, &source, add, targets, divide_by)
 }
 
+#[expect(clippy::indexing_slicing, reason = "two rows for each target")]
 pub(super) fn switch_source(
     params: &Params,
     source: &Source<'_>,
     add: [Option<&Poly<Eval>>; 2],
     targets: &[Target<'_>],
     divide_by: DivideBy,
-) -> Result<Vec<Vec<Poly<Eval>>>> {
+) -> Result<Vec<Pair>> {
     let (level, gadget) = (source.level(), source.gadget());
     for Target { key, .. } in targets {
         if key.gadget != *gadget || key.level < level {
@@ -128,15 +132,13 @@ pub(super) fn switch_source(
         source.with_group(kept + first, tables, |digits| {
             for (g, ((row, table), digits)) in rows.iter_mut().zip(tables).zip(digits).enumerate() {
                 let i = kept + first + g;
-                for (sums, target) in row.chunks_mut(2).zip(targets) {
-                    if let [body, mask] = sums {
-                        // Modulo q_level something may be added, modulo special primes never.
-                        let add = add.map(|a| a.filter(|_| i <= level).map(|a| a.limb(i)));
-                        let add = add.each_ref().map(Option::as_slice);
-                        let key = target.key.limb(level, i);
-                        key_products([body, mask], digits, key, add, table.modulus());
-                    }
-                    for sum in sums {
+                for ([body, mask], target) in row.as_chunks_mut::<2>().0.iter_mut().zip(targets) {
+                    // Modulo q_level something may be added, modulo special primes never.
+                    let add = add.map(|a| a.filter(|_| i <= level).map(|a| a.limb(i)));
+                    let add = add.each_ref().map(Option::as_slice);
+                    let key = target.key.limb(level, i);
+                    key_products([&mut *body, &mut *mask], digits, key, add, table.modulus());
+                    for sum in [body, mask] {
                         converter.prepare_values(first + g, table, sum);
                     }
                 }
@@ -147,10 +149,8 @@ pub(super) fn switch_source(
         converter.surplus(remainder, n);
     }
 
-    let mut out: Vec<Vec<Poly<Eval>>> = targets
-        .iter()
-        .map(|_| (0..2).map(|_| Poly::scratch(kept, n)).collect())
-        .collect();
+    let pair = || [(); 2].map(|()| Poly::scratch(kept, n));
+    let mut out: Vec<Pair> = targets.iter().map(|_| pair()).collect();
     let mut rows = by_limb(out.iter_mut().flatten().map(|o| o.words_mut().chunks_mut(n))).into_iter();
     let groups: Vec<_> = keep
         .chunks(GROUP)
@@ -179,18 +179,17 @@ pub(super) fn switch_source(
                     let i = first + g;
                     table.forward(r0);
                     table.forward(r1);
-                    if let Some([body, mask]) = row.get_mut(2 * t..2 * t + 2) {
-                        finish(
-                            [body, mask],
-                            digits,
-                            target.key.limb(level, i),
-                            [r0, r1],
-                            add.map(|a| a.map(|a| a.limb(i))),
-                            division.factor(i),
-                            table.modulus(),
-                            target.permutation.as_ref().map(|t| &t[..]),
-                        );
-                    }
+                    let [body, mask] = &mut row.as_chunks_mut::<2>().0[t];
+                    finish(
+                        [body, mask],
+                        digits,
+                        target.key.limb(level, i),
+                        [r0, r1],
+                        add.map(|a| a.map(|a| a.limb(i))),
+                        division.factor(i),
+                        table.modulus(),
+                        target.permutation.as_ref().map(|t| &t[..]),
+                    );
                 }
             }
         });
@@ -201,6 +200,10 @@ pub(super) fn switch_source(
 /// The results modulo one prime: inner products with both halves of the key plus the addends, divided, permuted; block
 /// by block.
 #[expect(clippy::too_many_arguments, reason = "all that one prime needs")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "every limb and the permutation have all blocks"
+)]
 fn finish(
     outs: [&mut [u64]; 2],
     digits: &[&[u64]],
@@ -221,19 +224,15 @@ fn finish(
         let xs = blocks(digits, from, len);
         let key = key.part(from, len);
         let [sum0, sum1] = &mut sums;
-        let (Some(sum0), Some(sum1), Some(turned)) =
-            (sum0.get_mut(..len), sum1.get_mut(..len), turned.get_mut(..len))
-        else {
-            return;
-        };
-        let remainders = remainders.map(|r| r.get(from..from + len).unwrap_or_default());
+        let (sum0, sum1, turned) = (&mut sum0[..len], &mut sum1[..len], &mut turned[..len]);
+        let remainders = remainders.map(|r| &r[from..from + len]);
         let ([add0, add1], [remainder0, remainder1]) = (add, remainders);
         let [plus0, plus1] = [(add0, remainder0), (add1, remainder1)].map(|(add, remainder)| {
-            let add = add.and_then(|a| a.get(from..from + len));
+            let add = add.map(|a| &a[from..from + len]);
             let remainder = factor.is_none().then_some(remainder);
             add.into_iter().chain(remainder).collect::<Vec<_>>()
         });
-        let table = permutation.and_then(|table| table.get(at..at + len));
+        let table = permutation.map(|table| &table[at..at + len]);
         let (out0, out1) = outs;
         if factor.is_none() && table.is_none() {
             key_products([out0, out1], &xs, key, [&plus0, &plus1], modulus);
@@ -263,9 +262,7 @@ fn finish(
 }
 
 /// Some entries of each limb.
+#[expect(clippy::indexing_slicing, reason = "of limbs that have them")]
 pub(crate) fn blocks<'a>(limbs: &[&'a [u64]], from: usize, len: usize) -> Vec<&'a [u64]> {
-    limbs
-        .iter()
-        .map(|limb| limb.get(from..from + len).unwrap_or_default())
-        .collect()
+    limbs.iter().map(|limb| &limb[from..from + len]).collect()
 }

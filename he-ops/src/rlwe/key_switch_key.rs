@@ -1,6 +1,6 @@
-//! Key-switch keys: as they are sent, ready for use, and as smaller copies for lower levels.
+//! Key-switch keys: as they are sent, ready for use, and as smaller keys made from them for lower levels.
 
-use super::gadget::{COPY_MARGIN, Gadget};
+use super::gadget::{Gadget, SMALLER_KEY_MARGIN};
 use super::keys::KeyPurpose;
 use super::params::Params;
 use crate::arith::dot::scale_in_place;
@@ -8,6 +8,7 @@ use crate::arith::packed::{PackedBlock, PackedRows};
 use crate::arith::rns::{Division, by_limb, product};
 use crate::arith::sample::{Domain, Seed};
 use crate::arith::{Modulus, NttTable};
+use crate::error::broken;
 use crate::par;
 use crate::ring::{Eval, Poly};
 use crate::{Error, Result};
@@ -64,16 +65,13 @@ pub(crate) fn expand_mask(
     let q = params.q_tables(level)?;
     let p = params.p_tables(gadget.specials)?;
     let mut mask = Poly::<Eval>::scratch(q.len() + p.len(), params.degree());
-    let tables: Vec<_> = q.iter().chain(p).collect();
-    par::limbs(mask.words_mut(), params.degree(), |i, limb| {
-        if let Some(table) = tables.get(i) {
-            seed.expand_uniform(
-                Domain::KeySwitchKey,
-                mask_stream(digit, level, i),
-                table.modulus(),
-                limb,
-            );
-        }
+    let limbs = mask
+        .words_mut()
+        .chunks_mut(params.degree())
+        .zip(q.iter().chain(p));
+    par::for_each(limbs.collect(), |i, (limb, table): (&mut [u64], &NttTable)| {
+        let stream = mask_stream(digit, level, i);
+        seed.expand_uniform(Domain::KeySwitchKey, stream, table.modulus(), limb);
     });
     Ok(mask)
 }
@@ -87,20 +85,14 @@ impl SeededKeySwitchKey {
         let gadget = params.key_gadget(self.purpose, self.level)?;
         let pairs = self.pairs(params, &gadget)?;
         let tables = key_tables(params, self.level, &gadget)?;
-        Ok(KeySwitchKey::pack(
-            self.purpose,
-            self.level,
-            gadget,
-            pairs,
-            &tables,
-        ))
+        KeySwitchKey::pack(self.purpose, self.level, gadget, pairs, &tables)
     }
 
-    /// Expands the masks and adds smaller copies for the lower of the levels at which the key is used.
+    /// Expands the masks and adds smaller keys for the lower of the levels at which the key is used.
     ///
     /// The first digit of a key encrypts P s_in modulo P and the primes of that digit, so for levels within it it is
     /// a key of one digit by itself. Dividing it by surplus special primes leaves an encryption of
-    /// P' s_in modulo Q_l P' with a noise of about 2^7, which the switch divides by P' / Q_l: a copy for level l, from
+    /// P' s_in modulo Q_l P' with a noise of about 2^7, which the switch divides by P' / Q_l: a key for level l, from
     /// what the client sent anyway. A switch with it moves (l + 1) + P' primes instead of (l + 1) + P.
     ///
     /// # Errors
@@ -114,7 +106,7 @@ impl SeededKeySwitchKey {
         let tables = key_tables(params, level, &own)?;
         let pairs = self.pairs(params, &own)?;
         let mut out = Vec::new();
-        for (level, gadget) in copies(params, level, uses)? {
+        for (level, gadget) in smaller_keys(params, level, uses)? {
             let limbs = level + 1 + gadget.specials;
             let keep: Vec<_> = tables
                 .iter()
@@ -124,16 +116,13 @@ impl SeededKeySwitchKey {
                 .collect();
             let (keep, drop) = keep.split_at(limbs.min(keep.len()));
             let division = Division::new(keep, drop, &[])?;
-            let Some((b, a)) = pairs.first() else {
-                break;
-            };
+            let (b, a) = pairs.first().ok_or_else(|| broken("a key has a digit"))?;
             let [b, a] = [b, a].map(|poly| poly.without(level + 1, self.level + 1));
             let halves = division.divide(&[&b, &a], keep, drop);
-            if let Ok([b, a]) = <[Poly<Eval>; 2]>::try_from(halves) {
-                out.push(KeySwitchKey::pack(purpose, level, gadget, vec![(b, a)], keep));
-            }
+            let [b, a] = <[_; 2]>::try_from(halves).map_err(|_| broken("a quotient for each dividend"))?;
+            out.push(KeySwitchKey::pack(purpose, level, gadget, vec![(b, a)], keep)?);
         }
-        out.push(KeySwitchKey::pack(purpose, level, own, pairs, &tables));
+        out.push(KeySwitchKey::pack(purpose, level, own, pairs, &tables)?);
         Ok(out)
     }
 
@@ -167,14 +156,14 @@ impl SeededKeySwitchKey {
     }
 }
 
-/// The smaller copies of a key that are worth making: (level, gadget), highest first.
-pub(super) fn copies(
+/// The smaller keys that are worth making from a key: (level, gadget), highest first.
+pub(super) fn smaller_keys(
     params: &Params,
     own_level: usize,
     uses: &BTreeSet<usize>,
 ) -> Result<Vec<(usize, Gadget)>> {
     let own = params.gadget(own_level)?;
-    // Special primes that a copy must save; a copy that saves digits always pays.
+    // Special primes that a smaller key must save; one that saves digits always pays.
     let worthwhile = if own.digits() > 1 { 0 } else { 2 };
     let mut out = Vec::new();
     let mut specials = own.specials;
@@ -183,7 +172,7 @@ pub(super) fn copies(
         .rev()
         .filter(|&&level| own.digits_at(level) == 1 && level < own_level)
     {
-        let needed = params.moduli().take(level + 1).map(Modulus::log2).sum::<f64>() + COPY_MARGIN;
+        let needed = params.moduli().take(level + 1).map(Modulus::log2).sum::<f64>() + SMALLER_KEY_MARGIN;
         let mut sum = 0.0;
         let enough = params.special_moduli().position(|p| {
             sum += p.log2();
@@ -199,7 +188,7 @@ pub(super) fn copies(
     Ok(out)
 }
 
-/// The gadget of the smallest key that serves a level: the key's own, or that of a copy.
+/// The gadget of the smallest key that serves a level: the key's own, or that of a smaller one made from it.
 ///
 /// # Errors
 /// [`Error::Level`] when a level is above the parameters' highest.
@@ -209,11 +198,11 @@ pub(crate) fn serving_gadget(
     uses: &BTreeSet<usize>,
     level: usize,
 ) -> Result<Gadget> {
-    let copy = copies(params, own, uses)?
+    let smaller = smaller_keys(params, own, uses)?
         .into_iter()
         .rev()
         .find(|(at, _)| *at >= level);
-    copy.map_or_else(|| params.gadget(own).cloned(), |(_, gadget)| Ok(gadget))
+    smaller.map_or_else(|| params.gadget(own).cloned(), |(_, gadget)| Ok(gadget))
 }
 
 fn key_tables<'p>(params: &'p Params, level: usize, gadget: &Gadget) -> Result<Vec<&'p NttTable>> {
@@ -232,42 +221,47 @@ impl KeySwitchKey {
         gadget: Gadget,
         mut pairs: Vec<(Poly<Eval>, Poly<Eval>)>,
         tables: &[&NttTable],
-    ) -> Self {
+    ) -> Result<Self> {
+        let (q, specials) = tables.split_at(tables.len().saturating_sub(gadget.specials));
+        // 1/P modulo the ciphertext primes.
+        let mut factors = vec![1; tables.len()];
+        for (factor, table) in factors.iter_mut().zip(q) {
+            let m = table.modulus();
+            *factor = m
+                .inv(product(specials, m))
+                .ok_or_else(|| broken("no ciphertext prime is a special prime"))?;
+        }
         let halves = pairs.iter_mut().flat_map(|(b, a)| [b, a]);
         let rows = by_limb(halves.map(|poly| {
             let n = poly.degree();
             poly.words_mut().chunks_mut(n)
         }));
         let mut limbs: Vec<Option<PackedRows>> = tables.iter().map(|_| None).collect();
-        let work: Vec<_> = rows.into_iter().zip(tables).zip(&mut limbs).collect();
-        let (_, specials) = tables.split_at(tables.len() - gadget.specials.min(tables.len()));
-        par::for_each(work, |i, ((mut rows, table), out)| {
+        let work = rows.into_iter().zip(tables).zip(factors).zip(&mut limbs);
+        par::for_each(work.collect(), |_, (((mut rows, table), factor), out)| {
             let m = table.modulus();
-            let factor = if i < tables.len() - specials.len() {
-                m.inv(product(specials, m)).unwrap_or_default()
-            } else {
-                1
-            };
             for row in &mut rows {
                 scale_in_place(row, m.to_mont52(m.to_mont52(factor)), 0, m);
             }
             let rows: Vec<&[u64]> = rows.into_iter().map(|row| &*row).collect();
             *out = Some(PackedRows::new(&rows, m));
         });
-        Self {
+        let limbs: Option<Vec<_>> = limbs.into_iter().collect();
+        Ok(Self {
             purpose,
             level,
             gadget,
-            limbs: limbs.into_iter().flatten().collect(),
-        }
+            limbs: limbs.ok_or_else(|| broken("a key has a limb for each prime"))?,
+        })
     }
 
     /// Body and mask of each digit in turn, modulo prime i of q_0..q_level and the special primes, for an operand of
     /// this level or below the key's.
+    #[expect(clippy::indexing_slicing, reason = "a key has a limb for each prime")]
     pub(crate) fn limb(&self, level: usize, i: usize) -> PackedBlock<'_> {
         // The key has more ciphertext primes than the operand when it was made for a higher level.
         let at = if i <= level { i } else { i + self.level - level };
-        self.limbs.get(at).map(PackedRows::all).unwrap_or_default()
+        self.limbs[at].all()
     }
 
     /// Bytes in memory.

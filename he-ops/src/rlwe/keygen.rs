@@ -5,8 +5,11 @@ use super::keys::{EvaluationKeyConfig, KeyPurpose, PublicKey, expand_body_mask};
 use super::params::Params;
 use super::secret::{EphemeralSecret, SecretKey, SecretPoly, noise_poly};
 use crate::Result;
+use crate::arith::NttTable;
 use crate::arith::dot::{Output, dot};
+use crate::arith::rns::product;
 use crate::arith::sample::{Domain, SecretRng, Seed};
+use crate::error::broken;
 use crate::par;
 use crate::ring::{Eval, Poly};
 use std::sync::OnceLock;
@@ -49,14 +52,6 @@ impl<'a> KeyGenerator<'a> {
         Ok(PublicKey { seed, body })
     }
 
-    /// The relinearization key for ciphertexts of at most this level.
-    ///
-    /// # Errors
-    /// [`crate::Error::Level`] above the highest level; [`crate::Error::Entropy`].
-    pub fn relin_key(&self, level: usize) -> Result<SeededKeySwitchKey> {
-        self.key(KeyPurpose::Relin, level)
-    }
-
     /// The key of a Galois element for ciphertexts of at most this level.
     ///
     /// # Errors
@@ -91,9 +86,9 @@ impl<'a> KeyGenerator<'a> {
             // Another thread may have been faster: then its secret stays.
             let _ = self.ephemeral.set(EphemeralSecret::generate(self.params)?);
         }
-        self.ephemeral.get().ok_or(crate::Error::Params {
-            reason: "no ephemeral secret".into(),
-        })
+        self.ephemeral
+            .get()
+            .ok_or_else(|| broken("an ephemeral secret that was just made"))
     }
 
     /// One key: for each digit, b = -a s' + e + P s_in on the primes of the digit; a raising key encrypts P s_in modulo
@@ -141,12 +136,9 @@ impl<'a> KeyGenerator<'a> {
             } else {
                 gadget.digit_range(digit, level)
             };
-            for i in range {
-                let Some(table) = q.get(i) else { continue };
+            for (i, table) in q.iter().enumerate().filter(|(i, _)| range.contains(i)) {
                 let m = table.modulus();
-                let factor = p
-                    .iter()
-                    .fold(m.reduce(1), |acc, t| m.mul(acc, m.reduce(t.modulus().value())));
+                let factor = product(&p.iter().collect::<Vec<_>>(), m);
                 let old = body.limb(i).to_vec();
                 let weights = [m.to_mont52(1), m.to_mont52(factor)];
                 let mut output = [Output {
@@ -173,18 +165,16 @@ pub(crate) fn noise_minus_product<'t>(
     noise: &Poly<Eval>,
     a: &Poly<Eval>,
     b: &Poly<Eval>,
-    tables: impl IntoIterator<Item = &'t crate::arith::NttTable>,
+    tables: impl IntoIterator<Item = &'t NttTable>,
 ) -> Poly<Eval> {
     let tables: Vec<_> = tables.into_iter().collect();
     let mut out = Poly::<Eval>::zero(noise.limbs(), noise.degree());
     out.mul_accumulate(a, b, tables.iter().copied());
-    let n = noise.degree();
-    par::limbs(out.words_mut(), n, |i, limb| {
-        if let Some(table) = tables.get(i) {
-            let m = table.modulus();
-            for (word, &e) in limb.iter_mut().zip(noise.limb(i)) {
-                *word = m.sub(e, *word);
-            }
+    let limbs = out.words_mut().chunks_mut(noise.degree()).zip(tables);
+    par::for_each(limbs.collect(), |i, (limb, table): (&mut [u64], &NttTable)| {
+        let m = table.modulus();
+        for (word, &e) in limb.iter_mut().zip(noise.limb(i)) {
+            *word = m.sub(e, *word);
         }
     });
     out

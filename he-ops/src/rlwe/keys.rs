@@ -1,6 +1,9 @@
 //! What evaluation keys are for and at which levels they are needed; the public encryption key.
 
+use super::gadget::{Gadget, log_qp_at};
 use super::params::Params;
+use super::security::max_log_qp_ephemeral;
+use crate::arith::NttTable;
 use crate::arith::sample::{Domain, Seed};
 use crate::par;
 use crate::ring::{Eval, Poly};
@@ -67,6 +70,61 @@ impl KeyPurpose {
             raise if raise % 4 == 2 => element(raise / 4).map(Self::Raise),
             _ => None,
         }
+    }
+}
+
+impl Params {
+    /// How the key of a purpose decomposes at its level.
+    ///
+    /// Keys to the ephemeral secret exist at level 0 only, whatever is asked: at a higher modulus a secret of so few
+    /// non-zero coefficients is not secure (ePrint 2022/024). Keys from it meet operands below q_0, so that one digit
+    /// is enough at every level.
+    ///
+    /// # Errors
+    /// [`Error::Level`] above the highest level that the purpose has; [`Error::Insecure`] when the lowest modulus is
+    /// too wide for an ephemeral secret.
+    pub fn key_gadget(&self, purpose: KeyPurpose, level: usize) -> Result<Gadget> {
+        match purpose {
+            KeyPurpose::Relin | KeyPurpose::Galois(_) => self.gadget(level).cloned(),
+            KeyPurpose::Encapsulate => {
+                if level != 0 {
+                    return Err(Error::Level {
+                        op: "key to the ephemeral secret",
+                        needed: 0,
+                        found: level,
+                    });
+                }
+                let found = log_qp_at(self.q_tables(0)?, self.p_tables(1)?, 0, 1);
+                match max_log_qp_ephemeral(self.log_n()) {
+                    Some(bound) if self.is_secure() && found > bound => Err(Error::Insecure {
+                        log_n: self.log_n(),
+                        level,
+                        found,
+                        bound,
+                    }),
+                    None if self.is_secure() => Err(Error::Params {
+                        reason: format!(
+                            "no ephemeral secrets for N = 2^{}: 2^14 to 2^16 needed",
+                            self.log_n()
+                        ),
+                    }),
+                    _ => Ok(Gadget::one_digit(1, 1)),
+                }
+            }
+            KeyPurpose::Raise(_) => Ok(Gadget::one_digit(self.gadget(level)?.specials, 1)),
+        }
+    }
+
+    /// Bits on the wire of one seeded key-switch key: digits x N x log2(Q_l P), prime by prime.
+    ///
+    /// # Errors
+    /// As [`Self::key_gadget`].
+    pub fn key_switch_key_bits(&self, purpose: KeyPurpose, level: usize) -> Result<usize> {
+        let gadget = self.key_gadget(purpose, level)?;
+        let q = self.q_tables(level)?;
+        let p = self.p_tables(gadget.specials)?;
+        let bits: usize = q.iter().chain(p).map(|t| t.modulus().bits() as usize).sum();
+        Ok(gadget.digits() * self.degree() * bits)
     }
 }
 
@@ -186,10 +244,9 @@ pub(crate) fn expand_body_mask(
 ) -> Result<Poly<Eval>> {
     let q = params.q_tables(level)?;
     let mut mask = Poly::<Eval>::scratch(q.len(), params.degree());
-    par::limbs(mask.words_mut(), params.degree(), |i, limb| {
-        if let Some(table) = q.get(i) {
-            seed.expand_uniform(domain, i as u64, table.modulus(), limb);
-        }
+    let limbs = mask.words_mut().chunks_mut(params.degree()).zip(q);
+    par::for_each(limbs.collect(), |i, (limb, table): (&mut [u64], &NttTable)| {
+        seed.expand_uniform(domain, i as u64, table.modulus(), limb);
     });
     Ok(mask)
 }

@@ -10,6 +10,7 @@ pub mod key_switch_key;
 #[cfg(feature = "secret")]
 pub mod keygen;
 pub mod keys;
+pub(crate) mod noise;
 pub mod params;
 #[cfg(feature = "secret")]
 pub mod secret;

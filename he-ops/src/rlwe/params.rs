@@ -2,19 +2,17 @@
 
 use super::cache::{Cache, cached};
 use super::gadget::{Gadget, choose_gadget, log_qp_at};
-use super::keys::KeyPurpose;
-use super::security::{SECRET_DISTRIBUTION, SecurityReport, TABLE_SOURCE, max_log_qp, max_log_qp_ephemeral};
+use super::security::{SECRET_DISTRIBUTION, SecurityReport, TABLE_SOURCE, max_log_qp};
 use crate::arith::modulus::MAX_MODULUS_BITS;
 use crate::arith::primes::{nearest_ntt_prime, ntt_prime_below};
 use crate::arith::rns::{BasisConverter, Division};
 use crate::arith::{Modulus, NttTable};
+use crate::error::broken;
 use crate::ring::automorphism::permutation;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Standard deviation of the encryption and key noise, per coefficient.
-pub const ERROR_STD_DEV: f64 = 3.2;
 /// No parameters have more.
 pub(crate) const MAX_CIPHERTEXT_PRIMES: usize = 64;
 
@@ -126,9 +124,9 @@ impl Params {
         }
         let (q, scales) = ciphertext_primes(literal, &mut taken)?;
         let bound = max_log_qp(log_n);
-        let copied = choose_gadget(&q, &p, q.len() - 1, gadget_bound, false)?.digits() > 1;
+        let as_smaller = choose_gadget(&q, &p, q.len() - 1, gadget_bound, false)?.digits() > 1;
         let gadgets = (0..q.len())
-            .map(|level| choose_gadget(&q, &p, level, gadget_bound, copied))
+            .map(|level| choose_gadget(&q, &p, level, gadget_bound, as_smaller))
             .collect::<Result<Vec<_>>>()?;
         let log_q: f64 = q.iter().map(|t| t.modulus().log2()).sum();
         let log_qp = gadgets
@@ -276,6 +274,26 @@ impl Params {
         self.0.q.iter().map(NttTable::modulus)
     }
 
+    /// q_0, the bottom prime.
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "a literal without primes is refused")]
+    pub fn bottom_modulus(&self) -> &Modulus {
+        self.0.q[0].modulus()
+    }
+
+    /// q_level as a number: what a rescale at this level divides by.
+    ///
+    /// # Errors
+    /// [`Error::Level`] above the highest level.
+    pub fn prime(&self, level: usize) -> Result<f64> {
+        let table = self.0.q.get(level).ok_or(Error::Level {
+            op: "ciphertext prime",
+            needed: self.max_level(),
+            found: level,
+        })?;
+        Ok(table.modulus().value() as f64)
+    }
+
     /// The special primes.
     pub fn special_moduli(&self) -> impl ExactSizeIterator<Item = &Modulus> {
         self.0.p.iter().map(NttTable::modulus)
@@ -291,59 +309,6 @@ impl Params {
             needed: self.max_level(),
             found: level,
         })
-    }
-
-    /// How the key of a purpose decomposes at its level.
-    ///
-    /// Keys to the ephemeral secret exist at level 0 only, whatever is asked: at a higher modulus a secret of so few
-    /// non-zero coefficients is not secure (ePrint 2022/024). Keys from it meet operands below q_0, so that one digit
-    /// is enough at every level.
-    ///
-    /// # Errors
-    /// [`Error::Level`] above the highest level that the purpose has; [`Error::Insecure`] when the lowest modulus is
-    /// too wide for an ephemeral secret.
-    pub fn key_gadget(&self, purpose: KeyPurpose, level: usize) -> Result<Gadget> {
-        match purpose {
-            KeyPurpose::Relin | KeyPurpose::Galois(_) => self.gadget(level).cloned(),
-            KeyPurpose::Encapsulate => {
-                if level != 0 {
-                    return Err(Error::Level {
-                        op: "key to the ephemeral secret",
-                        needed: 0,
-                        found: level,
-                    });
-                }
-                let found = log_qp_at(&self.0.q, &self.0.p, 0, 1);
-                match max_log_qp_ephemeral(self.log_n()) {
-                    Some(bound) if self.is_secure() && found > bound => Err(Error::Insecure {
-                        log_n: self.log_n(),
-                        level,
-                        found,
-                        bound,
-                    }),
-                    None if self.is_secure() => Err(Error::Params {
-                        reason: format!(
-                            "no ephemeral secrets for N = 2^{}: 2^14 to 2^16 needed",
-                            self.log_n()
-                        ),
-                    }),
-                    _ => Ok(Gadget::one_digit(1, 1)),
-                }
-            }
-            KeyPurpose::Raise(_) => Ok(Gadget::one_digit(self.gadget(level)?.specials, 1)),
-        }
-    }
-
-    /// Bits on the wire of one seeded key-switch key: digits x N x log2(Q_l P), prime by prime.
-    ///
-    /// # Errors
-    /// As [`Self::key_gadget`].
-    pub fn key_switch_key_bits(&self, purpose: KeyPurpose, level: usize) -> Result<usize> {
-        let gadget = self.key_gadget(purpose, level)?;
-        let q = self.q_tables(level)?;
-        let p = self.p_tables(gadget.specials)?;
-        let bits: usize = q.iter().chain(p).map(|t| t.modulus().bits() as usize).sum();
-        Ok(gadget.digits() * self.degree() * bits)
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -365,7 +330,8 @@ impl Params {
                     .enumerate()
                     .filter(|(i, _)| !range.contains(i))
                     .map(|(_, t)| t);
-                BasisConverter::new(q.get(range.clone()).unwrap_or_default(), others.chain(p))
+                let own = q.get(range.clone());
+                BasisConverter::new(own.ok_or_else(|| broken("a digit of primes"))?, others.chain(p))
             },
         )
     }

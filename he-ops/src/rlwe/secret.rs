@@ -110,8 +110,8 @@ impl SecretKey {
             });
         }
         let mut coefficients = Zeroizing::new(Vec::with_capacity(params.degree()));
-        for i in 0..params.degree() {
-            let code = bytes.get(i / 4).map_or(3, |b| b >> (2 * (i % 4)) & 3);
+        let codes = bytes.iter().flat_map(|b| [0, 2, 4, 6].map(|at| b >> at & 3));
+        for (i, code) in codes.take(params.degree()).enumerate() {
             coefficients.push(match code {
                 0 => 0,
                 1 => 1,

@@ -9,8 +9,9 @@ pub const TABLE_SOURCE: &str = "Bossuat et al., Security Guidelines for Implemen
 /// The secret distribution of every key of this crate.
 pub const SECRET_DISTRIBUTION: &str = "uniform ternary";
 
-/// Largest log2(QP) at 128 bits of classical security for ring degree 2^`log_n`, uniform ternary secret, error 3.2.
-/// `None` where the table has no row.
+/// Largest log2(QP) at 128 bits of classical security for ring degree 2^`log_n`, a uniform ternary secret and errors of a
+/// standard deviation of 3.2: those drawn here have 3.24 ([`NOISE_VARIANCE`](crate::arith::sample::NOISE_VARIANCE)), and
+/// wider ones are no less secure. `None` where the table has no row.
 #[must_use]
 pub fn max_log_qp(log_n: u32) -> Option<f64> {
     match log_n {

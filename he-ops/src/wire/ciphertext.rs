@@ -4,15 +4,15 @@
 use super::body::{checked_level, checked_scale, pack_poly, poly_len, unpack_polys};
 use super::codec::{self, Bytes};
 use super::error::{Result, WireError};
-use super::frame::{Frame, HEADER_LEN, Header, Kind, write_frame};
+use super::frame::{Frame, HEADER_LEN, Header, write_frame};
+use super::kind::Kind;
 use crate::arith::NttTable;
 use crate::arith::sample::Seed;
+use crate::ckks::ciphertext::scales_agree;
 use crate::ckks::{Ciphertext, SeededCiphertext};
 use crate::rlwe::Params;
 use serde::{Deserialize, Serialize};
 
-/// Scales of one plan and of a ciphertext for it may differ by rounding only.
-pub const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 20) as f64;
 /// Most parts of a ciphertext: three before relinearisation.
 const MAX_PARTS: usize = 3;
 /// Fields before the residues: level, scale, parts or seed, length of the body; rounded up.
@@ -139,7 +139,8 @@ pub fn decode_seeded_ciphertext(params: &Params, bytes: &[u8], limit: u64) -> Re
     })
 }
 
-/// Holds a decoded ciphertext against what a plan takes; the scale may differ by [`SCALE_TOLERANCE`].
+/// Holds a decoded ciphertext against what a plan takes; the scale may differ by less than
+/// [`SCALE_TOLERANCE`](crate::ckks::SCALE_TOLERANCE).
 ///
 /// # Errors
 /// [`WireError::Level`], [`WireError::Scale`].
@@ -151,8 +152,7 @@ pub fn expect_level_and_scale(what: &'static str, found: (usize, f64), needed: (
             found: found.0,
         });
     }
-    // Written so that a NaN is refused.
-    if (found.1 / needed.1 - 1.0).abs() <= SCALE_TOLERANCE {
+    if scales_agree(needed.1, found.1) {
         return Ok(());
     }
     Err(WireError::Scale {

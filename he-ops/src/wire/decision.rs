@@ -3,9 +3,9 @@
 use super::ciphertext::checked_frame;
 use super::codec::{self, Bytes};
 use super::error::{Result, WireError};
-use super::frame::{HEADER_LEN, Kind, write_frame};
+use super::frame::{HEADER_LEN, write_frame};
+use super::kind::Kind;
 use super::pack::{packed_len, unpack_limb};
-use crate::arith::Modulus;
 use crate::arith::packed::pack_limb;
 use crate::arith::sample::Seed;
 use crate::decision::{
@@ -31,15 +31,6 @@ struct DecisionKeyWire<'a> {
     bootstrap: Bytes<'a>,
     #[serde(borrow)]
     switch: Bytes<'a>,
-}
-
-fn bottom(params: &Params) -> Result<Modulus> {
-    let table = params.q_tables(0)?.first().map(|table| *table.modulus());
-    table.ok_or(WireError::Truncated {
-        what: "primes of the parameters",
-        needed: 1,
-        found: 0,
-    })
 }
 
 /// Limit for the frame of a key of the exact decision: its exact size, and a few bytes for the fields.
@@ -70,7 +61,11 @@ fn read_words(what: &'static str, bytes: &[u8], needed: usize) -> Result<Vec<u64
 /// [`WireError::Codec`]; none for a key of these parameters.
 pub fn encode_decision_key(params: &Params, key: &SeededDecisionKey) -> Result<Vec<u8>> {
     let mut ring_switch = Vec::new();
-    pack_limb(&key.ring_switch.bodies, bottom(params)?.bits(), &mut ring_switch);
+    pack_limb(
+        &key.ring_switch.bodies,
+        params.bottom_modulus().bits(),
+        &mut ring_switch,
+    );
     let (bootstrap, switch) = (word_bytes(&key.bootstrap), word_bytes(&key.switch));
     let wire = DecisionKeyWire {
         tfhe: TFHE_PARAMETERS_NAME,
@@ -101,7 +96,7 @@ pub fn decode_decision_key(params: &Params, bytes: &[u8]) -> Result<SeededDecisi
             found: wire.tfhe.chars().take(80).collect(),
         });
     }
-    let modulus = bottom(params)?;
+    let modulus = *params.bottom_modulus();
     let count = ring_switch_residues(params);
     if wire.ring_switch.0.len() != packed_len(count, modulus.bits()) {
         return Err(WireError::Field {

@@ -1,7 +1,7 @@
 //! Why bytes from a file or from the network were refused. Each reason has its own variant, so that the service can
 //! answer with its own status and the caller can tell a cut transfer from a wrong key.
 
-use super::frame::Kind;
+use super::kind::Kind;
 
 /// Result of reading and writing frames.
 pub type Result<T> = core::result::Result<T, WireError>;

@@ -14,7 +14,7 @@
 //! The digest finds damage; it authenticates nothing. Ciphertexts are malleable, so the channel must be authenticated.
 
 use super::error::{Result, WireError};
-use std::fmt;
+use super::kind::Kind;
 use std::io::Read;
 
 /// First bytes of every frame.
@@ -25,77 +25,6 @@ pub const VERSION: u16 = 2;
 /// Bytes before the payload.
 pub const HEADER_LEN: usize = 80;
 const DIGESTED: usize = 48;
-
-/// What a frame holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Kind {
-    /// A ciphertext with all its parts.
-    Ciphertext,
-    /// A fresh ciphertext whose mask is expanded from a seed.
-    SeededCiphertext,
-    /// A key-switch key (relinearisation, rotation or conjugation) whose masks are expanded from a seed.
-    KeySwitchKey,
-    /// An encryption key that may be published.
-    PublicKey,
-    /// A secret key; it must never leave the client.
-    SecretKey,
-    /// A latency report, as JSON.
-    Report,
-    /// Key of the exact decision. Public.
-    DecisionKey,
-    /// Secret key of the exact decision: never sent.
-    DecisionSecret,
-    /// A class, encrypted.
-    Label,
-}
-
-impl Kind {
-    const ALL: [(Self, u8); 9] = [
-        (Self::Ciphertext, 1),
-        (Self::SeededCiphertext, 2),
-        (Self::KeySwitchKey, 3),
-        (Self::PublicKey, 4),
-        (Self::SecretKey, 5),
-        (Self::Report, 6),
-        (Self::DecisionKey, 7),
-        (Self::DecisionSecret, 8),
-        (Self::Label, 9),
-    ];
-
-    fn tag(self) -> u8 {
-        Self::ALL
-            .iter()
-            .find(|(kind, _)| *kind == self)
-            .map_or(0, |(_, tag)| *tag)
-    }
-
-    fn from_tag(tag: u8) -> Option<Self> {
-        Self::ALL.iter().find(|(_, t)| *t == tag).map(|(kind, _)| *kind)
-    }
-
-    /// True for everything but a secret key.
-    #[must_use]
-    pub fn is_safe_to_send(self) -> bool {
-        !matches!(self, Self::SecretKey | Self::DecisionSecret)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ciphertext => "ciphertext",
-            Self::SeededCiphertext => "seeded ciphertext",
-            Self::KeySwitchKey => "key-switch key",
-            Self::PublicKey => "public key",
-            Self::SecretKey => "SECRET key",
-            Self::Report => "latency report",
-            Self::DecisionKey => "key of the exact decision",
-            Self::DecisionSecret => "SECRET key of the exact decision",
-            Self::Label => "encrypted label",
-        })
-    }
-}
 
 /// The checked fields of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +124,7 @@ impl Header {
         if self.params_digest == *needed {
             return Ok(());
         }
-        let short = |d: &[u8; 32]| d.first_chunk::<8>().map(|c| hex(c)).unwrap_or_default();
+        let short = |d: &[u8; 32]| hex(&d[..8]);
         Err(WireError::ParamsDigest {
             needed: short(needed),
             found: short(&self.params_digest),
@@ -220,7 +149,7 @@ impl<'a> Frame<'a> {
     pub fn split(bytes: &'a [u8], limit: u64) -> Result<(Self, &'a [u8])> {
         let header = Header::parse(bytes)?;
         check_limit(&header, limit)?;
-        let rest = bytes.get(HEADER_LEN..).unwrap_or_default();
+        let (_, rest) = bytes.split_at(HEADER_LEN);
         let truncated = WireError::Truncated {
             what: "frame",
             needed: header.frame_len(),
@@ -331,17 +260,18 @@ fn check_limit(header: &Header, limit: u64) -> Result<()> {
     Ok(())
 }
 
-/// `K` bytes from `at`; the callers' offsets are constants inside the header.
+/// `K` bytes from `at`.
+#[expect(clippy::indexing_slicing, reason = "constants inside the header")]
 fn field<const K: usize>(head: &[u8; HEADER_LEN], at: usize) -> [u8; K] {
-    head.get(at..at + K)
-        .and_then(|b| b.try_into().ok())
-        .unwrap_or([0; K])
+    let mut out = [0; K];
+    out.copy_from_slice(&head[at..at + K]);
+    out
 }
 
 /// Lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
+    use std::fmt::Write as _;
     bytes
         .iter()
         .fold(String::with_capacity(bytes.len() * 2), |mut s, b| {

@@ -14,6 +14,7 @@ mod decision;
 mod error;
 mod frame;
 mod keys;
+mod kind;
 mod pack;
 mod peek;
 mod report;
@@ -21,7 +22,7 @@ mod report;
 mod secret;
 
 pub use ciphertext::{
-    SCALE_TOLERANCE, ciphertext_frame_limit, decode_ciphertext, decode_seeded_ciphertext, encode_ciphertext,
+    ciphertext_frame_limit, decode_ciphertext, decode_seeded_ciphertext, encode_ciphertext,
     encode_seeded_ciphertext, expect_level_and_scale,
 };
 pub use decision::{
@@ -29,8 +30,9 @@ pub use decision::{
     label_frame_len,
 };
 pub use error::{Result, WireError};
-pub use frame::{Frame, HEADER_LEN, Header, Kind, MAGIC, VERSION, first_frame, hex, read_frame, write_frame};
+pub use frame::{Frame, HEADER_LEN, Header, MAGIC, VERSION, first_frame, hex, read_frame, write_frame};
 pub use keys::{decode_key, decode_public_key, encode_key, encode_public_key, key_frame_limit};
+pub use kind::Kind;
 pub use pack::packed_len;
 pub use peek::{Peek, peek};
 pub use report::{decode_report, encode_report};

@@ -71,11 +71,11 @@ pub(super) fn unpack_limb(bytes: &[u8], prime: u64, bits: u32, limb: usize, out:
     Ok(())
 }
 
-fn load(window: &[u8], at: usize) -> u64 {
-    window
-        .get(at..at + 8)
-        .and_then(|b| b.try_into().ok())
-        .map_or(0, u64::from_le_bytes)
+#[expect(clippy::indexing_slicing, reason = "a window of eight residues and a word")]
+fn load(window: &[u8; MAX_BITS as usize + 8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&window[at..at + 8]);
+    u64::from_le_bytes(word)
 }
 
 #[cfg(test)]

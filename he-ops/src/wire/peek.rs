@@ -3,8 +3,9 @@
 use super::ciphertext::{FullWire, SeededWire};
 use super::codec;
 use super::error::Result;
-use super::frame::{Frame, Kind};
+use super::frame::Frame;
 use super::keys::KeyWire;
+use super::kind::Kind;
 
 /// The fields of a payload, as claimed; residues are not looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

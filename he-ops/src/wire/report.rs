@@ -1,7 +1,8 @@
 //! Reports travel as JSON inside a frame, so that one reply carries the report and the ciphertext.
 
 use super::error::{Result, WireError};
-use super::frame::{Frame, Kind, write_frame};
+use super::frame::{Frame, write_frame};
+use super::kind::Kind;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Frame of a report.

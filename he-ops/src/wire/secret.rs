@@ -2,7 +2,8 @@
 
 use super::ciphertext::checked_frame;
 use super::error::Result;
-use super::frame::{HEADER_LEN, Kind, write_frame};
+use super::frame::{HEADER_LEN, write_frame};
+use super::kind::Kind;
 use crate::decision::DecisionSecret;
 use crate::rlwe::{Params, SecretKey};
 use zeroize::Zeroizing;

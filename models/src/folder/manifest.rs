@@ -336,8 +336,7 @@ fn check_level(level: usize, params: &Params) -> Result<()> {
 /// A client encodes at the canonical scale of the level, so a port must have exactly that.
 fn port(params: &Params, port: &Port) -> Result<PortEntry> {
     let canonical = params.scale(port.level)?;
-    // Written so that a scale that is not a number fails.
-    if (port.scale / canonical - 1.0).abs() <= 1e-9 {
+    if he_ops::ckks::is_same_scale(canonical, port.scale) {
         return Ok(PortEntry {
             name: port.name.clone(),
             level: port.level,

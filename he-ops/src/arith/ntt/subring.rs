@@ -77,7 +77,7 @@ pub(crate) fn reduce(m: &Modulus, coefficients: &[f64], out: &mut [u64]) {
 
 #[cfg_attr(
     not(target_arch = "x86_64"),
-    expect(unused_variables, reason = "there is one level")
+    expect(unused_variables, reason = "there is one instruction set")
 )]
 fn reduce_at(simd: Simd, m: &Modulus, coefficients: &[f64], out: &mut [u64]) {
     #[cfg(target_arch = "x86_64")]

@@ -5,18 +5,20 @@
 //! coefficients; back to the secret while CoeffsToSlots takes its first step; EvalMod, which removes the multiples.
 
 mod dft;
-mod eval_mod;
+pub(crate) mod eval_mod;
 mod literal;
 pub(crate) mod noise;
+mod on_ciphertexts;
 pub(crate) mod structure;
 
 pub use literal::{BootstrapLiteral, BootstrapPreset, COSINE_DEGREE};
 
-use super::ciphertext::{check_level, check_scale};
+use super::ciphertext::{check_level, check_parts, check_scale};
 use super::linear::prepared::Operand;
 use super::{Ciphertext, Encoder, Evaluator, LinearTransform};
 use crate::arith::NttTable;
 use crate::arith::arena;
+use crate::error::broken;
 use crate::par;
 use crate::ring::{Eval, Poly};
 use crate::rlwe::key_switch::{decompose, switch};
@@ -25,6 +27,7 @@ use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeyUses, Params};
 use crate::{Error, Result};
 use eval_mod::EvalMod;
 use num_complex::Complex64;
+use on_ciphertexts::{OnCiphertexts, Twist};
 use std::collections::BTreeMap;
 
 /// A bootstrap that is ready for ciphertexts: matrices encoded, constants computed. One serves any number of clients.
@@ -37,6 +40,8 @@ pub struct Bootstrapper {
     slots_to_coeffs: Vec<LinearTransform>,
     coeffs_to_slots: Vec<LinearTransform>,
     eval_mod: EvalMod,
+    twists: Vec<Twist>,
+    key_uses: KeyUses,
 }
 
 impl Bootstrapper {
@@ -53,24 +58,21 @@ impl Bootstrapper {
         params.key_gadget(KeyPurpose::Encapsulate, 0)?;
         let n = 1usize << literal.log_slots;
         let full = n == params.slots();
-        let q: Vec<f64> = params.moduli().map(|m| m.value() as f64).collect();
-        let prime = |level: usize| q.get(level).copied().unwrap_or(1.0);
-
         let factors = if full {
             vec![Complex64::new(1.0, 0.0)]
         } else {
             halves(n, Complex64::I)
         };
-        let eval_mod = EvalMod::new(literal, &factors);
+        let eval_mod = EvalMod::new(literal);
         let baby_steps = literal.baby_steps(params);
         let top = params.max_level();
         let depth = literal.coeffs_to_slots.len();
-        let raised_scale = bottom_to_slots_scale(params, literal, &eval_mod);
+        let raised_scale = bottom_to_slots_scale(params, literal, &eval_mod)?;
         let sine_level = top - depth;
         // Scales settle at twice the primes in EvalMod, which also needs this one to be exact.
-        let step = (2.0 * prime(sine_level) / raised_scale).powf(1.0 / depth as f64);
+        let step = (2.0 * params.prime(sine_level)? / raised_scale).powf(1.0 / depth as f64);
         let mut coeffs_to_slots = Vec::with_capacity(depth);
-        for (i, map) in dft::coeffs_to_slots(n, &literal.coeffs_to_slots)
+        for (i, map) in dft::coeffs_to_slots(n, &literal.coeffs_to_slots)?
             .iter()
             .enumerate()
         {
@@ -81,7 +83,7 @@ impl Bootstrapper {
             } else {
                 map.clone()
             };
-            let scale = prime(level) * step;
+            let scale = params.prime(level)? * step;
             coeffs_to_slots.push(if i == 0 {
                 LinearTransform::on_raised(encoder, &map, level, scale)?
             } else {
@@ -89,26 +91,26 @@ impl Bootstrapper {
             });
         }
         let input_level = literal.input_level();
-        let bottom_scale = prime(0) / literal.log_message_ratio.exp2();
+        let bottom_scale = params.prime(0)? / literal.log_message_ratio.exp2();
         // Every level of SlotsToCoeffs takes its part of the way from one scale to the other.
         let step = (bottom_scale / params.scale(input_level)?).powf(1.0 / input_level as f64);
         let shared: BTreeMap<_, _> = coeffs_to_slots.iter().flat_map(|t| t.keys().galois).collect();
         let mut slots_to_coeffs = Vec::with_capacity(input_level);
-        for (i, map) in dft::slots_to_coeffs(n, &literal.slots_to_coeffs)
+        for (i, map) in dft::slots_to_coeffs(n, &literal.slots_to_coeffs)?
             .iter()
             .enumerate()
         {
             let level = input_level - i;
-            let scale = prime(level) * step;
+            let scale = params.prime(level)? * step;
             let transform =
                 LinearTransform::with_keys_of(encoder, map, [level, input_level], scale, baby_steps)?;
-            // Where CoeffsToSlots has the same rotations, the keys are copies of its keys.
+            // Where CoeffsToSlots has the same rotations, the keys are made from its keys.
             let gadget = params.gadget(input_level)?;
             for own in transform.keys().galois.keys().filter_map(|g| shared.get(g)) {
                 if serving_gadget(params, *own, &[input_level].into(), input_level)? != *gadget {
                     return Err(Error::Params {
                         reason: format!(
-                            "keys of level {own} have no copies for level {input_level}; use more special primes"
+                            "keys of level {own} give no smaller ones for level {input_level}; use more special primes"
                         ),
                     });
                 }
@@ -123,6 +125,8 @@ impl Bootstrapper {
             slots_to_coeffs,
             coeffs_to_slots,
             eval_mod,
+            twists: Twist::of(literal, &factors),
+            key_uses: literal.key_uses(params)?,
         })
     }
 
@@ -168,19 +172,19 @@ impl Bootstrapper {
     #[must_use]
     pub fn keys(&self) -> EvaluationKeyConfig {
         let mut config = EvaluationKeyConfig::default();
-        for (purpose, levels) in self.key_uses() {
+        for (purpose, levels) in &self.key_uses {
             for level in levels {
-                config.require(purpose, level);
+                config.require(*purpose, *level);
             }
         }
         config
     }
 
     /// Every level at which each key is used, for [`crate::rlwe::EvaluationKeys::from_seeded`]: the server makes small
-    /// copies of the keys of CoeffsToSlots for SlotsToCoeffs.
+    /// keys for SlotsToCoeffs from those of CoeffsToSlots.
     #[must_use]
     pub fn key_uses(&self) -> KeyUses {
-        self.literal.uses(&self.params)
+        self.key_uses.clone()
     }
 
     /// The same slots at a higher level. Real and imaginary parts must lie in \[-1, 1\]; what is beyond loses precision
@@ -216,6 +220,7 @@ impl Bootstrapper {
     /// As [`Self::bootstrap`].
     pub fn raise(&self, evaluator: &Evaluator, a: &Ciphertext) -> Result<Raised> {
         check_level("raise", 0, a.level)?;
+        check_parts(&self.params, a)?;
         let [body, mask] = &a.parts[..] else {
             return Err(Error::Parts {
                 op: "raise",
@@ -226,14 +231,7 @@ impl Bootstrapper {
         let params = &self.params;
         let key = evaluator.keys().get("bootstrap", KeyPurpose::Encapsulate, 0)?;
         let decomposed = decompose(params, mask, 0, &key.gadget)?;
-        let parts = switch(params, &decomposed, key, [Some(body), None])?;
-        let [body, mask] = &parts[..] else {
-            return Err(Error::Parts {
-                op: "raise",
-                needed: 2,
-                found: parts.len(),
-            });
-        };
+        let [body, mask] = &switch(params, &decomposed, key, [Some(body), None])?;
         let top = params.max_level();
         let gadget = params.key_gadget(KeyPurpose::Raise(1), top)?;
         Ok(Raised {
@@ -248,23 +246,20 @@ impl Bootstrapper {
     /// # Errors
     /// As [`Self::bootstrap`].
     pub fn coeffs_to_slots(&self, evaluator: &Evaluator, raised: &Raised) -> Result<Vec<Ciphertext>> {
-        let scale = bottom_to_slots_scale(&self.params, &self.literal, &self.eval_mod);
+        let scale = bottom_to_slots_scale(&self.params, &self.literal, &self.eval_mod)?;
         let [first, middle @ .., last] = &self.coeffs_to_slots[..] else {
             // All slots in one map: there is no trace, and nothing to pack.
-            return match self.coeffs_to_slots.first() {
-                Some(map) => {
-                    let wide = map.apply_wide(evaluator, &Operand::Raised(&raised.body, &raised.mask))?;
-                    parts(evaluator, &map.finish(wide, scale)?)
-                }
-                None => Ok(Vec::new()),
-            };
+            let map = self.coeffs_to_slots.first();
+            let map = map.ok_or_else(|| broken("a bootstrap has maps"))?;
+            let wide = map.apply_wide(evaluator, &Operand::Raised(&raised.body, &raised.mask))?;
+            return parts(evaluator, &map.finish(wide, scale)?);
         };
         let mut sum = first.apply_wide(evaluator, &Operand::Raised(&raised.body, &raised.mask))?;
         // The trace multiplies by the number of repetitions. After the map, which takes the step from the ephemeral
         // secret as well, and before any division.
         for k in structure::trace(&self.params, self.slots()) {
             let element = self.params.galois_element(k);
-            sum = first.turned_plus(evaluator, &sum, sum.clone(), element)?;
+            sum = first.rotate_and_add(evaluator, &sum, sum.clone(), element)?;
         }
         let slots = middle
             .iter()
@@ -274,7 +269,7 @@ impl Bootstrapper {
         }
         let sum = last.undivided(evaluator, &slots)?;
         let conjugate = self.params.galois_element_conjugate();
-        let real = last.turned_plus(evaluator, &sum, sum.clone(), conjugate)?;
+        let real = last.rotate_and_add(evaluator, &sum, sum.clone(), conjugate)?;
         Ok(vec![last.finish(real, slots.scale)?])
     }
 
@@ -285,25 +280,25 @@ impl Bootstrapper {
     pub fn eval_mod(&self, evaluator: &Evaluator, parts: &[Ciphertext]) -> Result<Ciphertext> {
         let level = self.output_level;
         let scale = self.params.scale(level)?;
-        let q0 = self.params.moduli().next().map_or(1.0, |m| m.value() as f64);
-        // z = sin q_0 / (2 pi Delta): the factor is a matter of names.
+        let q0 = self.params.bottom_modulus().value() as f64;
+        // z = sin q_0 / (2 pi Delta): the factor goes into the scale, at no cost.
         let sine_scale = scale * q0 / (std::f64::consts::TAU * self.bottom_scale);
-        let named = |mut sine: Ciphertext| {
-            sine.scale = scale;
-            sine
+        let message = |part: &Ciphertext| -> Result<Ciphertext> {
+            let mut arithmetic = OnCiphertexts {
+                evaluator,
+                twists: &self.twists,
+            };
+            let sine = self.eval_mod.apply(&mut arithmetic, part, sine_scale)?;
+            Ok(Ciphertext { scale, ..sine })
         };
         let out = match parts {
             [real, imaginary] => {
-                let sines = par::join(
-                    || self.eval_mod.apply(evaluator, real, sine_scale),
-                    || self.eval_mod.apply(evaluator, imaginary, sine_scale),
-                );
-                let [real, imaginary] = [named(sines.0?), named(sines.1?)];
-                evaluator.add(&real, &evaluator.mul_i(&imaginary, 1)?)?
+                let (real, imaginary) = par::join(|| message(real), || message(imaginary));
+                evaluator.add(&real?, &evaluator.mul_i(&imaginary?, 1)?)?
             }
             [packed] => {
-                let sine = named(self.eval_mod.apply(evaluator, packed, sine_scale)?);
-                evaluator.add(&sine, &evaluator.rotate(&sine, self.slots() as i64)?)?
+                let both = message(packed)?;
+                evaluator.add(&both, &evaluator.rotate(&both, self.slots() as i64)?)?
             }
             other => {
                 return Err(Error::Parts {
@@ -336,10 +331,9 @@ pub struct Raised {
 
 /// The scale by which the slots of a raised ciphertext, summed over its repetitions, are x / 2B: with the conjugate
 /// added, x / B.
-fn bottom_to_slots_scale(params: &Params, literal: &BootstrapLiteral, sine: &EvalMod) -> f64 {
-    let q0 = params.moduli().next().map_or(1.0, |m| m.value() as f64);
+fn bottom_to_slots_scale(params: &Params, literal: &BootstrapLiteral, sine: &EvalMod) -> Result<f64> {
     let repetitions = (params.slots() >> literal.log_slots) as f64;
-    q0 * repetitions * 2.0 * sine.bound()
+    Ok(params.prime(0)? * repetitions * 2.0 * sine.bound())
 }
 
 /// One in the first n slots, `second` in the next n.
@@ -355,17 +349,17 @@ fn widen(params: &Params, poly: &Poly<Eval>, level: usize, gadget: &Gadget) -> R
     let q = params.q_tables(level)?;
     let p = params.p_tables(gadget.specials)?;
     let converter = params.mod_up(level, gadget, 0)?;
+    let (bottom, others) = q
+        .split_first()
+        .ok_or_else(|| broken("a chain has a bottom prime"))?;
+    let tables: Vec<&NttTable> = others.iter().chain(p).collect();
     let mut source = arena::take(n);
     source.copy_from_slice(poly.limb(0));
-    if let Some(table) = q.first() {
-        table.inverse_unnormalized(&mut source);
-        converter.prepare(0, &mut source);
-    }
+    converter.prepare_values(0, bottom, &mut source);
     let mut out = Poly::<Eval>::scratch(q.len() + p.len(), n);
     let (first, others) = out.words_mut().split_at_mut(n);
     first.copy_from_slice(poly.limb(0));
     converter.convert(&source, others, n);
-    let tables: Vec<&NttTable> = q.iter().skip(1).chain(p).collect();
     par::for_each(
         others.chunks_mut(n).zip(tables).collect(),
         |_, (limb, table): (&mut [u64], &NttTable)| {

@@ -4,31 +4,24 @@
 //! by running EvalMod on numbers, with a small error in each place in turn, over the multiples of q_0 as they come.
 
 use super::BootstrapLiteral;
-use super::eval_mod::{EvalMod, split};
+use super::eval_mod::{Arithmetic, EvalMod, Weight};
 use crate::Result;
-use crate::rlwe::params::ERROR_STD_DEV;
+use crate::ckks::ciphertext::{check_level, check_scale};
+use crate::rlwe::noise::{key_switch, rounding};
 use crate::rlwe::security::EPHEMERAL_WEIGHT;
-use crate::rlwe::{Gadget, Params};
-use num_complex::Complex64;
+use crate::rlwe::{KeyPurpose, Params};
 use std::f64::consts::TAU;
-
-/// Places of EvalMod where a rescale rounds, without the doublings: t^2, T_2, T_3, T_4, T_8, the three inner products,
-/// the coefficient of T_4, the cosine.
-const COSINE_ROUNDINGS: usize = 10;
 
 /// Variance per slot that a bootstrap adds to a message whose slots are uniform in a square and of this mean square.
 pub(crate) fn variance(literal: &BootstrapLiteral, params: &Params, power: f64) -> Result<f64> {
-    let sine = EvalMod::new(literal, &[Complex64::new(1.0, 0.0)]);
-    let q: Vec<f64> = params.moduli().map(|m| m.value() as f64).collect();
-    let prime = |level: usize| q.get(level).copied().unwrap_or(1.0);
+    let sine = EvalMod::new(literal);
     let ratio = literal.log_message_ratio.exp2();
-    let (top, bottom) = (params.max_level(), prime(0) / ratio);
+    let (top, bottom) = (params.max_level(), params.prime(0)? / ratio);
     let degree = params.degree() as f64;
-    // Both parts of a ciphertext, per coefficient.
-    let rounding = (1.0 + degree * 2.0 / 3.0) / 12.0;
+    let rounding = rounding(params, 2);
 
     // SlotsToCoeffs: a stage doubles the variance of slots, and all of them together divide it by their number.
-    let maps = literal.maps(params);
+    let maps = literal.maps(params)?;
     let (down, up) = maps.split_at(literal.slots_to_coeffs.len().min(maps.len()));
     let input_scale = params.scale(literal.input_level())?;
     let step = (bottom / input_scale).powf(1.0 / down.len().max(1) as f64);
@@ -39,22 +32,21 @@ pub(crate) fn variance(literal: &BootstrapLiteral, params: &Params, power: f64) 
         message += 2.0 * switch / (scale * scale) * f64::from(stages).exp2();
         // The entries of the matrix are rounded too, and its primes are small.
         let columns = (map.steps.baby * map.steps.giant) as f64;
-        let entries = columns * map.period as f64 / 6.0 / (prime(map.level) * step).powi(2);
+        let entries = columns * map.period as f64 / 6.0 / (params.prime(map.level)? * step).powi(2);
         scale *= step;
         stages = stages.saturating_sub(map.radix);
         message += power * entries * (-f64::from(map.radix)).exp2();
         message += 2.0 * rounding / (scale * scale) * f64::from(stages).exp2();
     }
     // The switch to the ephemeral secret.
-    let special = params.special_moduli().next().map_or(1.0, |p| p.value() as f64);
-    let encapsulate = degree / 12.0 * ERROR_STD_DEV.powi(2) * (prime(0) / special).powi(2);
+    let encapsulate = key_switch(params, &params.key_gadget(KeyPurpose::Encapsulate, 0)?, 0);
     let sparse = (1.0 + EPHEMERAL_WEIGHT as f64) / 12.0;
     message += 2.0 * (encapsulate + sparse) / (bottom * bottom);
 
     // CoeffsToSlots: a stage halves the variance of slots; x / B is a slot plus its conjugate.
     let sine_level = top - up.len();
-    let mut scale = prime(0) * 2.0 * sine.bound();
-    let sine_scale = 2.0 * prime(sine_level);
+    let mut scale = params.prime(0)? * 2.0 * sine.bound();
+    let sine_scale = 2.0 * params.prime(sine_level)?;
     let step = (sine_scale / scale).powf(1.0 / up.len().max(1) as f64);
     let mut stages = literal.log_slots;
     let mut x = 0.0;
@@ -72,22 +64,33 @@ pub(crate) fn variance(literal: &BootstrapLiteral, params: &Params, power: f64) 
     // Real and imaginary part.
     message += 2.0 * x * (sine.bound() * ratio).powi(2);
 
-    // EvalMod: scales settle at twice the primes.
-    let settled = prime(sine_level);
-    let names = [4.0, 2.0, 2.0, 2.0, 2.0, 0.25, 0.5, 1.0, 1.0, 2.0];
-    let mut scales: Vec<f64> = names.iter().map(|name| name * settled).collect();
+    // EvalMod: what its roundings do, and what the series with its doublings leaves of the multiples.
     let output_scale = params.scale(literal.output_level(params)?)? * ratio / TAU;
-    let extra = if literal.arcsine { 1 } else { 0 };
-    scales.extend(vec![
-        2.0 * settled;
-        (literal.double_angles as usize + extra).saturating_sub(1)
-    ]);
-    scales.push(output_scale);
-    message += 2.0 * approximation(&sine, literal);
-    let gains = gains(&sine, literal);
-    for (gain, scale) in gains.iter().zip(&scales) {
-        let switch = key_switch(params, params.gadget(sine_level)?, sine_level);
-        message += 2.0 * gain * degree * (rounding + switch / prime(sine_level).powi(2)) / (scale * scale);
+    let sum = |squares: Vec<f64>| squares.iter().sum::<f64>() * (ratio / TAU).powi(2);
+    let run = |i: f64, wrong: Option<usize>| -> Result<(f64, Vec<f64>)> {
+        let mut numbers = OnNumbers {
+            params,
+            roundings: Vec::new(),
+            wrong,
+        };
+        let x = Number {
+            value: i / sine.bound(),
+            level: sine_level,
+            scale: sine_scale,
+        };
+        let value = sine.apply(&mut numbers, &x, output_scale)?.value;
+        Ok((value, numbers.roundings))
+    };
+    let switch = key_switch(params, params.gadget(sine_level)?, sine_level);
+    let each = rounding + switch / params.prime(sine_level)?.powi(2);
+    for (i, weight) in multiples(literal) {
+        let (clean, roundings) = run(i, None)?;
+        let mut squares = vec![clean * clean];
+        for (place, scale) in roundings.iter().enumerate() {
+            let derivative = (run(i, Some(place))?.0 - clean) / DELTA;
+            squares.push(derivative * derivative * degree * each / (scale * scale));
+        }
+        message += 2.0 * weight * sum(squares);
     }
 
     // What is left of the sine after its linear term; both parts uniform in [-b, b], b^2 = 3/2 of the mean square.
@@ -101,96 +104,110 @@ pub(crate) fn variance(literal: &BootstrapLiteral, params: &Params, power: f64) 
     Ok(message)
 }
 
-/// Noise of the keys in a key switch, per coefficient.
-fn key_switch(params: &Params, gadget: &Gadget, level: usize) -> f64 {
-    let log = |from: usize, count: usize| -> f64 {
-        let primes = params.moduli().skip(from).take(count);
-        primes.map(crate::arith::Modulus::log2).sum()
-    };
-    let specials = params.special_moduli().take(gadget.specials);
-    let log_p: f64 = specials.map(crate::arith::Modulus::log2).sum();
-    (0..gadget.digits_at(level))
-        .map(|digit| {
-            let range = gadget.digit_range(digit, level);
-            let log_digit = log(range.start, range.len());
-            params.degree() as f64 * range.len() as f64 / 12.0
-                * ERROR_STD_DEV.powi(2)
-                * (2.0 * (log_digit - log_p)).exp2()
-        })
-        .sum()
-}
-
 /// Multiples of q_0 in the coefficients of a raised ciphertext, with their probabilities: sums of uniform variables, one
 /// for each coefficient of the ephemeral secret.
 fn multiples(literal: &BootstrapLiteral) -> Vec<(f64, f64)> {
-    let interval = i32::try_from(literal.interval).unwrap_or(0);
+    let interval = f64::from(literal.interval);
     let deviation = ((EPHEMERAL_WEIGHT as f64 + 1.0) / 12.0).sqrt();
-    let weight = |i: i32| (-0.5 * (f64::from(i) / deviation).powi(2)).exp();
-    let total: f64 = (-interval..=interval).map(weight).sum();
-    (-interval..=interval)
-        .map(|i| (f64::from(i), weight(i) / total))
-        .collect()
+    let all = || (0..=2 * literal.interval).map(|i| f64::from(i) - interval);
+    let weight = |i: f64| (-0.5 * (i / deviation).powi(2)).exp();
+    let total: f64 = all().map(weight).sum();
+    all().map(|i| (i, weight(i) / total)).collect()
 }
 
-/// Mean square of what the series with its doublings leaves of the multiples, in one part of the message.
-fn approximation(sine: &EvalMod, literal: &BootstrapLiteral) -> f64 {
-    let factor = literal.log_message_ratio.exp2() / TAU;
-    let squares = multiples(literal)
-        .into_iter()
-        .map(|(i, weight)| weight * (factor * on_numbers(sine, literal, i, &[])).powi(2));
-    squares.sum()
+/// The error of one rounding, small enough for a derivative.
+const DELTA: f64 = 1e-6;
+
+/// The arithmetic of EvalMod on numbers, with [`DELTA`] added at one of the places where a rescale rounds.
+struct OnNumbers<'a> {
+    params: &'a Params,
+    /// The scale at each rounding so far.
+    roundings: Vec<f64>,
+    /// Which rounding has an error.
+    wrong: Option<usize>,
 }
 
-/// For every rounding of EvalMod, the mean square of the derivative of the message by it.
-fn gains(sine: &EvalMod, literal: &BootstrapLiteral) -> Vec<f64> {
-    let places = COSINE_ROUNDINGS + literal.double_angles as usize + if literal.arcsine { 2 } else { 0 };
-    let factor = literal.log_message_ratio.exp2() / TAU;
-    let multiples = multiples(literal);
-    let delta = 1e-6;
-    (0..places)
-        .map(|place| {
-            let squares = multiples.iter().map(|&(i, weight)| {
-                let mut errors = vec![0.0; places];
-                let clean = on_numbers(sine, literal, i, &errors);
-                if let Some(error) = errors.get_mut(place) {
-                    *error = delta;
-                }
-                let gain = (on_numbers(sine, literal, i, &errors) - clean) / delta * factor;
-                weight * gain * gain
-            });
-            squares.sum()
+#[derive(Clone, Copy)]
+struct Number {
+    value: f64,
+    level: usize,
+    scale: f64,
+}
+
+impl Arithmetic for OnNumbers<'_> {
+    type Value = Number;
+
+    fn level(&self, a: &Number) -> usize {
+        a.level
+    }
+
+    fn scale(&self, a: &Number) -> f64 {
+        a.scale
+    }
+
+    fn prime(&self, level: usize) -> Result<f64> {
+        self.params.prime(level)
+    }
+
+    fn reinterpret(&mut self, a: Number, scale: f64) -> Number {
+        let value = a.value * (a.scale / scale);
+        Number { value, scale, ..a }
+    }
+
+    fn multiply(&mut self, a: &Number, b: &Number) -> Result<Number> {
+        Ok(Number {
+            value: a.value * b.value,
+            level: a.level.min(b.level),
+            scale: a.scale * b.scale,
         })
-        .collect()
-}
+    }
 
-/// EvalMod on a number, with an error at every rounding.
-fn on_numbers(sine: &EvalMod, literal: &BootstrapLiteral, x: f64, errors: &[f64]) -> f64 {
-    let mut errors = errors.iter().copied();
-    let mut error = || errors.next().unwrap_or(0.0);
-    let t = (x - 0.25) / sine.bound();
-    let square = t * t + error();
-    let t1 = 2.0 * square - 1.0;
-    let t2 = 8.0 * square * square - 8.0 * t * t + 1.0 + error();
-    let t3 = 2.0 * t2 * t1 - t1 + error();
-    let t4 = 2.0 * t2 * t2 - 1.0 + error();
-    let t8 = 2.0 * t4 * t4 - 1.0 + error();
-    let (high, low) = split(&sine.series, 8);
-    let ((d, c), (b, a)) = (split(&high, 4), split(&low, 4));
-    let at = |p: &[f64], k: usize| p.get(k).copied().unwrap_or(0.0);
-    let cubic = |p: &[f64]| at(p, 0) + at(p, 1) * t1 + at(p, 2) * t2 + at(p, 3) * t3;
-    let inner = 2.0 * at(&d, 3) * t1 + at(&d, 2) + error();
-    let leading = inner * t2 + (at(&d, 1) - at(&d, 3)) * t1 + at(&d, 0) + error();
-    let upper = leading * t4 + cubic(&c) + error();
-    let middle = cubic(&b) + error();
-    let mut value = upper * t8 + middle * t4 + cubic(&a) + error();
-    for _ in 0..literal.double_angles {
-        value = 2.0 * value * value - 1.0 + error();
+    fn add(&mut self, a: &Number, b: &Number) -> Result<Number> {
+        check_level("eval_mod", a.level, b.level)?;
+        check_scale("eval_mod", a.scale, b.scale)?;
+        let value = a.value + b.value;
+        Ok(Number { value, ..*a })
     }
-    if literal.arcsine {
-        let square = value * value + error();
-        value += square * value / 6.0 + error();
+
+    fn add_constant(&mut self, a: Number, constant: Weight) -> Result<Number> {
+        let value = a.value + constant.factor();
+        Ok(Number { value, ..a })
     }
-    value
+
+    fn weighted_sum(
+        &mut self,
+        terms: &[(&Number, Weight)],
+        constant: Option<Weight>,
+        level: usize,
+        scale: f64,
+    ) -> Result<Number> {
+        let sum: f64 = terms.iter().map(|(x, weight)| x.value * weight.factor()).sum();
+        let value = sum + constant.map_or(0.0, Weight::factor);
+        Ok(Number { value, level, scale })
+    }
+
+    fn relinearize(&mut self, a: &Number) -> Result<Number> {
+        Ok(*a)
+    }
+
+    fn rescale(&mut self, a: &Number) -> Result<Number> {
+        let error = if self.wrong == Some(self.roundings.len()) {
+            DELTA
+        } else {
+            0.0
+        };
+        let scale = a.scale / self.params.prime(a.level)?;
+        self.roundings.push(scale);
+        Ok(Number {
+            value: a.value + error,
+            level: a.level - 1,
+            scale,
+        })
+    }
+
+    fn relinearize_rescale(&mut self, a: &Number) -> Result<Number> {
+        self.rescale(a)
+    }
 }
 
 #[cfg(test)]
@@ -199,14 +216,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn eval_mod_on_numbers_is_the_sine() {
-        let literal = BootstrapPreset::N16.bootstrap(15);
-        let sine = EvalMod::new(&literal, &[Complex64::new(1.0, 0.0)]);
-        for i in -14..=14 {
-            for offset in [-0.002, 0.0, 0.001] {
-                let x = f64::from(i) + offset;
-                let found = on_numbers(&sine, &literal, x, &[]);
-                assert!((found - (TAU * x).sin()).abs() < 1e-8, "{x}: {found}");
+    fn eval_mod_on_numbers_is_the_sine_at_the_scale_that_was_asked_for() {
+        let preset = BootstrapPreset::N15;
+        let params = Params::new(&preset.params()).unwrap();
+        for arcsine in [false, true] {
+            let literal = BootstrapLiteral {
+                arcsine,
+                ..preset.bootstrap(14)
+            };
+            let sine = EvalMod::new(&literal);
+            let level = params.max_level() - literal.coeffs_to_slots.len();
+            for i in -14..=14 {
+                for offset in [-0.002, 0.0, 0.001] {
+                    let x = f64::from(i) + offset;
+                    let mut numbers = OnNumbers {
+                        params: &params,
+                        roundings: Vec::new(),
+                        wrong: None,
+                    };
+                    let start = Number {
+                        value: x / sine.bound(),
+                        level,
+                        scale: 2.0 * params.prime(level).unwrap(),
+                    };
+                    let found = sine.apply(&mut numbers, &start, 2f64.powi(40)).unwrap();
+                    let s = (TAU * x).sin();
+                    let want = if arcsine { s + s * s * s / 6.0 } else { s };
+                    assert!((found.value - want).abs() < 1e-8, "{x}: {}", found.value);
+                    assert!((found.scale / 2f64.powi(40) - 1.0).abs() < 1e-12);
+                    assert_eq!(found.level, level - literal.eval_mod_depth());
+                    assert_eq!(numbers.roundings.len(), 13 + 2 * usize::from(arcsine));
+                }
             }
         }
     }

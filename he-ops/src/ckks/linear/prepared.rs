@@ -28,7 +28,7 @@ use std::sync::Arc;
 /// Cost of a giant step in baby steps: a decomposition and a division against one inner product.
 const GIANT_COST: f64 = 3.2;
 /// Runs of fewer words than this are written out in full.
-const MIN_RUN: usize = 8;
+pub(crate) const MIN_RUN: usize = 8;
 
 const OP: &str = "linear transform";
 
@@ -69,7 +69,7 @@ pub(crate) enum BabySteps {
     /// Keys are a minor matter.
     Fast,
     /// Keys are of the highest level, many, and the client has to send them.
-    DearKeys,
+    FewKeys,
     /// On a raised operand: a third of the digits, in the key and in the product.
     Raised,
 }
@@ -79,7 +79,7 @@ impl BabySteps {
     fn cost(self) -> f64 {
         match self {
             Self::Fast => 1.3,
-            Self::DearKeys => 1.9,
+            Self::FewKeys => 1.9,
             Self::Raised => 1.1,
         }
     }
@@ -347,13 +347,13 @@ impl LinearTransform {
         })?;
         let element = self.params.galois_element(self.steps.giant_rotation());
         while let Some(next) = inner.pop() {
-            acc = self.turned_plus(evaluator, &acc, next, element)?;
+            acc = self.rotate_and_add(evaluator, &acc, next, element)?;
         }
         Ok(acc)
     }
 
     /// The automorphism of `element` on a sum modulo QP, plus another one.
-    pub(in crate::ckks) fn turned_plus(
+    pub(in crate::ckks) fn rotate_and_add(
         &self,
         evaluator: &Evaluator,
         acc: &Wide,
