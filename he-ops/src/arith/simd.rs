@@ -1,5 +1,10 @@
 //! Which instructions the kernels use: chosen once, here, for all of them.
 
+use super::lanes::Lanes;
+#[cfg(target_arch = "x86_64")]
+use super::lanes::{avx2, ifma};
+use super::lanes::scalar::{CHUNK, Words};
+use core::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Instruction sets that have kernels of their own. Every level gives the same bits.
@@ -83,6 +88,95 @@ impl Simd {
             Simd::Scalar => "scalar",
             Simd::Avx2 => "avx2",
             Simd::Ifma => "ifma",
+        }
+    }
+}
+
+/// Work that is compiled for every level.
+pub(crate) trait Kernel {
+    /// Does it, with these lanes where it has use for them. To be inlined into the function that enables their instructions.
+    fn run<L: Lanes>(self, lanes: L);
+}
+
+/// Work on entries that depend on nothing but the entries of other slices at the same place.
+pub(crate) trait Entries {
+    /// How many entries.
+    fn len(&self) -> usize;
+
+    /// Whether these lanes can do it.
+    fn fit<L: Lanes>(&self) -> bool {
+        true
+    }
+
+    /// Does the entries of a range, a whole number of vectors from a multiple of their width on.
+    fn part<L: Lanes>(&mut self, lanes: L, range: Range<usize>);
+
+    /// Does the entries of a range word by word.
+    #[inline(never)]
+    fn words(&mut self, range: Range<usize>) {
+        let whole = match self.fit::<Words<CHUNK>>() {
+            true => range.start + range.len() / CHUNK * CHUNK,
+            false => range.start,
+        };
+        self.part(Words::<CHUNK>, range.start..whole);
+        self.part(Words::<1>, whole..range.end);
+    }
+}
+
+/// Entries by whole vectors, then word by word.
+struct ByVectors<E>(E);
+
+impl<E: Entries> Kernel for ByVectors<E> {
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, lanes: L) {
+        let whole = match self.0.fit::<L>() {
+            true => self.0.len() / L::WIDTH * L::WIDTH,
+            false => 0,
+        };
+        if whole > 0 {
+            self.0.part(lanes, 0..whole);
+        }
+        if whole < self.0.len() {
+            self.0.words(whole..self.0.len());
+        }
+    }
+}
+
+/// A loop that the compiler makes vectors of.
+struct Each<I, F>(I, F);
+
+impl<I: Iterator, F: Fn(I::Item)> Kernel for Each<I, F> {
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        for item in self.0 {
+            (self.1)(item);
+        }
+    }
+}
+
+impl Simd {
+    /// Does all entries with the instructions of this level.
+    pub(crate) fn run(self, entries: impl Entries) {
+        self.call(ByVectors(entries));
+    }
+
+    /// Does something small to each item, with the instructions of this level.
+    #[inline]
+    pub(crate) fn each<I: Iterator>(self, items: I, f: impl Fn(I::Item)) {
+        self.call(Each(items, f));
+    }
+
+    #[inline]
+    fn call(self, kernel: impl Kernel) {
+        debug_assert!(self <= Self::detected());
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: levels in use are not above the processor's.
+            Simd::Ifma => unsafe { ifma::run(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Simd::Avx2 => unsafe { avx2::run(kernel) },
+            _ => kernel.run(Words::<CHUNK>),
         }
     }
 }
