@@ -46,7 +46,7 @@ fn dot_at(simd: Simd, outputs: &mut [Output<'_>], xs: &[&[u64]]) {
     let xs = &xs[..terms.min(xs.len())];
     // One run without end.
     let run = 1 << (usize::BITS - 1);
-    simd.run(Constants { outputs, xs, len, run, columns: 0 });
+    constants(simd, outputs, xs, len, [run, 0]);
 }
 
 /// `outs[j][i] = (sum_k xs[k][i] * weights[r][j][k]) mod p` with r = i / run: weights that are constant on runs of a
@@ -80,7 +80,7 @@ fn dot_runs_at(
         modulus,
     };
     let outputs = &mut outs.iter_mut().map(|out| &mut **out).enumerate().map(output).collect::<Vec<_>>();
-    simd.run(Constants { outputs, xs, len, run, columns });
+    constants(simd, outputs, xs, len, [run, columns]);
 }
 
 /// limb\[i\] = (start + limb\[i\] * weight) mod p in place; weight and start in Montgomery form.
@@ -132,7 +132,7 @@ fn products_at(simd: Simd, outs: [&mut [u64]; 2], xs: &[&[u64]], ys: [&[&[u64]];
         .chain(xs.iter().chain(ys[0]).chain(ys[1]).map(|v| v.len()));
     let len = lens.min().unwrap_or(0);
     let plus = [&[][..]; 2];
-    let ys = Vectors::Rows(ys);
+    let ys = Rows(ys);
     simd.run(Pair { outs, xs, ys, plus, modulus, len });
 }
 
@@ -165,8 +165,7 @@ fn key_products_at(
         .map(|o| o.len())
         .chain(xs.iter().chain(addends).map(|x| x.len()));
     let len = lens.min().unwrap_or(0).min(key.len());
-    let ys = Vectors::Key(key);
-    simd.run(Pair { outs, xs, ys, plus, modulus, len });
+    simd.run(Pair { outs, xs, ys: key, plus, modulus, len });
 }
 
 /// Where the second factors of a sum come from.
@@ -189,8 +188,25 @@ impl<L: Lanes, const T: usize> Factors<L> for Weights<'_, L, T> {
     }
 }
 
+/// Second factors that are vectors, which every instruction set takes in its own way.
+trait Vectors: Copy {
+    type On<L: Lanes>: Factors<L>;
+
+    fn on<L: Lanes>(self, lanes: L) -> Self::On<L>;
+}
+
 /// One vector for each term and output.
+#[derive(Clone, Copy)]
 struct Rows<'a>([&'a [&'a [u64]]; 2]);
+
+impl Vectors for Rows<'_> {
+    type On<L: Lanes> = Self;
+
+    #[inline(always)]
+    fn on<L: Lanes>(self, _: L) -> Self {
+        self
+    }
+}
 
 impl<L: Lanes> Factors<L> for Rows<'_> {
     #[inline(always)]
@@ -201,16 +217,22 @@ impl<L: Lanes> Factors<L> for Rows<'_> {
 }
 
 /// One packed row for each term and output.
-struct Packed<'a, L: Lanes> {
-    key: PackedBlock<'a>,
-    unpacking: L::Unpacking,
+struct Packed<'a, L: Lanes>(PackedBlock<'a>, L::Unpacking);
+
+impl<'a> Vectors for PackedBlock<'a> {
+    type On<L: Lanes> = Packed<'a, L>;
+
+    #[inline(always)]
+    fn on<L: Lanes>(self, lanes: L) -> Packed<'a, L> {
+        Packed(self, lanes.unpacking(self.bits()))
+    }
 }
 
 impl<L: Lanes> Factors<L> for Packed<'_, L> {
     #[inline(always)]
     unsafe fn at(&self, lanes: L, k: usize, j: usize, i: usize) -> L::Factor {
         // SAFETY: eight entries are there, as promised by the caller, and room between rows after them.
-        unsafe { lanes.unpack(&self.unpacking, self.key.at(2 * k + j, i), i % 8) }
+        unsafe { lanes.unpack(&self.1, self.0.at(2 * k + j, i), i % 8) }
     }
 }
 
@@ -317,97 +339,82 @@ impl<'a, L: Lanes, const T: usize> Sums<'a, L, T> {
 
 /// Sums of products with constants, on runs of `run` entries each (a power of two). The constants of a run stand `columns`
 /// words after those of the run before.
-struct Constants<'a, 'b> {
-    outputs: &'a mut [Output<'b>],
-    xs: &'a [&'a [u64]],
-    len: usize,
-    run: usize,
-    columns: usize,
+fn constants(simd: Simd, outputs: &mut [Output<'_>], xs: &[&[u64]], len: usize, shape: [usize; 2]) {
+    let mut rest = outputs;
+    while !rest.is_empty() {
+        // Tiles of even sizes: one alone reads each vector for two products only.
+        let size = match rest.len() {
+            _ if simd == Simd::Scalar => 1,
+            5 | 6 => 3,
+            n => n.min(4),
+        };
+        let (tile, more) = rest.split_at_mut(size);
+        match size {
+            4 => simd.run(Tile::<4> { tile, xs, len, shape }),
+            3 => simd.run(Tile::<3> { tile, xs, len, shape }),
+            2 => simd.run(Tile::<2> { tile, xs, len, shape }),
+            _ => simd.run(Tile::<1> { tile, xs, len, shape }),
+        }
+        rest = more;
+    }
 }
 
-impl Entries for Constants<'_, '_> {
+/// T outputs that share the loads of the xs.
+struct Tile<'a, 'b, const T: usize> {
+    tile: &'a mut [Output<'b>],
+    xs: &'a [&'a [u64]],
+    len: usize,
+    /// Run and columns.
+    shape: [usize; 2],
+}
+
+impl<const T: usize> Entries for Tile<'_, '_, T> {
     fn len(&self) -> usize {
         self.len
     }
 
     fn fit<L: Lanes>(&self) -> bool {
-        self.xs.len() <= L::MAX_TERMS && self.run.is_multiple_of(L::WIDTH)
+        self.xs.len() <= L::MAX_TERMS && self.shape[0].is_multiple_of(L::WIDTH)
     }
 
     #[inline(always)]
     fn part<L: Lanes>(&mut self, lanes: L, range: Range<usize>) {
-        let mut rest = &mut *self.outputs;
-        while !rest.is_empty() {
-            // Tiles of even sizes: one alone reads each vector for two products only.
-            let size = match rest.len() {
-                5 | 6 => 3,
-                n => n.min(4),
-            };
-            let (tile, more) = rest.split_at_mut(size.min(L::TILE));
-            let shape = [self.run, self.columns];
-            match tile.len() {
-                4 => constants::<L, 4>(lanes, tile, self.xs, shape, range.clone()),
-                3 => constants::<L, 3>(lanes, tile, self.xs, shape, range.clone()),
-                2 => constants::<L, 2>(lanes, tile, self.xs, shape, range.clone()),
-                _ => constants::<L, 1>(lanes, tile, self.xs, shape, range.clone()),
+        let (tile, xs, [run, columns]) = (&mut *self.tile, self.xs, self.shape);
+        let outs = from_fn(|j| tile[j].out.as_mut_ptr());
+        let sums = Sums::<L, T>::new(lanes, outs, xs, from_fn(|j| tile[j].modulus), from_fn(|j| tile[j].start));
+        let mut room = L::room(T * xs.len());
+        let (mut from, mut r) = (range.start, range.start / run);
+        while from < range.end {
+            let to = ((from | (run - 1)) + 1).min(range.end);
+            let words = from_fn(|j| &tile[j].weights[r * columns..][..xs.len()]);
+            let factors = Weights::<L, T>(L::weights(words, &mut room));
+            let mut at = from;
+            // SAFETY: the range is within every slice, and every list of weights is as long as the xs.
+            unsafe {
+                if L::WIDE && T <= 2 {
+                    at = sums.strips::<4>(&factors, 0, [&[]; T], at, to);
+                }
+                if L::WIDE {
+                    at = sums.strips::<2>(&factors, 0, [&[]; T], at, to);
+                }
+                sums.strips::<1>(&factors, 0, [&[]; T], at, to);
             }
-            rest = more;
+            (from, r) = (to, r + 1);
         }
     }
-}
-
-/// A tile of T outputs.
-#[inline(always)]
-fn constants<L: Lanes, const T: usize>(
-    lanes: L,
-    tile: &mut [Output<'_>],
-    xs: &[&[u64]],
-    [run, columns]: [usize; 2],
-    range: Range<usize>,
-) {
-    if T > L::TILE {
-        return;
-    }
-    let outs = from_fn(|j| tile[j].out.as_mut_ptr());
-    let sums = Sums::new(lanes, outs, xs, from_fn(|j| tile[j].modulus), from_fn(|j| tile[j].start));
-    let mut room = Vec::new();
-    let (mut from, mut r) = (range.start, range.start / run);
-    while from < range.end {
-        let to = ((from | (run - 1)) + 1).min(range.end);
-        let words = from_fn(|j| &tile[j].weights[r * columns..][..xs.len()]);
-        let factors = Weights::<L, T>(L::weights(words, &mut room));
-        let mut at = from;
-        // SAFETY: the range is within every slice, and every list of weights is as long as the xs.
-        unsafe {
-            if L::WIDE && T <= 2 {
-                at = sums.strips::<4>(&factors, 0, [&[]; T], at, to);
-            }
-            if L::WIDE {
-                at = sums.strips::<2>(&factors, 0, [&[]; T], at, to);
-            }
-            sums.strips::<1>(&factors, 0, [&[]; T], at, to);
-        }
-        (from, r) = (to, r + 1);
-    }
-}
-
-/// Second factors that are vectors.
-enum Vectors<'a> {
-    Rows([&'a [&'a [u64]]; 2]),
-    Key(PackedBlock<'a>),
 }
 
 /// Two sums of products with vectors, and of addends.
-struct Pair<'a> {
+struct Pair<'a, Y> {
     outs: [&'a mut [u64]; 2],
     xs: &'a [&'a [u64]],
-    ys: Vectors<'a>,
+    ys: Y,
     plus: [&'a [&'a [u64]]; 2],
     modulus: &'a Modulus,
     len: usize,
 }
 
-impl Entries for Pair<'_> {
+impl<Y: Vectors> Entries for Pair<'_, Y> {
     fn len(&self) -> usize {
         self.len
     }
@@ -417,31 +424,19 @@ impl Entries for Pair<'_> {
     }
 
     #[inline(always)]
-    fn part<L: Lanes>(&mut self, lanes: L, range: Range<usize>) {
-        match self.ys {
-            Vectors::Rows(rows) => self.with(lanes, &Rows(rows), range),
-            Vectors::Key(key) => {
-                let unpacking = lanes.unpacking(key.bits());
-                self.with(lanes, &Packed { key, unpacking }, range);
-            }
-        }
-    }
-}
-
-impl Pair<'_> {
-    #[inline(always)]
-    fn with<L: Lanes>(&mut self, lanes: L, factors: &impl Factors<L>, Range { start, end }: Range<usize>) {
+    fn part<L: Lanes>(&mut self, lanes: L, Range { start, end }: Range<usize>) {
+        let factors = self.ys.on(lanes);
         let outs = self.outs.each_mut().map(|out| out.as_mut_ptr());
         // SAFETY: the range is within every slice and the key, which have as many terms as there are xs.
         unsafe {
             if L::TILE == 1 {
                 for j in 0..2 {
                     let sums = Sums::new(lanes, [outs[j]], self.xs, [self.modulus], [0]);
-                    sums.strips::<1>(factors, j, [self.plus[j]], start, end);
+                    sums.strips::<1>(&factors, j, [self.plus[j]], start, end);
                 }
             } else {
                 let sums = Sums::new(lanes, outs, self.xs, [self.modulus; 2], [0; 2]);
-                sums.strips::<1>(factors, 0, self.plus, start, end);
+                sums.strips::<1>(&factors, 0, self.plus, start, end);
             }
         }
     }

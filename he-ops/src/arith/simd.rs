@@ -94,8 +94,11 @@ impl Simd {
 
 /// Work that is compiled for every level.
 pub(crate) trait Kernel {
-    /// Does it, with these lanes where it has use for them. To be inlined into the function that enables their instructions.
-    fn run<L: Lanes>(self, lanes: L);
+    /// Does it with these lanes: becomes part of the one function that has their instructions enabled.
+    fn by_lanes<L: Lanes>(self, lanes: L);
+
+    /// Does it on any processor.
+    fn by_words(self);
 }
 
 /// Work on entries that depend on nothing but the entries of other slices at the same place.
@@ -111,15 +114,21 @@ pub(crate) trait Entries {
     /// Does the entries of a range, a whole number of vectors from a multiple of their width on.
     fn part<L: Lanes>(&mut self, lanes: L, range: Range<usize>);
 
-    /// Does the entries of a range word by word.
+    /// Does the entries of a range on any processor.
     #[inline(never)]
     fn words(&mut self, range: Range<usize>) {
-        let whole = match self.fit::<Words<CHUNK>>() {
-            true => range.start + range.len() / CHUNK * CHUNK,
-            false => range.start,
-        };
+        let whole = whole_vectors::<Words<CHUNK>>(self, &range);
         self.part(Words::<CHUNK>, range.start..whole);
         self.part(Words::<1>, whole..range.end);
+    }
+}
+
+/// Where the whole vectors of a range end.
+#[inline(always)]
+fn whole_vectors<L: Lanes>(entries: &(impl Entries + ?Sized), range: &Range<usize>) -> usize {
+    match entries.fit::<L>() {
+        true => range.start + range.len() / L::WIDTH * L::WIDTH,
+        false => range.start,
     }
 }
 
@@ -128,17 +137,20 @@ struct ByVectors<E>(E);
 
 impl<E: Entries> Kernel for ByVectors<E> {
     #[inline(always)]
-    fn run<L: Lanes>(mut self, lanes: L) {
-        let whole = match self.0.fit::<L>() {
-            true => self.0.len() / L::WIDTH * L::WIDTH,
-            false => 0,
-        };
+    fn by_lanes<L: Lanes>(mut self, lanes: L) {
+        let all = 0..self.0.len();
+        let whole = whole_vectors::<L>(&self.0, &all);
         if whole > 0 {
             self.0.part(lanes, 0..whole);
         }
-        if whole < self.0.len() {
-            self.0.words(whole..self.0.len());
+        if whole < all.end {
+            self.0.words(whole..all.end);
         }
+    }
+
+    fn by_words(mut self) {
+        let all = 0..self.0.len();
+        self.0.words(all);
     }
 }
 
@@ -147,7 +159,12 @@ struct Each<I, F>(I, F);
 
 impl<I: Iterator, F: Fn(I::Item)> Kernel for Each<I, F> {
     #[inline(always)]
-    fn run<L: Lanes>(self, _: L) {
+    fn by_lanes<L: Lanes>(self, _: L) {
+        self.by_words();
+    }
+
+    #[inline(always)]
+    fn by_words(self) {
         for item in self.0 {
             (self.1)(item);
         }
@@ -160,13 +177,11 @@ impl Simd {
         self.call(ByVectors(entries));
     }
 
-    /// Does something small to each item, with the instructions of this level.
-    #[inline]
+    /// Does something small to each item with the instructions of this level.
     pub(crate) fn each<I: Iterator>(self, items: I, f: impl Fn(I::Item)) {
         self.call(Each(items, f));
     }
 
-    #[inline]
     fn call(self, kernel: impl Kernel) {
         debug_assert!(self <= Self::detected());
         match self {
@@ -176,7 +191,7 @@ impl Simd {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Simd::Avx2 => unsafe { avx2::run(kernel) },
-            _ => kernel.run(Words::<CHUNK>),
+            _ => kernel.by_words(),
         }
     }
 }

@@ -29,6 +29,11 @@ impl Entries for Tensor<'_> {
         lens.chain(self.a.iter().chain(&self.b).map(|x| x.len())).min().unwrap_or(0)
     }
 
+    fn fit<L: Lanes>(&self) -> bool {
+        // Four words of four inputs at a time are more than there are registers.
+        L::TILE > 1 || L::WIDTH == 1
+    }
+
     #[inline(always)]
     fn part<L: Lanes>(&mut self, lanes: L, range: Range<usize>) {
         let m = self.modulus;

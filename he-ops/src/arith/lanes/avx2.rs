@@ -118,7 +118,7 @@ pub(crate) struct Avx2(());
 /// AVX2 and FMA present.
 #[target_feature(enable = "avx2,fma")]
 pub(crate) unsafe fn run(kernel: impl Kernel) {
-    kernel.run(Avx2(()));
+    kernel.by_lanes(Avx2(()));
 }
 
 /// A sum of products: 2^51 times the high words, negative, and the low words with [`BIAS`].
@@ -264,16 +264,20 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn weights<'a, const T: usize>(words: [&'a [u64]; T], room: &'a mut Vec<f64>) -> [&'a [f64]; T] {
-        room.clear();
-        for list in words {
-            room.extend(list.iter().map(|&w| Self::weight(w)));
-        }
-        let mut rest = &room[..];
-        words.map(|list| {
-            let (list, more) = rest.split_at(list.len());
+    fn room(weights: usize) -> Vec<f64> {
+        vec![0.0; weights]
+    }
+
+    #[inline(always)]
+    fn weights<'a, const T: usize>(words: [&'a [u64]; T], room: &'a mut [f64]) -> [&'a [f64]; T] {
+        let mut rest = room;
+        words.map(|words| {
+            let (list, more) = core::mem::take(&mut rest).split_at_mut(words.len());
+            for (weight, &word) in list.iter_mut().zip(words) {
+                *weight = Self::weight(word);
+            }
             rest = more;
-            list
+            &*list
         })
     }
 

@@ -25,7 +25,7 @@ pub(crate) struct Ifma(());
 /// AVX-512 F, IFMA and VBMI present.
 #[target_feature(enable = "avx512f,avx512ifma,avx512vbmi")]
 pub(crate) unsafe fn run(kernel: impl Kernel) {
-    kernel.run(Ifma(()));
+    kernel.by_lanes(Ifma(()));
 }
 
 /// A sum of products: low and high words of 52 bits.
@@ -184,7 +184,12 @@ impl Lanes for Ifma {
     }
 
     #[inline(always)]
-    fn weights<'a, const T: usize>(words: [&'a [u64]; T], _: &'a mut Vec<u64>) -> [&'a [u64]; T] {
+    fn room(_: usize) -> Vec<u64> {
+        Vec::new()
+    }
+
+    #[inline(always)]
+    fn weights<'a, const T: usize>(words: [&'a [u64]; T], _: &'a mut [u64]) -> [&'a [u64]; T] {
         words
     }
 

@@ -71,10 +71,13 @@ pub(crate) trait Lanes: Copy {
     /// A constant factor below 2^50.
     fn weight(word: u64) -> Self::Weight;
 
-    /// Lists of constants as weights; `room` is for those that are not words.
+    /// Room for so many weights, if they are not words.
+    fn room(weights: usize) -> Vec<Self::Weight>;
+
+    /// Lists of constants of one length as weights, in the room for them where they are not words.
     fn weights<'a, const T: usize>(
         words: [&'a [u64]; T],
-        room: &'a mut Vec<Self::Weight>,
+        room: &'a mut [Self::Weight],
     ) -> [&'a [Self::Weight]; T];
 
     /// The weight in all lanes.

@@ -78,7 +78,12 @@ impl<const N: usize> Lanes for Words<N> {
     }
 
     #[inline(always)]
-    fn weights<'a, const T: usize>(words: [&'a [u64]; T], _: &'a mut Vec<u64>) -> [&'a [u64]; T] {
+    fn room(_: usize) -> Vec<u64> {
+        Vec::new()
+    }
+
+    #[inline(always)]
+    fn weights<'a, const T: usize>(words: [&'a [u64]; T], _: &'a mut [u64]) -> [&'a [u64]; T] {
         words
     }
 
@@ -108,7 +113,11 @@ impl<const N: usize> Lanes for Words<N> {
 
     #[inline(always)]
     fn reduce<const FEW: bool>(self, modulus: &Modulus, sum: [u128; N]) -> [u64; N] {
-        sum.map(|sum| montgomery(sum, modulus))
+        let mut out = [0; N];
+        for (out, sum) in out.iter_mut().zip(sum) {
+            *out = montgomery(sum, modulus);
+        }
+        out
     }
 
     #[inline(always)]
@@ -122,9 +131,14 @@ impl<const N: usize> Lanes for Words<N> {
 
     #[inline(always)]
     fn tensor(self, modulus: &Modulus, _: [u64; N], a: [[u64; N]; 2], b: [[u64; N]; 2]) -> [[u64; N]; 3] {
-        let sum = |sum, j: usize, k: usize| self.mul_add(sum, a[j], b[k]);
-        let zero = [0; N];
-        [sum(zero, 0, 0), sum(sum(zero, 0, 1), 1, 0), sum(zero, 1, 1)].map(|sum| sum.map(|sum| modulus.reduce_u128(sum)))
+        let product = |x: u64, y: u64| u128::from(x) * u128::from(y);
+        let mut out = [[0; N]; 3];
+        for c in 0..N {
+            out[0][c] = modulus.reduce_u128(product(a[0][c], b[0][c]));
+            out[1][c] = modulus.reduce_u128(product(a[0][c], b[1][c]) + product(a[1][c], b[0][c]));
+            out[2][c] = modulus.reduce_u128(product(a[1][c], b[1][c]));
+        }
+        out
     }
 }
 
