@@ -3,7 +3,7 @@
 pub mod arena;
 pub(crate) mod chebyshev;
 pub mod dot;
-#[cfg(target_arch = "x86_64")]
+pub(crate) mod gather;
 pub(crate) mod lanes;
 pub mod modulus;
 pub mod ntt;

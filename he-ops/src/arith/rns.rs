@@ -214,36 +214,12 @@ fn add_fractions(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
     add_fractions_at(Simd::current(), sum, block, inverse);
 }
 
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    expect(unused_variables, reason = "there is one instruction set")
-)]
 fn add_fractions_at(simd: Simd, sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
-    #[inline(always)]
-    fn all(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
-        for (sum, &word) in sum.iter_mut().zip(block) {
-            // The word as the low bits of a number in 2^52..2^53: exact, and no conversion instruction.
-            *sum += (f64::from_bits(word | TWO52.to_bits()) - TWO52) * inverse;
-        }
-    }
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f")]
-        fn eight(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
-            all(sum, block, inverse);
-        }
-        #[target_feature(enable = "avx2")]
-        fn four(sum: &mut [f64; BLOCK], block: &[u64], inverse: f64) {
-            all(sum, block, inverse);
-        }
-        // SAFETY: the features were detected. The compiler does not fuse products and sums, so the bits are the same.
-        match simd {
-            Simd::Ifma => return unsafe { eight(sum, block, inverse) },
-            Simd::Avx2 => return unsafe { four(sum, block, inverse) },
-            Simd::Scalar => {}
-        }
-    }
-    all(sum, block, inverse);
+    // The word as the low bits of a number in 2^52..2^53: exact, and no conversion instruction. The compiler does not
+    // fuse products and sums, so the bits are the same at every level.
+    simd.each(sum.iter_mut().zip(block), |(sum, &word)| {
+        *sum += (f64::from_bits(word | TWO52.to_bits()) - TWO52) * inverse;
+    });
 }
 
 /// Division of a polynomial in values by the product A of its last primes, with rounding: rescaling (one prime) and

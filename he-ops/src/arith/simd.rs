@@ -1,5 +1,10 @@
 //! Which instructions the kernels use: chosen once, here, for all of them.
 
+use super::lanes::Lanes;
+#[cfg(target_arch = "x86_64")]
+use super::lanes::{avx2, ifma};
+use super::lanes::scalar::{CHUNK, Words};
+use core::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Instruction sets that have kernels of their own. Every set gives the same bits.
@@ -83,6 +88,110 @@ impl Simd {
             Simd::Scalar => "scalar",
             Simd::Avx2 => "avx2",
             Simd::Ifma => "ifma",
+        }
+    }
+}
+
+/// Work that is compiled for every level.
+pub(crate) trait Kernel {
+    /// Does it with these lanes: becomes part of the one function that has their instructions enabled.
+    fn by_lanes<L: Lanes>(self, lanes: L);
+
+    /// Does it on any processor.
+    fn by_words(self);
+}
+
+/// Work on entries that depend on nothing but the entries of other slices at the same place.
+pub(crate) trait Entries {
+    /// How many entries.
+    fn len(&self) -> usize;
+
+    /// Whether these lanes can do it.
+    fn fit<L: Lanes>(&self) -> bool {
+        true
+    }
+
+    /// Does the entries of a range, a whole number of vectors from a multiple of their width on.
+    fn part<L: Lanes>(&mut self, lanes: L, range: Range<usize>);
+
+    /// Does the entries of a range on any processor.
+    #[inline(never)]
+    fn words(&mut self, range: Range<usize>) {
+        let whole = whole_vectors::<Words<CHUNK>>(self, &range);
+        self.part(Words::<CHUNK>, range.start..whole);
+        self.part(Words::<1>, whole..range.end);
+    }
+}
+
+/// Where the whole vectors of a range end.
+#[inline(always)]
+fn whole_vectors<L: Lanes>(entries: &(impl Entries + ?Sized), range: &Range<usize>) -> usize {
+    match entries.fit::<L>() {
+        true => range.start + range.len() / L::WIDTH * L::WIDTH,
+        false => range.start,
+    }
+}
+
+/// Entries by whole vectors, then word by word.
+struct ByVectors<E>(E);
+
+impl<E: Entries> Kernel for ByVectors<E> {
+    #[inline(always)]
+    fn by_lanes<L: Lanes>(mut self, lanes: L) {
+        let all = 0..self.0.len();
+        let whole = whole_vectors::<L>(&self.0, &all);
+        if whole > 0 {
+            self.0.part(lanes, 0..whole);
+        }
+        if whole < all.end {
+            self.0.words(whole..all.end);
+        }
+    }
+
+    fn by_words(mut self) {
+        let all = 0..self.0.len();
+        self.0.words(all);
+    }
+}
+
+/// A loop that the compiler makes vectors of.
+struct Each<I, F>(I, F);
+
+impl<I: Iterator, F: Fn(I::Item)> Kernel for Each<I, F> {
+    #[inline(always)]
+    fn by_lanes<L: Lanes>(self, _: L) {
+        self.by_words();
+    }
+
+    #[inline(always)]
+    fn by_words(self) {
+        for item in self.0 {
+            (self.1)(item);
+        }
+    }
+}
+
+impl Simd {
+    /// Does all entries with the instructions of this level.
+    pub(crate) fn run(self, entries: impl Entries) {
+        self.call(ByVectors(entries));
+    }
+
+    /// Does something small to each item with the instructions of this level.
+    pub(crate) fn each<I: Iterator>(self, items: I, f: impl Fn(I::Item)) {
+        self.call(Each(items, f));
+    }
+
+    fn call(self, kernel: impl Kernel) {
+        debug_assert!(self <= Self::detected());
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: levels in use are not above the processor's.
+            Simd::Ifma => unsafe { ifma::run(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Simd::Avx2 => unsafe { avx2::run(kernel) },
+            _ => kernel.by_words(),
         }
     }
 }

@@ -23,36 +23,8 @@ fn difference(modulus: &Modulus) -> impl Fn(u64, u64) -> u64 {
     move |x, y| x.wrapping_sub(y).min(x.wrapping_sub(y).wrapping_add(p))
 }
 
-/// out\[i\] = f(x\[i\], y\[i\]): one loop, compiled for each level.
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    expect(unused_variables, reason = "there is one instruction set")
-)]
 fn combine_at(simd: Simd, out: &mut [u64], x: &[u64], y: &[u64], f: impl Fn(u64, u64) -> u64) {
-    #[inline(always)]
-    fn all(out: &mut [u64], x: &[u64], y: &[u64], f: impl Fn(u64, u64) -> u64) {
-        for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
-            *out = f(x, y);
-        }
-    }
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f")]
-        fn eight(out: &mut [u64], x: &[u64], y: &[u64], f: impl Fn(u64, u64) -> u64) {
-            all(out, x, y, f);
-        }
-        #[target_feature(enable = "avx2")]
-        fn four(out: &mut [u64], x: &[u64], y: &[u64], f: impl Fn(u64, u64) -> u64) {
-            all(out, x, y, f);
-        }
-        // SAFETY: the features were detected.
-        match simd {
-            Simd::Ifma => return unsafe { eight(out, x, y, f) },
-            Simd::Avx2 => return unsafe { four(out, x, y, f) },
-            Simd::Scalar => {}
-        }
-    }
-    all(out, x, y, f);
+    simd.each(out.iter_mut().zip(x).zip(y), |((out, &x), &y)| *out = f(x, y));
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use super::key_switch_key::KeySwitchKey;
 use super::params::Params;
 use crate::Result;
 use crate::arith::dot::key_products;
+use crate::arith::gather::{gather, source_block};
 use crate::arith::{Modulus, NttTable, sums};
 use crate::error::only;
 use crate::par;
-use crate::ring::automorphism::{gather, source_block};
 use crate::ring::{Eval, Poly};
 use std::sync::Arc;
 

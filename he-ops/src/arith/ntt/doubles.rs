@@ -1,7 +1,7 @@
 //! The transform with AVX2 and FMA, in doubles, for primes below 2^50.
 //!
 //! Residues are whole numbers in doubles, of either sign. A butterfly takes eight instructions for four lanes: the product
-//! with a twiddle (`lanes.rs`), a sum, a difference. A pass takes two layers through registers, depth first; the last two layers
+//! with a twiddle (`lanes/avx2.rs`), a sum, a difference. A pass takes two layers through registers, depth first; the last two layers
 //! shuffle the lanes of pairs of vectors.
 //!
 //! Ranges, in units of q. A product of x and a twiddle is at most 1/2 + e x, e = 2^-52 q + 2^-53 q < 3/8, because the quotient
@@ -14,7 +14,7 @@
 //!   sum of two.
 
 use super::bit_reverse;
-use crate::arith::lanes::Prime;
+use crate::arith::lanes::avx2::Prime;
 use crate::arith::modulus::Modulus;
 use aligned_vec::{AVec, ConstAlign};
 use core::arch::x86_64::*;

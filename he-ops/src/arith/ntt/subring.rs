@@ -75,28 +75,20 @@ pub(crate) fn reduce(m: &Modulus, coefficients: &[f64], out: &mut [u64]) {
     reduce_at(Simd::current(), m, coefficients, out);
 }
 
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    expect(unused_variables, reason = "there is one instruction set")
-)]
 fn reduce_at(simd: Simd, m: &Modulus, coefficients: &[f64], out: &mut [u64]) {
-    #[cfg(target_arch = "x86_64")]
-    if coefficients.iter().all(|c| c.abs() < I64_SAFE) {
-        #[target_feature(enable = "avx512f")]
-        fn eight(q: f64, coefficients: &[f64], out: &mut [u64]) {
-            reduce_lanes(q, coefficients, out);
-        }
-        #[target_feature(enable = "avx2,fma")]
-        fn four(q: f64, coefficients: &[f64], out: &mut [u64]) {
-            reduce_lanes(q, coefficients, out);
-        }
-        let q = m.value() as f64;
-        // SAFETY: the features were detected.
-        match simd {
-            Simd::Ifma => return unsafe { eight(q, coefficients, out) },
-            Simd::Avx2 => return unsafe { four(q, coefficients, out) },
-            Simd::Scalar => {}
-        }
+    if simd > Simd::Scalar && coefficients.iter().all(|c| c.abs() < I64_SAFE) {
+        /// Adding it makes the low bits of a number above -2^51 and below 2^51 those of an integer.
+        const MAGIC: f64 = 1.5 * (1u64 << 52) as f64;
+        let (modulus, q) = (m.value(), m.value() as f64);
+        let inverse = 1.0 / q;
+        // c - round(c / q) q with one rounding: |c / q| is far below 2^52 (|c| is below 2^62, q has 16 bits or more), so the
+        // quotient is off by at most one and the result, a whole number below 2 q, is exact.
+        return simd.each(out.iter_mut().zip(coefficients), |(out, &c)| {
+            let rest = (c * inverse).round_ties_even().mul_add(-q, c);
+            let integer = (rest + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits());
+            let below = integer.min(integer.wrapping_add(modulus));
+            *out = below.min(below.wrapping_sub(modulus));
+        });
     }
     for (out, &c) in out.iter_mut().zip(coefficients) {
         *out = if c.abs() < I64_SAFE {
@@ -109,23 +101,6 @@ fn reduce_at(simd: Simd, m: &Modulus, coefficients: &[f64], out: &mut [u64]) {
 
 /// Doubles below this are exact as i64.
 const I64_SAFE: f64 = (1u64 << 62) as f64;
-
-/// c - round(c / q) q with one rounding: |c / q| is far below 2^52 (|c| is below 2^62, q has 16 bits or more), so the
-/// quotient is off by at most one and the result, a whole number below 2 q, is exact.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn reduce_lanes(q: f64, coefficients: &[f64], out: &mut [u64]) {
-    /// Adding it makes the low bits of a number above -2^51 and below 2^51 those of an integer.
-    const MAGIC: f64 = 1.5 * (1u64 << 52) as f64;
-    let inverse = 1.0 / q;
-    let modulus = q as u64;
-    for (out, &c) in out.iter_mut().zip(coefficients) {
-        let rest = (c * inverse).round_ties_even().mul_add(-q, c);
-        let integer = (rest + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits());
-        let below = integer.min(integer.wrapping_add(modulus));
-        *out = below.min(below.wrapping_sub(modulus));
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,8 @@
 
 use crate::arith::Modulus;
 use crate::arith::dot::key_products;
+use crate::arith::gather::{gather, source_block};
 use crate::arith::packed::PackedBlock;
-use crate::ring::automorphism::{gather, source_block};
 use crate::ring::{Eval, Poly};
 use crate::rlwe::KeySwitchKey;
 use crate::rlwe::key_switch::{Decomposed, blocks};

@@ -3,22 +3,21 @@
 //! Basis conversion, rescaling, weights in a subring and scalar products are all
 //! `out_j[i] = (start_j + sum_k x_k[i] * w_jk) mod p_j` ([`dot`]); the inner product of a key switch has vectors in
 //! place of the constants ([`products`]; of a packed key, [`key_products`]). Constants and keys are in Montgomery form
-//! (times 2^52), sums are kept as two 52-bit words without any reduction, and one Montgomery step reduces the sum. With
-//! AVX-512 IFMA eight lanes run at once and four outputs share every load; with AVX2 four lanes, in doubles; elsewhere the
-//! sums are u128. The results are the same bit for bit.
+//! (times 2^52), sums are kept in two words without any reduction, and one Montgomery step reduces the sum. It is one
+//! algorithm ([`Sums::strip`]); what differs between instruction sets is in [`super::lanes`], what differs between the kernels
+//! is where the second factors come from ([`Factors`]).
 #![expect(
     clippy::indexing_slicing,
-    reason = "hot loops; lengths are checked once at the entrance"
+    clippy::needless_range_loop,
+    reason = "hot loops over registers; lengths are checked once at the entrance"
 )]
 
-use super::Simd;
-use super::modulus::{MASK52, Modulus, WORD52};
+use super::Modulus;
+use super::lanes::Lanes;
 use super::packed::PackedBlock;
-
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod ifma;
+use super::simd::{Entries, Simd};
+use core::array::from_fn;
+use core::ops::Range;
 
 /// One output of a dot product.
 pub struct Output<'a> {
@@ -45,60 +44,9 @@ fn dot_at(simd: Simd, outputs: &mut [Output<'_>], xs: &[&[u64]]) {
     let len = lens.chain(xs.iter().map(|x| x.len())).min().unwrap_or(0);
     let terms = outputs.iter().map(|o| o.weights.len()).min().unwrap_or(0);
     let xs = &xs[..terms.min(xs.len())];
-    let done = match simd {
-        #[cfg(target_arch = "x86_64")]
-        Simd::Ifma => {
-            let body = len / 8 * 8;
-            let mut rest = &mut *outputs;
-            while !rest.is_empty() {
-                let (tile, tail) = rest.split_at_mut(tile_size(rest.len()));
-                // SAFETY: the features were detected; `body` is at most the length of every slice of tile and xs, and
-                // every weights slice has at least xs.len() entries.
-                unsafe {
-                    match tile.len() {
-                        4 => ifma::tile::<4, 2>(tile, xs, body),
-                        3 => ifma::tile::<3, 2>(tile, xs, body),
-                        2 => ifma::tile::<2, 4>(tile, xs, body),
-                        _ => ifma::tile::<1, 4>(tile, xs, body),
-                    }
-                }
-                rest = tail;
-            }
-            body
-        }
-        #[cfg(target_arch = "x86_64")]
-        Simd::Avx2 if xs.len() <= avx2::MOST => {
-            let body = len / 4 * 4;
-            let mut rest = &mut *outputs;
-            while !rest.is_empty() {
-                let (tile, tail) = rest.split_at_mut(tile_size(rest.len()));
-                // SAFETY: as above, and there are not too many terms.
-                unsafe {
-                    match tile.len() {
-                        4 => avx2::tile::<4>(tile, xs, body),
-                        3 => avx2::tile::<3>(tile, xs, body),
-                        2 => avx2::tile::<2>(tile, xs, body),
-                        _ => avx2::tile::<1>(tile, xs, body),
-                    }
-                }
-                rest = tail;
-            }
-            body
-        }
-        _ => 0,
-    };
-    for o in outputs {
-        scalar(o.out, xs, |k, _| o.weights[k], o.start, o.modulus, done..len);
-    }
-}
-
-/// Outputs of one tile. Tiles of even sizes: one alone reads each vector for two products only.
-#[cfg(target_arch = "x86_64")]
-fn tile_size(outputs: usize) -> usize {
-    match outputs {
-        5 | 6 => 3,
-        n => n.min(4),
-    }
+    // One run without end.
+    let run = 1 << (usize::BITS - 1);
+    constants(simd, outputs, xs, len, [run, 0]);
 }
 
 /// `outs[j][i] = (sum_k xs[k][i] * weights[r][j][k]) mod p` with r = i / run: weights that are constant on runs of a
@@ -108,10 +56,6 @@ pub fn dot_runs(outs: &mut [&mut [u64]], xs: &[&[u64]], weights: &[u64], run: us
     dot_runs_at(Simd::current(), outs, xs, weights, run, modulus);
 }
 
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    expect(unused_variables, reason = "there is one level")
-)]
 fn dot_runs_at(
     simd: Simd,
     outs: &mut [&mut [u64]],
@@ -126,50 +70,17 @@ fn dot_runs_at(
     }
     let lens = outs.iter().map(|o| o.len()).chain(xs.iter().map(|x| x.len()));
     let len = lens.min().unwrap_or(0).min(weights.len() / columns * run);
-    #[cfg(target_arch = "x86_64")]
-    let lanes = match simd {
-        Simd::Ifma => true,
-        Simd::Avx2 => xs.len() <= avx2::MOST,
-        Simd::Scalar => false,
-    };
-    #[cfg(target_arch = "x86_64")]
-    if lanes && run >= 8 && len.is_multiple_of(run) {
-        let mut first = 0;
-        while first < outs.len() {
-            let take = (outs.len() - first).min(4);
-            let tile = &mut outs[first..first + take];
-            let shape = [first, columns, run];
-            // SAFETY: the features were detected; `len` is a multiple of the run and at most the length of every
-            // slice, and there are `columns` weights for each of its len / run runs.
-            unsafe {
-                match (simd, take) {
-                    (Simd::Ifma, 4) => ifma::runs::<4>(tile, xs, weights, shape, len, modulus),
-                    (Simd::Ifma, 3) => ifma::runs::<3>(tile, xs, weights, shape, len, modulus),
-                    (Simd::Ifma, 2) => ifma::runs::<2>(tile, xs, weights, shape, len, modulus),
-                    (Simd::Ifma, _) => ifma::runs::<1>(tile, xs, weights, shape, len, modulus),
-                    (_, 4) => avx2::runs::<4>(tile, xs, weights, shape, len, modulus),
-                    (_, 3) => avx2::runs::<3>(tile, xs, weights, shape, len, modulus),
-                    (_, 2) => avx2::runs::<2>(tile, xs, weights, shape, len, modulus),
-                    (_, _) => avx2::runs::<1>(tile, xs, weights, shape, len, modulus),
-                }
-            }
-            first += take;
-        }
+    if len == 0 {
         return;
     }
-    for (j, out) in outs.iter_mut().enumerate() {
-        for from in (0..len).step_by(run) {
-            let weights = &weights[from / run * columns + j * xs.len()..];
-            scalar(
-                out,
-                xs,
-                |k, _| weights[k],
-                0,
-                modulus,
-                from..(from + run).min(len),
-            );
-        }
-    }
+    let output = |(j, out)| Output {
+        out,
+        weights: &weights[j * xs.len()..],
+        start: 0,
+        modulus,
+    };
+    let outputs = &mut outs.iter_mut().map(|out| &mut **out).enumerate().map(output).collect::<Vec<_>>();
+    constants(simd, outputs, xs, len, [run, columns]);
 }
 
 /// limb\[i\] = (start + limb\[i\] * weight) mod p in place; weight and start in Montgomery form.
@@ -220,28 +131,9 @@ fn products_at(simd: Simd, outs: [&mut [u64]; 2], xs: &[&[u64]], ys: [&[&[u64]];
         .map(|o| o.len())
         .chain(xs.iter().chain(ys[0]).chain(ys[1]).map(|v| v.len()));
     let len = lens.min().unwrap_or(0);
-    let [out0, out1] = outs;
-    let done = match simd {
-        #[cfg(target_arch = "x86_64")]
-        Simd::Ifma => {
-            let body = len / 8 * 8;
-            // SAFETY: the features were detected; `body` is at most the length of every slice, and all lists have
-            // `terms` entries.
-            unsafe { ifma::products([out0, out1], xs, ys, modulus, body) };
-            body
-        }
-        #[cfg(target_arch = "x86_64")]
-        Simd::Avx2 if terms <= avx2::MOST => {
-            let body = len / 4 * 4;
-            // SAFETY: as above, and there are not too many terms.
-            unsafe { avx2::products([out0, out1], xs, ys, modulus, body) };
-            body
-        }
-        _ => 0,
-    };
-    for (out, ys) in [out0, out1].into_iter().zip(ys) {
-        scalar(out, xs, |k, i| ys[k][i], 0, modulus, done..len);
-    }
+    let plus = [&[][..]; 2];
+    let ys = Rows(ys);
+    simd.run(Pair { outs, xs, ys, plus, modulus, len });
 }
 
 /// `outs[j][i] = (sum_k xs[k][i] * key[2 k + j][i] + sum_l plus[j][l][i]) mod p`: the inner product of digits with the
@@ -273,87 +165,287 @@ fn key_products_at(
         .map(|o| o.len())
         .chain(xs.iter().chain(addends).map(|x| x.len()));
     let len = lens.min().unwrap_or(0).min(key.len());
-    let [out0, out1] = outs;
-    let done = match simd {
-        #[cfg(target_arch = "x86_64")]
-        Simd::Ifma => {
-            let body = len / 8 * 8;
-            // SAFETY: the features were detected; `body` is at most the length of every slice and of the key, which
-            // has two rows for each of the xs.
-            unsafe { ifma::key_products([out0, out1], xs, key, plus, modulus, body) };
-            body
+    simd.run(Pair { outs, xs, ys: key, plus, modulus, len });
+}
+
+/// Where the second factors of a sum come from.
+trait Factors<L: Lanes> {
+    /// Factors of term k and output j for the vector at entry i.
+    ///
+    /// # Safety
+    /// There are k terms, j outputs, and a whole vector of entries from i on.
+    unsafe fn at(&self, lanes: L, k: usize, j: usize, i: usize) -> L::Factor;
+}
+
+/// One constant for each term and output.
+struct Weights<'a, L: Lanes, const T: usize>([&'a [L::Weight]; T]);
+
+impl<L: Lanes, const T: usize> Factors<L> for Weights<'_, L, T> {
+    #[inline(always)]
+    unsafe fn at(&self, lanes: L, k: usize, j: usize, _: usize) -> L::Factor {
+        // SAFETY: as promised by the caller.
+        lanes.splat(unsafe { *self.0.get_unchecked(j).get_unchecked(k) })
+    }
+}
+
+/// Second factors that are vectors, which every instruction set takes in its own way.
+trait Vectors: Copy {
+    type On<L: Lanes>: Factors<L>;
+
+    fn on<L: Lanes>(self, lanes: L) -> Self::On<L>;
+}
+
+/// One vector for each term and output.
+#[derive(Clone, Copy)]
+struct Rows<'a>([&'a [&'a [u64]]; 2]);
+
+impl Vectors for Rows<'_> {
+    type On<L: Lanes> = Self;
+
+    #[inline(always)]
+    fn on<L: Lanes>(self, _: L) -> Self {
+        self
+    }
+}
+
+impl<L: Lanes> Factors<L> for Rows<'_> {
+    #[inline(always)]
+    unsafe fn at(&self, lanes: L, k: usize, j: usize, i: usize) -> L::Factor {
+        // SAFETY: as promised by the caller.
+        lanes.factor(unsafe { lanes.load(self.0.get_unchecked(j).get_unchecked(k).as_ptr().add(i)) })
+    }
+}
+
+/// One packed row for each term and output.
+struct Packed<'a, L: Lanes>(PackedBlock<'a>, L::Unpacking);
+
+impl<'a> Vectors for PackedBlock<'a> {
+    type On<L: Lanes> = Packed<'a, L>;
+
+    #[inline(always)]
+    fn on<L: Lanes>(self, lanes: L) -> Packed<'a, L> {
+        Packed(self, lanes.unpacking(self.bits()))
+    }
+}
+
+impl<L: Lanes> Factors<L> for Packed<'_, L> {
+    #[inline(always)]
+    unsafe fn at(&self, lanes: L, k: usize, j: usize, i: usize) -> L::Factor {
+        // SAFETY: eight entries are there, as promised by the caller, and room between rows after them.
+        unsafe { lanes.unpack(&self.1, self.0.at(2 * k + j, i), i % 8) }
+    }
+}
+
+/// T sums of products that share the xs.
+struct Sums<'a, L: Lanes, const T: usize> {
+    lanes: L,
+    outs: [*mut u64; T],
+    xs: &'a [&'a [u64]],
+    primes: [L::Prime; T],
+    starts: [L::Sum; T],
+    /// Whether nothing is to be folded; if not, after how many terms.
+    few: bool,
+    fold_after: usize,
+}
+
+impl<'a, L: Lanes, const T: usize> Sums<'a, L, T> {
+    #[inline(always)]
+    fn new(lanes: L, outs: [*mut u64; T], xs: &'a [&'a [u64]], moduli: [&Modulus; T], starts: [u64; T]) -> Self {
+        let primes = moduli.map(|m| lanes.prime(m));
+        Self {
+            lanes,
+            outs,
+            xs,
+            primes,
+            starts: from_fn(|j| lanes.start(&primes[j], starts[j], xs.len())),
+            few: moduli.iter().all(|m| L::few(xs.len(), m)),
+            fold_after: moduli.iter().map(|m| L::fold_after(m)).min().unwrap_or(1),
         }
-        #[cfg(target_arch = "x86_64")]
-        Simd::Avx2 if xs.len() <= avx2::MOST => {
-            let body = len / 8 * 8;
-            // SAFETY: as above, and there are not too many terms.
-            unsafe { avx2::key_products([out0, out1], xs, key, plus, modulus, body) };
-            body
+    }
+
+    /// Entries from..to in strips of V vectors, as many as there are whole ones; where they end. Of the factors, outputs
+    /// `first`, `first` + 1, ..
+    ///
+    /// # Safety
+    /// All slices reach to `to`, and the factors have the entries for as many terms as there are xs.
+    #[inline(always)]
+    unsafe fn strips<const V: usize>(
+        &self,
+        factors: &impl Factors<L>,
+        first: usize,
+        plus: [&[&[u64]]; T],
+        from: usize,
+        to: usize,
+    ) -> usize {
+        let end = from + (to - from) / (V * L::WIDTH) * (V * L::WIDTH);
+        // SAFETY: as promised by the caller, i + V WIDTH being at most `end`.
+        let each = (from..end).step_by(V * L::WIDTH);
+        if self.few {
+            each.for_each(|i| unsafe { self.strip::<V, true>(factors, first, plus, i) });
+        } else {
+            each.for_each(|i| unsafe { self.strip::<V, false>(factors, first, plus, i) });
         }
-        _ => 0,
-    };
-    for (j, (out, plus)) in [out0, out1].into_iter().zip(plus).enumerate() {
-        scalar(out, xs, |k, i| key.get(2 * k + j, i), 0, modulus, done..len);
-        for addend in plus {
-            for (out, &x) in out[done..len].iter_mut().zip(&addend[done..len]) {
-                *out = modulus.add(*out, x);
+        end
+    }
+
+    /// V vectors of every output, at entry i.
+    #[inline(always)]
+    unsafe fn strip<const V: usize, const FEW: bool>(
+        &self,
+        factors: &impl Factors<L>,
+        first: usize,
+        plus: [&[&[u64]]; T],
+        i: usize,
+    ) {
+        let lanes = self.lanes;
+        let at = |v: usize| i + v * L::WIDTH;
+        let mut sums = self.starts.map(|start| [start; V]);
+        let mut left = self.fold_after;
+        for (k, x) in self.xs.iter().enumerate() {
+            if !FEW {
+                if left == 0 {
+                    left = self.fold_after;
+                    for j in 0..T {
+                        for v in 0..V {
+                            sums[j][v] = lanes.fold(&self.primes[j], sums[j][v]);
+                        }
+                    }
+                }
+                left -= 1;
+            }
+            // SAFETY: i + V WIDTH <= x.len().
+            let x: [L::Factor; V] = from_fn(|v| lanes.factor(unsafe { lanes.load(x.as_ptr().add(at(v))) }));
+            for j in 0..T {
+                for v in 0..V {
+                    // SAFETY: as promised by the caller.
+                    let w = unsafe { factors.at(lanes, k, first + j, at(v)) };
+                    sums[j][v] = lanes.mul_add(sums[j][v], x[v], w);
+                }
+            }
+        }
+        for j in 0..T {
+            for v in 0..V {
+                let mut sum = lanes.reduce::<FEW>(&self.primes[j], sums[j][v]);
+                for addend in plus[j] {
+                    // SAFETY: i + V WIDTH <= addend.len().
+                    sum = lanes.add(&self.primes[j], sum, unsafe { lanes.load(addend.as_ptr().add(at(v))) });
+                }
+                // SAFETY: i + V WIDTH is at most the length of every output.
+                unsafe { lanes.store(self.outs[j].add(at(v)), sum) };
             }
         }
     }
 }
 
-/// Entries that are summed at a time: their sums stay in registers.
-const CHUNK: usize = 4;
-
-/// out\[i\] = (start + sum_k xs\[k\]\[i\] * weight(k, i)) / 2^52 mod p on u128, for a range of entries. A product is below
-/// 2^100, so 2^28 of them fit.
-#[inline]
-fn scalar(
-    out: &mut [u64],
-    xs: &[&[u64]],
-    weight: impl Fn(usize, usize) -> u64,
-    start: u64,
-    modulus: &Modulus,
-    range: std::ops::Range<usize>,
-) {
-    let whole = range.start + range.len() / CHUNK * CHUNK;
-    for i in (range.start..whole).step_by(CHUNK) {
-        let mut sums = [u128::from(start); CHUNK];
-        for (k, x) in xs.iter().enumerate() {
-            let x = &x[i..i + CHUNK];
-            for c in 0..CHUNK {
-                sums[c] += u128::from(x[c]) * u128::from(weight(k, i + c));
-            }
+/// Sums of products with constants, on runs of `run` entries each (a power of two). The constants of a run stand `columns`
+/// words after those of the run before.
+fn constants(simd: Simd, outputs: &mut [Output<'_>], xs: &[&[u64]], len: usize, shape: [usize; 2]) {
+    let mut rest = outputs;
+    while !rest.is_empty() {
+        // Tiles of even sizes: one alone reads each vector for two products only.
+        let size = match rest.len() {
+            _ if simd == Simd::Scalar => 1,
+            5 | 6 => 3,
+            n => n.min(4),
+        };
+        let (tile, more) = rest.split_at_mut(size);
+        match size {
+            4 => simd.run(Tile::<4> { tile, xs, len, shape }),
+            3 => simd.run(Tile::<3> { tile, xs, len, shape }),
+            2 => simd.run(Tile::<2> { tile, xs, len, shape }),
+            _ => simd.run(Tile::<1> { tile, xs, len, shape }),
         }
-        for (out, sum) in out[i..i + CHUNK].iter_mut().zip(sums) {
-            *out = montgomery(sum, modulus);
-        }
-    }
-    for i in whole..range.end {
-        let terms = xs
-            .iter()
-            .enumerate()
-            .map(|(k, x)| u128::from(x[i]) * u128::from(weight(k, i)));
-        out[i] = montgomery(u128::from(start) + terms.sum::<u128>(), modulus);
+        rest = more;
     }
 }
 
-/// sum / 2^52 modulo p.
-#[inline]
-fn montgomery(sum: u128, modulus: &Modulus) -> u64 {
-    // (sum + m p) / 2^52 with m chosen so that the division is exact.
-    let m = (sum as u64).wrapping_mul(modulus.neg_inv52()) & MASK52;
-    let quotient = (sum + u128::from(m) * u128::from(modulus.value())) >> WORD52;
-    // One word unless there are thousands of terms.
-    match u64::try_from(quotient) {
-        Ok(word) => modulus.reduce(word),
-        Err(_) => modulus.reduce_u128(quotient),
+/// T outputs that share the loads of the xs.
+struct Tile<'a, 'b, const T: usize> {
+    tile: &'a mut [Output<'b>],
+    xs: &'a [&'a [u64]],
+    len: usize,
+    /// Run and columns.
+    shape: [usize; 2],
+}
+
+impl<const T: usize> Entries for Tile<'_, '_, T> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn fit<L: Lanes>(&self) -> bool {
+        self.xs.len() <= L::MAX_TERMS && self.shape[0].is_multiple_of(L::WIDTH)
+    }
+
+    #[inline(always)]
+    fn part<L: Lanes>(&mut self, lanes: L, range: Range<usize>) {
+        let (tile, xs, [run, columns]) = (&mut *self.tile, self.xs, self.shape);
+        let outs = from_fn(|j| tile[j].out.as_mut_ptr());
+        let sums = Sums::<L, T>::new(lanes, outs, xs, from_fn(|j| tile[j].modulus), from_fn(|j| tile[j].start));
+        let mut room = L::room(T * xs.len());
+        let (mut from, mut r) = (range.start, range.start / run);
+        while from < range.end {
+            let to = ((from | (run - 1)) + 1).min(range.end);
+            let words = from_fn(|j| &tile[j].weights[r * columns..][..xs.len()]);
+            let factors = Weights::<L, T>(L::weights(words, &mut room));
+            let mut at = from;
+            // SAFETY: the range is within every slice, and every list of weights is as long as the xs.
+            unsafe {
+                if L::WIDE && T <= 2 {
+                    at = sums.strips::<4>(&factors, 0, [&[]; T], at, to);
+                }
+                if L::WIDE {
+                    at = sums.strips::<2>(&factors, 0, [&[]; T], at, to);
+                }
+                sums.strips::<1>(&factors, 0, [&[]; T], at, to);
+            }
+            (from, r) = (to, r + 1);
+        }
+    }
+}
+
+/// Two sums of products with vectors, and of addends.
+struct Pair<'a, Y> {
+    outs: [&'a mut [u64]; 2],
+    xs: &'a [&'a [u64]],
+    ys: Y,
+    plus: [&'a [&'a [u64]]; 2],
+    modulus: &'a Modulus,
+    len: usize,
+}
+
+impl<Y: Vectors> Entries for Pair<'_, Y> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn fit<L: Lanes>(&self) -> bool {
+        self.xs.len() <= L::MAX_TERMS
+    }
+
+    #[inline(always)]
+    fn part<L: Lanes>(&mut self, lanes: L, Range { start, end }: Range<usize>) {
+        let factors = self.ys.on(lanes);
+        let outs = self.outs.each_mut().map(|out| out.as_mut_ptr());
+        // SAFETY: the range is within every slice and the key, which have as many terms as there are xs.
+        unsafe {
+            if L::TILE == 1 {
+                for j in 0..2 {
+                    let sums = Sums::new(lanes, [outs[j]], self.xs, [self.modulus], [0]);
+                    sums.strips::<1>(&factors, j, [self.plus[j]], start, end);
+                }
+            } else {
+                let sums = Sums::new(lanes, outs, self.xs, [self.modulus; 2], [0; 2]);
+                sums.strips::<1>(&factors, 0, self.plus, start, end);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arith::lanes::scalar::montgomery;
     use crate::arith::primes::{nearest_ntt_prime, ntt_prime_below};
 
     /// Against big arithmetic, for more terms than one reduction holds, extreme entries, odd lengths, at every level.
