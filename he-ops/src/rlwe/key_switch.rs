@@ -1,7 +1,7 @@
 //! Hybrid key switching: decompose, multiply by the key, divide by P (ePrint 2019/688, 2012/099).
 //!
 //! Everything goes group by group of primes, so that what is extended from the digits is used while it is in the
-//! cache: [`switch_all`] converts the digits to the primes of a group, transforms them, multiplies them by the key and
+//! cache: `switch_all` converts the digits to the primes of a group, transforms them, multiplies them by the key and
 //! divides; only the results and the sums modulo the primes that are divided away go to memory.
 
 pub use super::digits::{Decomposed, decompose};

@@ -297,7 +297,7 @@ impl crate::Bundle {
     /// The bundle of a model folder.
     ///
     /// # Errors
-    /// - as for [`Bundle::new`], or a file cannot be read
+    /// - as for [`Bundle::new`](crate::Bundle::new), or a file cannot be read
     pub fn open(dir: &ModelDir) -> Result<Self> {
         let files = dir.public_files()?;
         Self::new(|name| files.get(name).map(Vec::as_slice))

@@ -157,7 +157,7 @@ impl Fit {
     /// Refuses a fit that does not belong to the configuration.
     ///
     /// # Errors
-    /// - [`Error::Config`](crate::Error::Config) names the field
+    /// - [`Error::Config`] names the field
     pub fn check(&self, config: &TransformerConfig) -> Result<()> {
         need(
             self.layers.len() == config.n_layers,

@@ -18,7 +18,7 @@ pub struct Fit {
     pub layers: Vec<LayerFit>,
     /// Largest |x| of the embedded inputs.
     pub embedding_max: f64,
-    /// The norm at the end, with [`Position::Pre`] only.
+    /// The norm at the end, with [`Position::Pre`](super::config::Position::Pre) only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_norm: Option<NormFit>,
 }
