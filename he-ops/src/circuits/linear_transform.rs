@@ -59,7 +59,8 @@ impl Matrix {
         self.cols
     }
 
-    fn entry(&self, row: usize, col: usize) -> (f32, f32) {
+    /// Real and imaginary part; zero outside of the matrix.
+    pub(super) fn entry(&self, row: usize, col: usize) -> (f32, f32) {
         if row >= self.rows || col >= self.cols {
             return (0.0, 0.0);
         }
