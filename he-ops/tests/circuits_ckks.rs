@@ -113,16 +113,15 @@ fn feed_forward_and_head() {
         let w = Matrix::real(16, 16, numbers.f32s(256, 0.3)).unwrap();
         LinearTransform::new(SMALL, 16, vec![w]).unwrap()
     };
-    let (up, down) = (matrix(&mut numbers), matrix(&mut numbers));
-    let circuit = FeedForward::new(up, Pattern::constant(0.3).unwrap())
-        .with_twice_real_part()
-        .with_down(down)
-        .unwrap();
+    let circuit =
+        FeedForward::new(matrix(&mut numbers), Pattern::constant(0.3).unwrap()).with_twice_real_part();
     check(&circuit, &[numbers.complex(SMALL, 0.5)], 15.0);
     let layout = TokenLayout::new(SMALL, 4, 16).unwrap();
-    let weights = Head::pair(numbers.f32s(16, 0.1), numbers.f32s(16, 0.1)).unwrap();
-    let head = Head::new(layout, vec![weights], Pattern::constant(0.25).unwrap()).unwrap();
-    check(&head, &[numbers.reals(SMALL, 1.0)], 14.0);
+    for labels in [2, 5] {
+        let weights = Matrix::real(labels, 16, numbers.f32s(labels * 16, 0.1)).unwrap();
+        let head = Head::new(layout, vec![weights], vec![0.25; labels]).unwrap();
+        check(&head, &[numbers.reals(SMALL, 1.0)], 14.0);
+    }
 }
 
 #[test]

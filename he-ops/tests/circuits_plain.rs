@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 
 use common::{Numbers, eval_plain, largest_error, plan_of};
 use he_ops::circuits::{
-    ChebyshevSeries, Circuit, FeedForward, Head, LinearTransform, Matrix, PowerSoftmaxAttention, Quadratic,
-    Reciprocal, TokenLayout,
+    ChebyshevSeries, Circuit, FeedForward, Head, LinearTransform, Matrix, PowerSoftmaxAttention, Reciprocal,
+    TokenLayout,
 };
 use he_ops::ckks::Pattern;
 use he_ops::graph::KeyUse;
@@ -279,63 +279,53 @@ fn attention_costs_what_the_docs_say() {
 
 #[test]
 fn the_feed_forward_squares_what_the_matrix_gives() {
-    let (dim, hidden) = (32, 32);
     let mut numbers = Numbers(5);
-    let (w1, w2) = (numbers.f32s(hidden * dim, 0.3), numbers.f32s(dim * hidden, 0.3));
-    let activation = Quadratic::new(0.2, 0.5, 0.1).unwrap();
-    assert!((activation.evaluate(1.7) - (0.2 * 1.7 * 1.7 + 0.5 * 1.7 + 0.1)).abs() < 1e-12);
-    let transform = |w: &[f32]| {
-        LinearTransform::new(SLOTS, dim, vec![Matrix::real(32, 32, w.to_vec()).unwrap()]).unwrap()
-    };
-    let bias = Pattern::constant(activation.shift as f32).unwrap();
-    let circuit = FeedForward::new(transform(&w1), bias)
-        .with_down(transform(&w2))
-        .unwrap();
+    let w = numbers.f32s(32 * 32, 0.3);
+    let up = LinearTransform::new(SLOTS, 32, vec![Matrix::real(32, 32, w.clone()).unwrap()]).unwrap();
+    let circuit = FeedForward::new(up, Pattern::constant(1.25).unwrap());
     let x = numbers.reals(SLOTS, 1.0);
-    let u: Vec<Complex64> = matmul(&x, &complex(&w1), hidden, dim, dim)
-        .into_iter()
-        .map(|pre| {
-            Complex64::new(
-                (activation.evaluate(pre.re) - activation.offset) / activation.gain,
-                0.0,
-            )
-        })
-        .collect();
-    let expected = matmul(&u, &complex(&w2), dim, hidden, dim);
-    let y = eval_plain(&circuit, &[x]);
-    assert!(
-        largest_error(&y, &expected) < 1e-6,
-        "{}",
-        largest_error(&y, &expected)
-    );
-    assert_eq!(circuit.depth().unwrap(), 3);
+    let square = |pre: Complex64| Complex64::new((pre.re + 1.25).powi(2), 0.0);
+    let products = matmul(&x, &complex(&w), 32, 32, 32);
+    let expected: Vec<Complex64> = products.into_iter().map(square).collect();
+    let error = largest_error(&eval_plain(&circuit, &[x]), &expected);
+    assert!(error < 1e-6, "{error}");
+    assert_eq!(circuit.depth().unwrap(), 2);
 }
 
 #[test]
-fn the_head_sums_two_labels_in_every_slot() {
+fn the_head_sums_a_pair_of_labels_in_every_slot() {
     let layout = TokenLayout::new(SLOTS, 32, 64).unwrap();
     let mut numbers = Numbers(6);
-    let rows = [numbers.f32s(64, 0.1), numbers.f32s(64, 0.1)];
-    let head = Head::new(
-        layout,
-        vec![Head::pair(rows[0].clone(), rows[1].clone()).unwrap()],
-        Pattern::constant(0.25).unwrap(),
-    )
-    .unwrap();
-    let one = numbers.reals(32 * 64, 1.0);
-    let x: Vec<Complex64> = one.iter().copied().cycle().take(SLOTS).collect();
-    let label = |row: &[f32]| -> f64 {
-        one.iter()
-            .enumerate()
-            .map(|(j, x)| x.re * f64::from(row[j % 64]))
-            .sum()
-    };
-    let expected = vec![Complex64::new(label(&rows[0]) + 0.25, label(&rows[1])); SLOTS];
-    assert!(largest_error(&eval_plain(&head, &[x]), &expected) < 1e-9);
-    assert_eq!(
-        (head.depth().unwrap(), head.profile().unwrap().counts.key_switches),
-        (1, 11)
-    );
+    for (labels, period) in [(1, 1), (2, 1), (3, 2), (10, 8)] {
+        let rows = numbers.f32s(labels * 64, 0.1);
+        let bias: Vec<f32> = (0..labels).map(|label| 0.25 * label as f32).collect();
+        let weights = Matrix::real(labels, 64, rows.clone()).unwrap();
+        let head = Head::new(layout, vec![weights], bias.clone()).unwrap();
+        let one = numbers.reals(32 * 64, 1.0);
+        let x: Vec<Complex64> = one.iter().copied().cycle().take(SLOTS).collect();
+        let logit = |label: usize| -> f64 {
+            let Some(row) = rows.chunks(64).nth(label) else {
+                return 0.0;
+            };
+            let products = one
+                .iter()
+                .zip(row.iter().cycle())
+                .map(|(x, w)| x.re * f64::from(*w));
+            products.sum::<f64>() + f64::from(bias[label])
+        };
+        let pair = |slot: usize| Complex64::new(logit(2 * (slot % period)), logit(2 * (slot % period) + 1));
+        let pairs: Vec<Complex64> = (0..period).map(pair).collect();
+        let expected: Vec<Complex64> = pairs.into_iter().cycle().take(SLOTS).collect();
+        assert!(largest_error(&eval_plain(&head, &[x]), &expected) < 1e-9);
+        let rotations = period - 1 + (32 * 64 / period).ilog2() as usize;
+        assert_eq!(
+            (head.depth().unwrap(), head.profile().unwrap().counts.key_switches),
+            (1, rotations)
+        );
+    }
+    let weights = Matrix::real(3, 64, vec![0.0; 192]).unwrap();
+    assert!(Head::new(layout, vec![weights], vec![0.0; 2]).is_err());
+    assert!(Head::new(layout, vec![], vec![0.0; 2]).is_err());
 }
 
 #[test]

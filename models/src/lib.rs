@@ -22,7 +22,6 @@ pub mod folder;
 pub mod lower;
 pub mod matrix;
 pub mod model;
-pub mod one_layer;
 pub mod packing;
 pub mod synthetic;
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use he_ops::cost::{Machine, PlanCosts, plan_costs};
 use he_ops::graph::PlanSummary;
-use models::lower::{Target, plan_shape};
+use models::lower::{Lowering, Target, plan_shape};
 use server::Config;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -203,6 +203,7 @@ async fn signalled() {
 struct Document {
     #[serde(flatten)]
     summary: PlanSummary,
+    lowering: Lowering,
     costs: PlanCosts,
 }
 
@@ -223,8 +224,11 @@ fn plan(args: &PlanArgs) -> anyhow::Result<()> {
         threads: args.threads as usize,
         ..Target::default()
     };
-    let plan = match &shape {
-        Some(config) => plan_shape(&args.model, config, &target)?.plan,
+    let (plan, choice) = match &shape {
+        Some(config) => {
+            let compiled = plan_shape(&args.model, config, &target)?;
+            (compiled.plan, compiled.choice)
+        }
         None => {
             let folder = server::models_folder(args.models.clone()).join(&args.model);
             if !folder.is_dir() {
@@ -237,10 +241,11 @@ fn plan(args: &PlanArgs) -> anyhow::Result<()> {
             }
             let dir = models::ModelDir::open(folder)?;
             let compiled = dir.compile(&target)?;
-            match dir.decision().filter(|_| args.label) {
+            let plan = match dir.decision().filter(|_| args.label) {
                 Some(decision) => compiled.plan.decided(decision.decision(&compiled.packing)?)?,
                 None => compiled.plan,
-            }
+            };
+            (plan, compiled.choice)
         }
     };
     if args.label && plan.decision().is_none() {
@@ -257,11 +262,12 @@ fn plan(args: &PlanArgs) -> anyhow::Result<()> {
         if args.json {
             let document = Document {
                 summary: plan.summary()?,
+                lowering: choice.lowering,
                 costs,
             };
             writeln!(out, "{}", serde_json::to_string_pretty(&document)?)
         } else {
-            write!(out, "{}\n{costs}", plan.head())
+            write!(out, "{}  lowered to {choice}\n\n{costs}", plan.head())
         }
     };
     match written.and_then(|()| out.flush()) {

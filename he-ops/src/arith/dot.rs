@@ -79,7 +79,12 @@ fn dot_runs_at(
         start: 0,
         modulus,
     };
-    let outputs = &mut outs.iter_mut().map(|out| &mut **out).enumerate().map(output).collect::<Vec<_>>();
+    let outputs = &mut outs
+        .iter_mut()
+        .map(|out| &mut **out)
+        .enumerate()
+        .map(output)
+        .collect::<Vec<_>>();
     constants(simd, outputs, xs, len, [run, columns]);
 }
 
@@ -133,7 +138,14 @@ fn products_at(simd: Simd, outs: [&mut [u64]; 2], xs: &[&[u64]], ys: [&[&[u64]];
     let len = lens.min().unwrap_or(0);
     let plus = [&[][..]; 2];
     let ys = Rows(ys);
-    simd.run(Pair { outs, xs, ys, plus, modulus, len });
+    simd.run(Pair {
+        outs,
+        xs,
+        ys,
+        plus,
+        modulus,
+        len,
+    });
 }
 
 /// `outs[j][i] = (sum_k xs[k][i] * key[2 k + j][i] + sum_l plus[j][l][i]) mod p`: the inner product of digits with the
@@ -165,7 +177,14 @@ fn key_products_at(
         .map(|o| o.len())
         .chain(xs.iter().chain(addends).map(|x| x.len()));
     let len = lens.min().unwrap_or(0).min(key.len());
-    simd.run(Pair { outs, xs, ys: key, plus, modulus, len });
+    simd.run(Pair {
+        outs,
+        xs,
+        ys: key,
+        plus,
+        modulus,
+        len,
+    });
 }
 
 /// Where the second factors of a sum come from.
@@ -250,7 +269,13 @@ struct Sums<'a, L: Lanes, const T: usize> {
 
 impl<'a, L: Lanes, const T: usize> Sums<'a, L, T> {
     #[inline(always)]
-    fn new(lanes: L, outs: [*mut u64; T], xs: &'a [&'a [u64]], moduli: [&Modulus; T], starts: [u64; T]) -> Self {
+    fn new(
+        lanes: L,
+        outs: [*mut u64; T],
+        xs: &'a [&'a [u64]],
+        moduli: [&Modulus; T],
+        starts: [u64; T],
+    ) -> Self {
         let primes = moduli.map(|m| lanes.prime(m));
         Self {
             lanes,
@@ -328,7 +353,9 @@ impl<'a, L: Lanes, const T: usize> Sums<'a, L, T> {
                 let mut sum = lanes.reduce::<FEW>(&self.primes[j], sums[j][v]);
                 for addend in plus[j] {
                     // SAFETY: i + V WIDTH <= addend.len().
-                    sum = lanes.add(&self.primes[j], sum, unsafe { lanes.load(addend.as_ptr().add(at(v))) });
+                    sum = lanes.add(&self.primes[j], sum, unsafe {
+                        lanes.load(addend.as_ptr().add(at(v)))
+                    });
                 }
                 // SAFETY: i + V WIDTH is at most the length of every output.
                 unsafe { lanes.store(self.outs[j].add(at(v)), sum) };
@@ -381,7 +408,13 @@ impl<const T: usize> Entries for Tile<'_, '_, T> {
     fn part<L: Lanes>(&mut self, lanes: L, range: Range<usize>) {
         let (tile, xs, [run, columns]) = (&mut *self.tile, self.xs, self.shape);
         let outs = from_fn(|j| tile[j].out.as_mut_ptr());
-        let sums = Sums::<L, T>::new(lanes, outs, xs, from_fn(|j| tile[j].modulus), from_fn(|j| tile[j].start));
+        let sums = Sums::<L, T>::new(
+            lanes,
+            outs,
+            xs,
+            from_fn(|j| tile[j].modulus),
+            from_fn(|j| tile[j].start),
+        );
         let mut room = L::room(T * xs.len());
         let (mut from, mut r) = (range.start, range.start / run);
         while from < range.end {

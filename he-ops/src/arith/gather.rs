@@ -40,7 +40,12 @@ fn gather_lines(limb: &mut [u64], source: &[u64], table: &[u32]) {
     use core::arch::x86_64::*;
     let (lines, _) = source.as_chunks::<8>();
     let mask = lines.len().wrapping_sub(1);
-    for (out, index) in limb.as_chunks_mut::<8>().0.iter_mut().zip(table.as_chunks::<8>().0) {
+    for (out, index) in limb
+        .as_chunks_mut::<8>()
+        .0
+        .iter_mut()
+        .zip(table.as_chunks::<8>().0)
+    {
         if let Some(line) = lines.get((index[0] as usize / 8) & mask) {
             // SAFETY: each has eight entries.
             unsafe {

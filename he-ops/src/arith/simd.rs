@@ -1,9 +1,9 @@
 //! Which instructions the kernels use: chosen once, here, for all of them.
 
 use super::lanes::Lanes;
+use super::lanes::scalar::{CHUNK, Words};
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{avx2, ifma};
-use super::lanes::scalar::{CHUNK, Words};
 use core::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -26,7 +26,9 @@ struct Tensor<'a> {
 impl Entries for Tensor<'_> {
     fn len(&self) -> usize {
         let lens = self.outs.iter().map(|o| o.len());
-        lens.chain(self.a.iter().chain(&self.b).map(|x| x.len())).min().unwrap_or(0)
+        lens.chain(self.a.iter().chain(&self.b).map(|x| x.len()))
+            .min()
+            .unwrap_or(0)
     }
 
     fn fit<L: Lanes>(&self) -> bool {

@@ -1,57 +1,20 @@
 //! The feed-forward part of a transformer layer with a quadratic activation.
 
 use super::{Circuit, LinearTransform, same_slots, twice_real_part};
+use crate::Result;
 use crate::ckks::Pattern;
 use crate::graph::{Graph, NodeId};
-use crate::{Error, Result};
 
-/// a x^2 + b x + c, a != 0, as a (x + shift)^2 + offset: one square, everything else folds into neighbouring weights.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Quadratic {
-    /// Factor of the square: fold it into the weights after the activation.
-    pub gain: f64,
-    /// Added before squaring: fold it into the bias before the activation.
-    pub shift: f64,
-    /// Added after: fold it, through the weights after the activation, into their bias.
-    pub offset: f64,
-}
-
-impl Quadratic {
-    /// Completes the square.
-    ///
-    /// # Errors
-    /// [`Error::Value`] when a is zero or a coefficient is not finite.
-    pub fn new(a: f64, b: f64, c: f64) -> Result<Self> {
-        if a == 0.0 || ![a, b, c].iter().all(|x| x.is_finite()) {
-            let reason = format!("finite coefficients with a != 0 needed, {a} x^2 + {b} x + {c} found");
-            return Err(Error::Value {
-                what: "quadratic activation",
-                reason,
-            });
-        }
-        Ok(Quadratic {
-            gain: a,
-            shift: b / (2.0 * a),
-            offset: c - b * b / (4.0 * a),
-        })
-    }
-
-    /// The activation at x.
-    pub fn evaluate(&self, x: f64) -> f64 {
-        self.gain * (x + self.shift) * (x + self.shift) + self.offset
-    }
-}
-
-/// u = (up(inputs) + bias)^2, then optionally down(u): see [`Quadratic`] for what to fold where.
+/// u = (up(inputs) + bias)^2: of a x^2 + b x + c = a (x + b / 2a)^2 + c - b^2 / 4a everything but the square folds into the
+/// weights before and after it.
 ///
-/// **Level:** in -> in - 2, or in - 3 with a second matrix. **Keys:** those of the transforms, relinearisation, and
-/// conjugation if the real part is taken. **Cost:** the transforms and one square.
+/// **Level:** in -> in - 2. **Keys:** those of the transform, relinearisation, and conjugation if the real part is taken.
+/// **Cost:** the transform and one square.
 #[derive(Debug, Clone)]
 pub struct FeedForward {
     up: LinearTransform,
     real_part: bool,
     bias: Pattern,
-    down: Option<LinearTransform>,
 }
 
 impl FeedForward {
@@ -61,7 +24,6 @@ impl FeedForward {
             up,
             real_part: false,
             bias,
-            down: None,
         }
     }
 
@@ -72,24 +34,6 @@ impl FeedForward {
         FeedForward {
             real_part: true,
             ..self
-        }
-    }
-
-    /// A second matrix after the activation.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] unless it takes one input.
-    pub fn with_down(self, down: LinearTransform) -> Result<Self> {
-        match down.arity() {
-            1 => Ok(FeedForward {
-                down: Some(down),
-                ..self
-            }),
-            found => Err(Error::Shape {
-                what: "inputs of the second matrix",
-                needed: 1,
-                found,
-            }),
         }
     }
 }
@@ -113,13 +57,9 @@ impl Circuit for FeedForward {
         if self.real_part {
             pre = g.category("repack", |g| twice_real_part(g, pre));
         }
-        let u = g.category("activation", |g| {
+        Ok(g.category("activation", |g| {
             let shifted = g.add_plain(pre, self.bias.clone());
             g.square(shifted)
-        });
-        match &self.down {
-            Some(down) => down.expand(g, &[u]),
-            None => Ok(u),
-        }
+        }))
     }
 }

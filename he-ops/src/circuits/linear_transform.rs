@@ -59,11 +59,12 @@ impl Matrix {
         self.cols
     }
 
+    /// Real and imaginary part; zero outside of the matrix.
     #[expect(
         clippy::indexing_slicing,
         reason = "`real` and `complex` refuse another number of entries"
     )]
-    fn entry(&self, row: usize, col: usize) -> (f32, f32) {
+    pub(super) fn entry(&self, row: usize, col: usize) -> (f32, f32) {
         if row >= self.rows || col >= self.cols {
             return (0.0, 0.0);
         }

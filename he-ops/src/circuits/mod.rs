@@ -23,7 +23,7 @@ pub use attention::PowerSoftmaxAttention;
 pub use block_attention::{BlockAttention, BlockHead, BlockSums};
 pub use block_matrix::BlockMatrix;
 pub use blocks::{BlockLayout, Operand, pack_pairs, pack_real_parts, packed_operands, unpack_doubled};
-pub use feed_forward::{FeedForward, Quadratic};
+pub use feed_forward::FeedForward;
 pub use head::Head;
 pub use layout::TokenLayout;
 pub use linear_transform::{LinearTransform, Matrix};

@@ -244,12 +244,8 @@ pub fn classifier(slots: usize, tokens: usize, dim: usize, heads: usize, hidden:
     let u = g.scope("layer0.feed_forward", "activation", |g| {
         feed_forward.expand(g, &[z, o])
     })?;
-    let mut row = || Head::pair(numbers.f32s(dim, 0.1), numbers.f32s(dim, 0.1));
-    let head = Head::new(
-        layout,
-        vec![row()?, row()?, row()?],
-        Pattern::complex(vec![0.1], vec![-0.1])?,
-    )?;
+    let mut rows = || Matrix::real(2, dim, numbers.f32s(2 * dim, 0.1));
+    let head = Head::new(layout, vec![rows()?, rows()?, rows()?], vec![0.1, -0.1])?;
     let logits = g.scope("classifier", "head", |g| head.expand(g, &[u, o, z]))?;
     g.output("logits", logits);
     Ok(g)

@@ -209,7 +209,7 @@ mod tests {
         "model": {"type": "WordLevel", "unk_token": "[UNK]",
                   "vocab": {"[PAD]": 0, "[UNK]": 1, "good": 2, "bad": 3, "film": 4}}
     }"#;
-    const CONFIG: &str = r#"{"model_type": "power_softmax_classifier", "hidden_size": 2,
+    const CONFIG: &str = r#"{"model_type": "polynomial_transformer", "hidden_size": 2,
         "max_position_embeddings": 4, "vocab_size": 5, "layer_norm_eps": 0.0}"#;
 
     fn open(config: &str, tokenizer: &str, table: &[u8]) -> Result<Bundle> {

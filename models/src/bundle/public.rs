@@ -9,7 +9,7 @@ const FILE: &str = "config.json";
 /// What the client does in clear, before the first encrypted value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PublicConfig {
-    /// `power_softmax_classifier` or `polynomial_transformer`.
+    /// Always `polynomial_transformer`.
     pub model_type: String,
     /// Features of a token.
     #[serde(rename = "hidden_size")]

@@ -1,4 +1,4 @@
-//! A model folder of either kind, and the one door to what a client may see of it.
+//! A model folder, and the one door to what a client may see of it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,53 +12,18 @@ use crate::error::{Error, Result};
 use crate::folder::decision::DecisionConfig;
 use crate::folder::fields::set_field;
 use crate::lower::{Choice, CompiledModel, Model, Target};
-use crate::model::config::{MODEL_TYPE, label_names};
+use crate::model::config::label_names;
 use crate::model::{self, TransformerConfig, TransformerWeights};
-use crate::one_layer::config::{self, ModelConfig};
-use crate::one_layer::weights::Weights;
 
 /// A folder with `config.json`, `model.safetensors`, `embeddings.safetensors` and, for texts, `tokenizer.json`.
 #[derive(Debug, Clone)]
 pub struct ModelDir {
     path: PathBuf,
     id: String,
-    config: Config,
+    config: TransformerConfig,
+    choice: Option<Choice>,
     public: PublicConfig,
     decision: Option<DecisionConfig>,
-}
-
-/// `config.json`, by its `model_type`.
-#[derive(Debug, Clone, PartialEq)]
-enum Config {
-    OneLayer(Box<ModelConfig>),
-    Transformer(Box<TransformerConfig>, Option<Choice>),
-}
-
-impl Config {
-    fn from_json(bytes: &[u8]) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Kind {
-            model_type: String,
-            #[serde(default)]
-            plan: Option<Choice>,
-        }
-        let kind: Kind = serde_json::from_slice(bytes).map_err(|error| Error::Format {
-            file: "config.json",
-            reason: error.to_string(),
-        })?;
-        match kind.model_type.as_str() {
-            config::MODEL_TYPE => Ok(Self::OneLayer(Box::new(ModelConfig::from_json(bytes)?))),
-            MODEL_TYPE => {
-                let config = TransformerConfig::from_json(bytes)?;
-                Ok(Self::Transformer(Box::new(config), kind.plan))
-            }
-            _ => Err(Error::Config {
-                field: "model_type",
-                needed: format!("{} or {}", config::MODEL_TYPE, MODEL_TYPE),
-                found: kind.model_type,
-            }),
-        }
-    }
 }
 
 impl ModelDir {
@@ -70,12 +35,17 @@ impl ModelDir {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let bytes = read(&path.join("config.json"))?;
+        /// What is said of the model beside what it is.
         #[derive(Deserialize)]
-        struct Replies {
+        struct Service {
+            plan: Option<Choice>,
             decision: Option<DecisionConfig>,
         }
-        let (config, public) = (Config::from_json(&bytes)?, PublicConfig::from_json(&bytes)?);
-        let replies: Replies = serde_json::from_slice(&bytes).map_err(|error| Error::Format {
+        let (config, public) = (
+            TransformerConfig::from_json(&bytes)?,
+            PublicConfig::from_json(&bytes)?,
+        );
+        let service: Service = serde_json::from_slice(&bytes).map_err(|error| Error::Format {
             file: "config.json",
             reason: error.to_string(),
         })?;
@@ -97,8 +67,9 @@ impl ModelDir {
             path,
             id,
             config,
+            choice: service.plan,
             public,
-            decision: replies.decision,
+            decision: service.decision,
         };
         if let Some(decision) = &dir.decision {
             decision.check(&dir.head())?;
@@ -160,17 +131,12 @@ impl ModelDir {
 
     /// What the model answers.
     pub fn head(&self) -> Head {
-        match &self.config {
-            Config::OneLayer(config) => Head::Classification {
-                labels: config.labels(),
+        match self.config.head {
+            model::Head::Classification { num_labels, .. } => Head::Classification {
+                labels: label_names(&self.config.id2label, num_labels),
             },
-            Config::Transformer(config, _) => match config.head {
-                model::Head::Classification { num_labels, .. } => Head::Classification {
-                    labels: label_names(&config.id2label, num_labels),
-                },
-                model::Head::Embedding => Head::Embedding,
-                model::Head::NextToken { .. } => Head::NextToken,
-            },
+            model::Head::Embedding => Head::Embedding,
+            model::Head::NextToken { .. } => Head::NextToken,
         }
     }
 
@@ -180,16 +146,10 @@ impl ModelDir {
     /// - `model.safetensors` cannot be read, or is not what the configuration says
     pub fn model(&self) -> Result<Model> {
         let bytes = self.read("model.safetensors")?;
-        Ok(match &self.config {
-            Config::OneLayer(config) => Model::OneLayer {
-                weights: Box::new(Weights::load(config, &bytes)?),
-                config: config.clone(),
-            },
-            Config::Transformer(config, choice) => Model::Transformer {
-                weights: Box::new(TransformerWeights::load(config, &bytes)?),
-                config: config.clone(),
-                choice: *choice,
-            },
+        Ok(Model {
+            weights: TransformerWeights::load(&self.config, &bytes)?,
+            config: self.config.clone(),
+            choice: self.choice,
         })
     }
 
@@ -314,41 +274,36 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::one_layer::synthetic::{Shape, to_safetensors};
+    use crate::lower::Lowering;
+    use crate::synthetic;
 
     #[test]
     fn the_weights_are_not_public() {
         let folder = std::env::temp_dir().join(format!("models-dir-{}", std::process::id()));
         let model = folder.join("tiny-1");
         std::fs::create_dir_all(&model).unwrap();
-        let synthetic = Shape::SMALL.model(1).unwrap();
-        std::fs::write(
-            model.join("config.json"),
-            serde_json::to_vec(&synthetic.config).unwrap(),
-        )
-        .unwrap();
-        std::fs::write(
-            model.join("model.safetensors"),
-            to_safetensors(&synthetic.weights).unwrap(),
-        )
-        .unwrap();
+        let config = TransformerConfig {
+            seq_len: 4,
+            ..model::shape("bert-tiny").unwrap()
+        };
+        let (config, weights) = synthetic::calibrated(&config, 1).unwrap();
+        std::fs::write(model.join("config.json"), config.to_json().unwrap()).unwrap();
+        let tensors = weights.to_safetensors(&config).unwrap();
+        std::fs::write(model.join("model.safetensors"), tensors).unwrap();
         std::fs::write(model.join("tokenizer.json"), "{}").unwrap();
         std::fs::write(model.join("embeddings.safetensors"), "").unwrap();
 
         let dirs = ModelDir::list(&folder).unwrap();
         assert_eq!(dirs.iter().map(ModelDir::id).collect::<Vec<_>>(), ["tiny-1"]);
         let dir = &dirs[0];
-        match dir.model().unwrap() {
-            Model::OneLayer { weights, .. } => assert_eq!(*weights, synthetic.weights),
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(dir.model().unwrap().weights, weights);
         assert_eq!(dir.sample().unwrap(), None);
         for name in dir.public().input.files() {
             assert!(
                 !dir.public_file(name)
                     .unwrap_or_default()
-                    .windows(6)
-                    .any(|w| w == b"ranges"),
+                    .windows(5)
+                    .any(|w| w == b"\"fit\""),
                 "{name}"
             );
         }
@@ -371,25 +326,30 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_of_a_model_is_in_its_configuration() {
-        let config = model::shape("bert-tiny").unwrap();
-        let json = String::from_utf8(config.to_json().unwrap()).unwrap();
+    fn another_kind_of_model_is_refused_by_name() {
+        let folder = std::env::temp_dir().join(format!("models-kind-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let json = model::shape("bert-tiny").unwrap().to_json().unwrap();
+        let json = String::from_utf8(json).unwrap();
         let plan = r#""plan": {"log_n": 15, "log_slots": 5, "log_scale": 35},"#;
-        let pinned = json.replacen('{', &format!("{{{plan}"), 1);
-        match Config::from_json(pinned.as_bytes()).unwrap() {
-            Config::Transformer(found, Some(choice)) => {
-                assert_eq!(
-                    (*found, choice.log_slots, choice.log_scale),
-                    (config, 5, Some(35))
-                );
-            }
-            other => panic!("{other:?}"),
-        }
-        let error = Config::from_json(json.replace("polynomial_transformer", "bert").as_bytes()).unwrap_err();
-        assert!(
-            error.to_string().contains("power_softmax_classifier or"),
-            "{error}"
+        std::fs::write(
+            folder.join("config.json"),
+            json.replacen('{', &format!("{{{plan}"), 1),
+        )
+        .unwrap();
+        let choice = ModelDir::open(&folder).unwrap().choice.unwrap();
+        assert_eq!(
+            (choice.lowering, choice.log_slots, choice.log_scale),
+            (Lowering::Blocks, 5, Some(35))
         );
+        std::fs::write(
+            folder.join("config.json"),
+            json.replace("polynomial_transformer", "bert"),
+        )
+        .unwrap();
+        let error = ModelDir::open(&folder).unwrap_err().to_string();
+        assert!(error.contains("polynomial_transformer"), "{error}");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

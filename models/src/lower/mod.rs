@@ -7,8 +7,6 @@
 
 pub mod blocks;
 pub(crate) mod compile;
-pub(crate) mod model;
 pub mod staircase;
 
-pub use compile::{Candidate, Compiled, Target, compile, plan_shape};
-pub use model::{Choice, CompiledModel, Model};
+pub use compile::{Candidate, Choice, CompiledModel, Lowering, Model, Target, compile, plan_shape};

@@ -29,7 +29,6 @@ fn format(reason: String) -> Error {
 
 struct Reader<'a> {
     tensors: Tensors<'a>,
-    names: Vec<String>,
     prefix: &'static str,
 }
 
@@ -39,7 +38,7 @@ impl Reader<'_> {
     }
 
     fn vector_or_zeros(&self, name: &str, length: usize) -> Result<Vec<f64>> {
-        if self.names.iter().any(|known| known == name) {
+        if self.tensors.has(name) {
             self.vector(name, length)
         } else {
             Ok(vec![0.0; length])
@@ -117,23 +116,18 @@ fn head_name(head: &Head) -> Option<&'static str> {
 }
 
 impl TransformerWeights {
-    /// Reads the bytes of `model.safetensors` (F32 or F16), names as in the module's table.
+    /// Reads the bytes of `model.safetensors` (F32, F64 or F16), names as in the module's table.
     ///
     /// # Errors
     /// - not a safetensors file, or a tensor is missing, of another type or shape than `config` says
     /// - a value is not finite, a variance is negative, or an `activation.a` is zero
     pub fn load(config: &TransformerConfig, bytes: &[u8]) -> Result<Self> {
-        let names: Vec<String> = SafeTensors::deserialize(bytes)
-            .map_err(|error| format(error.to_string()))?
-            .names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
-        let in_bert = names.iter().any(|name| name.starts_with("bert.encoder."));
+        let tensors = Tensors::open(FILE, bytes)?;
+        let mut names = tensors.tensors.names().into_iter();
+        let in_bert = names.any(|name| name.starts_with("bert.encoder."));
         let reader = Reader {
-            tensors: Tensors::open(FILE, bytes)?,
-            names,
             prefix: if in_bert { "bert." } else { "" },
+            tensors,
         };
         let layers = (0..config.n_layers)
             .map(|n| reader.layer(config, n))
@@ -275,21 +269,19 @@ impl<'a> Tensors<'a> {
         Ok(view.data())
     }
 
-    /// Numbers of a tensor of F32 or, half the size, F16.
+    /// Numbers of a tensor of F32, F64 or, half the size, F16.
     fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f64>> {
-        let half = (self.tensors.tensor(name)).is_ok_and(|view| view.dtype() == Dtype::F16);
-        let values: Vec<f64> = if half {
-            let (pairs, _) = self.bytes(name, Dtype::F16, shape)?.as_chunks::<2>();
-            pairs
-                .iter()
-                .map(|pair| f16::from_le_bytes(*pair).to_f64())
-                .collect()
-        } else {
-            let (quads, _) = self.bytes(name, Dtype::F32, shape)?.as_chunks::<4>();
-            quads
-                .iter()
-                .map(|quad| f64::from(f32::from_le_bytes(*quad)))
-                .collect()
+        let dtype = self.tensors.tensor(name).map_or(Dtype::F32, |view| view.dtype());
+        let values: Vec<f64> = match dtype {
+            Dtype::F16 => (self.bytes(name, dtype, shape)?.as_chunks().0.iter())
+                .map(|bytes| f16::from_le_bytes(*bytes).to_f64())
+                .collect(),
+            Dtype::F64 => (self.bytes(name, dtype, shape)?.as_chunks().0.iter())
+                .map(|bytes| f64::from_le_bytes(*bytes))
+                .collect(),
+            _ => (self.bytes(name, Dtype::F32, shape)?.as_chunks().0.iter())
+                .map(|bytes| f64::from(f32::from_le_bytes(*bytes)))
+                .collect(),
         };
         if values.iter().all(|value| value.is_finite()) {
             Ok(values)

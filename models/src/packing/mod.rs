@@ -18,9 +18,9 @@ const MAX_CIPHERTEXTS: usize = 256;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Packing {
-    /// Of a one-layer model: one ciphertext in, one out, two logits.
+    /// Of a small model: one ciphertext in, one out.
     Staircase(Staircase),
-    /// Of a transformer: any number of ciphertexts.
+    /// Of any model: any number of ciphertexts.
     Blocks(BlockPacking),
 }
 
@@ -67,7 +67,7 @@ impl Packing {
     /// Numbers of an answer; with `each`, of every token of it.
     pub fn answer_features(&self) -> usize {
         match self {
-            Self::Staircase(_) => 2,
+            Self::Staircase(staircase) => staircase.labels,
             Self::Blocks(blocks) => blocks.answer.features(),
         }
     }
@@ -122,15 +122,7 @@ impl Packing {
     /// Where the logits lie that a label is decided from: see [`Head::decided`](crate::Head::decided).
     pub(crate) fn logit_slots(&self) -> Result<Vec<LogitSlot>> {
         match self {
-            // The mean over all slots, real part and imaginary part.
-            Self::Staircase(_) => Ok([false, true]
-                .map(|imaginary| LogitSlot {
-                    output: 0,
-                    slot: 0,
-                    period: 1,
-                    imaginary,
-                })
-                .to_vec()),
+            Self::Staircase(staircase) => Ok(staircase.logit_slots()),
             Self::Blocks(blocks) => blocks.logit_slots(),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! - the two halves of an input ride in one ciphertext, so Wq, Wk, Wv and W1 carry the 1/2 of a real or imaginary part;
 //! - the attention circuit leaves a factor out of each head; it goes into the columns of Wo;
-//! - Wo and the batch norm go into W1, and Wo into the classifier: the residual stream is never formed;
+//! - norms are affine here, and go into the matrices after them;
+//! - Wo goes into W1 and into the classifier: the residual stream is never formed;
 //! - the square of the activation is completed, so that it is one product: `a p^2 + b p + c = a (p + b/2a)^2 + rest`;
 //! - a, W2, the mean over tokens and the classifier are one matrix for each branch of the residual.
 //!
@@ -15,145 +16,136 @@
 
 use crate::error::{Error, Result};
 use crate::matrix::Matrix;
-use crate::one_layer::config::ModelConfig;
-use crate::one_layer::weights::Weights;
+use crate::model::{NormKind, NormWeights, Position, TransformerConfig, TransformerWeights};
 
-/// The linear parts of a classifier as the server evaluates them.
+/// The linear parts of a model as the server evaluates them.
 ///
 /// For the input x of a token (z packs two of them) and the attention o of the token without its gain:
 /// `q = 2 Re(wq z) + bq`, `k = 2 Im(wk z) + bk`, `v = 2 Im(wv z) + bv`,
 /// `u = (2 w1_x x + 2 w1_o o + pre_offset)^2`,
 /// `logits = sum over tokens of (head_u u + head_o o + head_x x) + head_offset`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Folded {
-    /// Half of Wq, (dim, dim): `q = 2 Re(wq z) + bq`.
-    pub wq: Matrix,
-    /// (dim).
-    pub bq: Vec<f64>,
-    /// Half of Wk, (dim, dim): `k = 2 Im(wk z) + bk`.
-    pub wk: Matrix,
-    /// (dim).
-    pub bk: Vec<f64>,
-    /// Half of Wv, (dim, dim): `v = 2 Im(wv z) + bv`.
-    pub wv: Matrix,
-    /// (dim).
-    pub bv: Vec<f64>,
+pub(super) struct Folded {
+    /// Half of Wq, (dim, dim), and bq: `q = 2 Re(wq z) + bq`.
+    pub query: (Matrix, Vec<f64>),
+    /// Half of Wk, and bk: `k = 2 Im(wk z) + bk`.
+    pub key: (Matrix, Vec<f64>),
+    /// Half of Wv, and bv: `v = 2 Im(wv z) + bv`.
+    pub value: (Matrix, Vec<f64>),
     /// Half of the input's weight on the activation, (hidden_dim, dim): `2 Re(w1_x z)`.
     pub w1_x: Matrix,
     /// Half of the attention's weight on the activation, (hidden_dim, dim).
     pub w1_o: Matrix,
     /// Added before the square, (hidden_dim).
     pub pre_offset: Vec<f64>,
-    /// Weight of the squares on the logits, (num_labels, hidden_dim).
+    /// Weight of the squares on the logits, (labels, hidden_dim).
     pub head_u: Matrix,
-    /// Weight of the attention on the logits, (num_labels, dim).
+    /// Weight of the attention on the logits, (labels, dim).
     pub head_o: Matrix,
-    /// Weight of the input on the logits, (num_labels, dim).
+    /// Weight of the input on the logits, (labels, dim).
     pub head_x: Matrix,
-    /// Added to the logits, (num_labels).
+    /// Added to the logits, (labels).
     pub head_offset: Vec<f64>,
 }
 
-impl Folded {
-    /// Folds the weights of a checked model. `gains` has, for each head, the factor that the attention circuit leaves
-    /// out: o = gain * result.
-    ///
-    /// # Errors
-    /// - another number of gains than heads
-    pub fn new(config: &ModelConfig, weights: &Weights, gains: &[f64]) -> Result<Self> {
-        if gains.len() != config.n_heads {
-            return Err(Error::Length {
-                what: "gains of the heads",
-                needed: config.n_heads,
-                found: gains.len(),
-            });
+/// `scale * x + offset`, feature by feature.
+struct Affine {
+    scale: Vec<f64>,
+    offset: Vec<f64>,
+}
+
+impl Affine {
+    fn identity(dim: usize) -> Self {
+        Self {
+            scale: vec![1.0; dim],
+            offset: vec![0.0; dim],
         }
-        let layer = &weights.layer;
-        let seq_len = config.seq_len as f64;
+    }
 
-        let columns: Vec<f64> = (0..config.dim).map(|f| gains[config.head_of(f)]).collect();
-        let wo = layer.wo.scale_columns(&columns);
+    fn norm(config: &TransformerConfig, norm: &NormWeights) -> Self {
+        if config.norm.kind == NormKind::None {
+            return Self::identity(config.dim);
+        }
+        let (scale, offset) = norm.affine(config.norm.epsilon);
+        Self { scale, offset }
+    }
 
-        // pre = W1 (scale (x + Wo o + bo) + offset) + b1
-        let (scale, offset) = layer.norm.affine(config.batch_norm_eps);
-        let w1 = layer.w1.scale_columns(&scale);
-        let normed_bias: Vec<f64> = (0..config.dim)
-            .map(|f| scale[f] * layer.bo[f] + offset[f])
-            .collect();
-        let pre_bias = layer.w1.affine(&normed_bias, &layer.b1);
-        let act = &layer.activation;
-        let pre_offset = (0..config.hidden_dim)
-            .map(|i| pre_bias[i] + act.b[i] / (2.0 * act.a[i]))
-            .collect();
-
-        // logits = Wc mean(x + Wo o + bo + W2 (a u + rest) + b2) + bc
-        let rest: Vec<f64> = (0..config.hidden_dim)
-            .map(|i| act.c[i] - act.b[i] * act.b[i] / (4.0 * act.a[i]))
-            .collect();
-        let down = layer.w2.affine(&rest, &layer.b2);
-        let constant: Vec<f64> = (0..config.dim).map(|f| layer.bo[f] + down[f]).collect();
-        let head_x = weights.wc.scale(1.0 / seq_len);
-
-        Ok(Self {
-            wq: layer.wq.scale(0.5),
-            bq: layer.bq.clone(),
-            wk: layer.wk.scale(0.5),
-            bk: layer.bk.clone(),
-            wv: layer.wv.scale(0.5),
-            bv: layer.bv.clone(),
-            w1_x: w1.scale(0.5),
-            w1_o: w1.product(&wo).scale(0.5),
-            pre_offset,
-            head_u: head_x.product(&layer.w2).scale_columns(&act.a),
-            head_o: head_x.product(&wo),
-            head_x,
-            head_offset: weights.wc.affine(&constant, &weights.bc),
-        })
+    /// `scale * x + offset`.
+    fn at(&self, x: &[f64]) -> Vec<f64> {
+        (0..x.len())
+            .map(|f| self.scale[f] * x[f] + self.offset[f])
+            .collect()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Mode;
-    use crate::one_layer::reference::trace;
-    use crate::one_layer::synthetic::Shape;
-
-    #[test]
-    fn folding_changes_nothing() {
-        for shape in [
-            Shape::SMALL,
-            Shape {
-                n_heads: 4,
-                ..Shape::SENTIMENT
-            },
-            Shape::SENTIMENT,
-        ] {
-            let model = shape.model(11).unwrap();
-            let config = &model.config;
-            // any gains will do, as long as the attention lacks them
-            let gains: Vec<f64> = (0..config.n_heads).map(|head| 0.5 + head as f64).collect();
-            let folded = Folded::new(config, &model.weights, &gains).unwrap();
-            let x = model.input(2);
-            let expected = trace(config, &model.weights, &x, Mode::Polynomial).unwrap();
-            let mut logits = folded.head_offset.clone();
-            for (x, attention) in x.chunks(config.dim).zip(&expected.attention) {
-                let o: Vec<f64> = attention
-                    .iter()
-                    .enumerate()
-                    .map(|(f, o)| o / gains[config.head_of(f)])
-                    .collect();
-                let from_x = folded.w1_x.scale(2.0).affine(x, &folded.pre_offset);
-                let pre = folded.w1_o.scale(2.0).affine(&o, &from_x);
-                let u: Vec<f64> = pre.iter().map(|p| p * p).collect();
-                logits = folded.head_u.affine(&u, &logits);
-                logits = folded.head_o.affine(&o, &logits);
-                logits = folded.head_x.affine(x, &logits);
-            }
-            for (a, b) in logits.iter().zip(&expected.logits) {
-                assert!((a - b).abs() < 1e-10, "{shape:?}: {a} {b}");
-            }
-            assert!(Folded::new(config, &model.weights, &gains[1..]).is_err());
-        }
+impl Folded {
+    /// Folds the weights of a model that the staircase takes. `gains` has, for each head, the factor that the attention
+    /// circuit leaves out: o = gain * result.
+    ///
+    /// # Errors
+    /// - weights without numbers, or without what the configuration says
+    pub(super) fn new(
+        config: &TransformerConfig,
+        weights: &TransformerWeights,
+        gains: &[f64],
+    ) -> Result<Self> {
+        let missing = |tensor: &str| Error::Format {
+            file: "model.safetensors",
+            reason: format!("{tensor} is missing"),
+        };
+        let layer = weights.layers.first().ok_or_else(|| missing("encoder.layer.0"))?;
+        let head = weights.head.as_ref().ok_or_else(|| missing("classifier"))?;
+        let act = layer.quadratic.as_ref().ok_or_else(|| missing("activation.a"))?;
+        // x -> before -> attention, + x, -> between -> up, square, down, + -> after -> classifier; with the norms before the
+        // blocks, the feed-forward block reads `up` of the residual that it is added to.
+        let identity = || Affine::identity(config.dim);
+        let norm = |norm| Affine::norm(config, norm);
+        let (before, between, up, after) = match (config.norm_position, &weights.final_norm) {
+            (Position::Pre, Some(last)) => (norm(&layer.norm1), identity(), norm(&layer.norm2), norm(last)),
+            (Position::Pre, None) => return Err(missing("final_layer_norm")),
+            (Position::Post, _) => (identity(), norm(&layer.norm1), identity(), norm(&layer.norm2)),
+        };
+        let score_scale = config.attention.score_scale;
+        let input = |linear: &crate::model::Linear, factor: f64| -> Result<(Matrix, Vec<f64>)> {
+            let matrix = linear.weight.values()?;
+            let bias = matrix.affine(&before.offset, &linear.bias);
+            Ok((
+                matrix.scale_columns(&before.scale).scale(0.5 * factor),
+                bias.iter().map(|b| factor * b).collect(),
+            ))
+        };
+        let columns: Vec<f64> = (0..config.dim).map(|f| gains[config.head_of(f)]).collect();
+        let wo = layer.output.weight.values()?.scale_columns(&columns);
+        // pre = W1 (up (between (x + Wo o + bo))) + b1
+        let (w1, w2) = (layer.up.weight.values()?, layer.down.weight.values()?);
+        let residual_bias = between.at(&layer.output.bias);
+        let pre_bias = w1.affine(&up.at(&residual_bias), &layer.up.bias);
+        let w1 = w1.scale_columns(&up.scale).scale_columns(&between.scale);
+        let pre_offset = (0..config.hidden_dim)
+            .map(|i| pre_bias[i] + act.b[i] / (2.0 * act.a[i]))
+            .collect();
+        // logits = Wc mean(after (between (x + Wo o + bo) + W2 (a u + rest) + b2)) + bc
+        let rest: Vec<f64> = (0..config.hidden_dim)
+            .map(|i| act.c[i] - act.b[i] * act.b[i] / (4.0 * act.a[i]))
+            .collect();
+        let down = w2.affine(&rest, &layer.down.bias);
+        let constant: Vec<f64> = (0..config.dim).map(|f| residual_bias[f] + down[f]).collect();
+        let wc = head.weight.values()?;
+        let offset = wc.affine(&after.offset, &head.bias);
+        let wc = wc.scale_columns(&after.scale);
+        let mean = wc.scale(1.0 / config.seq_len as f64);
+        let head_x = mean.scale_columns(&between.scale);
+        Ok(Self {
+            query: input(&layer.query, score_scale)?,
+            key: input(&layer.key, 1.0)?,
+            value: input(&layer.value, 1.0)?,
+            w1_x: w1.scale(0.5),
+            w1_o: w1.product(&wo).scale(0.5),
+            pre_offset,
+            head_u: mean.product(w2).scale_columns(&act.a),
+            head_o: head_x.product(&wo),
+            head_x,
+            head_offset: wc.affine(&constant, &offset),
+        })
     }
 }
