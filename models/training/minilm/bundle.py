@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import texts
+from polynomial_transformers.registry import minilm
 from safetensors.numpy import load_file
 from student import LENGTH
 from tokenizers import Tokenizer
@@ -37,7 +38,7 @@ def main():
     parser.add_argument("--cache", default=".cache")
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
-    folder = next(texts.fetch("minilm", args.cache).rglob("tokenizer.json")).parent
+    folder = minilm(args.cache)
     own = tokenizer(folder)
     # The token type is a constant, the pooler is not used, and no text is longer than LENGTH.
     teacher = {name: value for name, value in load_file(folder / "model.safetensors").items() if value.dtype == np.float32}

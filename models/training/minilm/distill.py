@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from bundle import CORPORA
 from feed import Feed, Run, shelves
 from polynomial_transformers.activations import gelu_quadratic

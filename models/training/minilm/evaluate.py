@@ -15,6 +15,7 @@ import texts
 import torch
 from bundle import tokenizer
 from polynomial_transformers.export import write_json
+from polynomial_transformers.registry import minilm
 from safetensors.torch import load_file
 from scipy.stats import spearmanr
 from student import DIM, MiniLM, batch, read_file, tensors
@@ -50,7 +51,7 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--sts")
     args = parser.parse_args()
-    folder = next(texts.fetch("minilm", args.cache).rglob("tokenizer.json")).parent
+    folder = minilm(args.cache)
     own = tokenizer(folder)
     teacher = MiniLM(tensors(folder), polynomial=False)
     student = MiniLM(tensors(folder), polynomial=True)

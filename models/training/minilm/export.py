@@ -8,10 +8,9 @@ import argparse
 import shutil
 from pathlib import Path
 
-import texts
-import torch
 from bundle import tokenizer
 from polynomial_transformers.export import write_json, write_tensors
+from polynomial_transformers.registry import minilm
 from student import DIM, EPSILON, HEADS, HIDDEN, LAYERS, LENGTH, NORM_EPSILON, POWER, MiniLM, batch, restore, rounded, tensors
 
 GOLDEN = [
@@ -55,7 +54,7 @@ def main():
     args = parser.parse_args()
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    folder = next(texts.fetch("minilm", args.cache).rglob("tokenizer.json")).parent
+    folder = minilm(args.cache)
     own = tokenizer(folder)
     student = MiniLM(tensors(folder), polynomial=True).requires_grad_(False)
     restore(student, args.student)

@@ -9,7 +9,7 @@ import json
 import random
 import re
 
-from polynomial_transformers.registry import fetch
+from polynomial_transformers.registry import fetch, minilm
 
 
 def lines(path, encoding="latin-1"):
@@ -54,8 +54,7 @@ def tales(cache):
 
 def vocabulary(cache):
     """The pieces of the tokenizer, marks of inner pieces removed."""
-    file = next(fetch("minilm", cache).rglob("tokenizer.json"))
-    pieces = json.loads(file.read_text(encoding="utf-8"))["model"]["vocab"]
+    pieces = json.loads((minilm(cache) / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
     return [piece.removeprefix("##") for piece in pieces if not piece.startswith("[")]
 
 

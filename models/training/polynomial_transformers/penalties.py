@@ -14,15 +14,10 @@ def range_penalty(seen, settings):
     """Over all layers: denominators and variances (by their logarithm), scores and inputs of the activation."""
     total = 0.0
     for layer in seen["layers"]:
-        total = total + denominator_penalty([layer], settings)
+        total = total + excess(layer["denominators"].log(), *(math.log(v) for v in settings.denominator))
         for name in ("scores", "up"):
             total = total + excess(layer[name], -settings.limit, settings.limit)
     for norm in seen["norms"]:
         if "variance" in norm:
             total = total + excess(norm["variance"].log(), *(math.log(v) for v in settings.variance))
     return total
-
-
-def denominator_penalty(layers, settings):
-    lo, hi = (math.log(v) for v in settings.denominator)
-    return sum(excess(layer["denominators"].log(), lo, hi) for layer in layers)

