@@ -17,7 +17,7 @@ use client::LocalServer;
 use common::ok;
 use docs::{Shown, commands, parse_all};
 use server::Config;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
@@ -48,14 +48,16 @@ fn every_command_of_the_documents_is_one_of_a_known_program() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let benches = ["calibrate", "evaluate", "latency", "peers", "primitives", "soak"];
     for Shown { file, program, args } in commands() {
-        let word = args.first().map_or("", String::as_str);
+        let after = |flag: &str| args.iter().skip_while(|arg| *arg != flag).nth(1);
+        let is_file = |parts: &[&str]| root.join(parts.iter().collect::<PathBuf>()).is_file();
         let known = match program.as_str() {
-            "client" | "server" | "search" => true,
-            "fit" | "decide" => root
-                .join("models/src/bin")
-                .join(format!("{program}.rs"))
-                .is_file(),
-            "cargo" => ["bench", "build", "metadata", "run", "test"].contains(&word),
+            "client" | "server" | "ask" | "search" => true,
+            "fit" | "decide" => is_file(&["models/src/bin", &format!("{program}.rs")]),
+            "cargo" => after("-p").is_none_or(|package| {
+                let test = after("--test");
+                is_file(&[package, "Cargo.toml"])
+                    && test.is_none_or(|test| is_file(&[package, "tests", &format!("{test}.rs")]))
+            }),
             // The training, in Python, and what a shell has.
             "cd" | "polynomial-transformers" | "python3" => true,
             other => benches.contains(&other) || other.starts_with(".venv/bin/"),

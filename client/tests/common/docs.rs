@@ -88,7 +88,7 @@ pub(crate) fn lines(text: &str) -> Vec<String> {
         }
     }
     let spans = prose.split('`').skip(1).step_by(2).map(str::trim);
-    let starts = ["cargo run ", "target/release/", "client ", "server "];
+    let starts = ["cargo ", "target/release/", "client ", "server "];
     let commands = spans.filter(|span| starts.iter().any(|start| span.starts_with(start)));
     found.extend(commands.map(str::to_owned));
     found
