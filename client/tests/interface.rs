@@ -93,10 +93,9 @@ fn what_scripts_read_is_golden() {
     all.command("keys upload --json", &with(&["keys", "upload", "--json"]), b"");
     all.command("keys status --json", &with(&["keys", "status", "--json"]), b"");
     let request = ok(&[&["encrypt", "a charming film"], &home[..]].concat(), b"").stdout;
-    let reply = ok(&[&with(&["infer", "--report"])[..], &[report]].concat(), &request);
+    let infer = [&with(&["infer"])[..], &["--report", report]].concat();
+    let reply = ok(&infer, &request).stdout;
     let label = ok(&with(&["infer", "--reply", "label"]), &request).stdout;
-    // `--report FILE`: the option takes the next argument.
-    let reply = reply.stdout;
     let measured = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
     all.json("client infer --report FILE", &measured);
     let decrypt = [&["decrypt", "--json"], &home[..]].concat();
