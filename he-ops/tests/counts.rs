@@ -15,11 +15,11 @@ use std::sync::Arc;
 use common::{Client, Numbers, largest_error, run_on};
 use he_ops::Result;
 use he_ops::ckks::{BootstrapPreset, Ciphertext, Pattern, SlotMap};
-use he_ops::cost::{Machine, plan_costs};
+use he_ops::cost::{Counter, Machine, plan_costs};
 use he_ops::decision::Decision;
 use he_ops::exec::{Backend, Ckks, Plain, run};
 use he_ops::graph::{
-    CompileOptions, Counts, Graph, KeyUse, NodeId, Plan, Step, compile_for, compile_with, profile,
+    CompileOptions, Counts, Graph, KeyUse, NodeId, Op, Plan, Step, compile_for, compile_with, profile,
 };
 use he_ops::rlwe::{KeyPurpose, KeyUses, Params};
 use he_ops::trace::Tracer;
@@ -245,6 +245,29 @@ fn agree<B>(plan: &Plan, ran: &Counting<B>, tracer: &Tracer) {
         "its rows"
     );
 
+    // The schedule of linear maps, by which the engine runs them.
+    let counter = Counter::new(&plan.params);
+    let mut of_steps = of_steps.into_iter();
+    for group in plan.groups() {
+        let own: Counts = of_steps.by_ref().take(group.len()).sum();
+        let maps: Vec<&SlotMap> = group
+            .iter()
+            .filter_map(|step| match &step.op {
+                Op::LinearMap(_, map) => Some(map.as_ref()),
+                _ => None,
+            })
+            .collect();
+        if !maps.is_empty() {
+            let level = group[0].level_in;
+            let gadget = |_: i64| plan.params.gadget(level).cloned();
+            let scheduled = counter.linear_maps(level, &maps, &gadget).unwrap();
+            assert_eq!(
+                (own.rotations, own.plain_products),
+                (scheduled.rotations, scheduled.diagonals)
+            );
+        }
+    }
+
     let (text, overview) = (plan.to_string(), plan.overview().to_string());
     let head: Vec<usize> = text.lines().skip(2).take(2).flat_map(numbers).collect();
     let of_head = [
@@ -262,7 +285,7 @@ fn agree<B>(plan: &Plan, ran: &Counting<B>, tracer: &Tracer) {
     assert_eq!(head, of_head, "the head of the text\n{text}");
     assert!(overview.starts_with(text.split("\n\n").next().unwrap()));
     assert_eq!(
-        column_sums(&text, "plaintext products  rescales"),
+        column_sums(&text, "level  key switches"),
         [
             counts.key_switches,
             counts.products,
@@ -272,7 +295,7 @@ fn agree<B>(plan: &Plan, ran: &Counting<B>, tracer: &Tracer) {
         "the table by level\n{text}"
     );
     assert_eq!(
-        column_sums(&overview, "key switches"),
+        column_sums(&overview, "level key switches"),
         [
             counts.key_switches,
             counts.products,

@@ -117,6 +117,13 @@ fn a_plan_is_deterministic_and_its_digest_sees_the_weights() {
     assert_eq!(graph(0.5).to_string(), graph(0.25).to_string());
     assert_eq!(graph(0.5).digest(), graph(0.5).digest());
     assert_ne!(graph(0.5).digest(), graph(0.25).digest());
+    // Names change nothing that is computed; names of inputs and outputs are how a client finds them.
+    let mut renamed = graph(0.5);
+    renamed.name = "another".to_owned();
+    renamed.steps[0].label.layer = "elsewhere".to_owned();
+    assert_eq!(renamed.digest(), graph(0.5).digest());
+    renamed.outputs[0].name = "z".to_owned();
+    assert_ne!(renamed.digest(), graph(0.5).digest());
 }
 
 #[test]
