@@ -108,11 +108,11 @@ pub enum Error {
         /// Why, with the numbers.
         reason: String,
     },
-    /// Something does not hold that this crate promises itself, whatever it is given.
-    #[error("{place}: {reason}; this is a bug of he-ops, please report it")]
-    Invariant {
-        /// The pass or the part of the engine that broke it.
-        place: &'static str,
+    /// A pass of the compiler left what it must not: a bug, and nothing that the caller did.
+    #[error("a bug of he-ops, please report it: after {pass}, {reason}")]
+    Pass {
+        /// The pass.
+        pass: &'static str,
         /// What does not hold.
         reason: String,
     },

@@ -8,9 +8,10 @@ use super::decision::decision_key_bytes;
 use super::machine::{Kind, Machine};
 use super::steps::{KeyLevels, Means, group_cost};
 use super::work::{Counter, Work};
+use crate::Result;
+use crate::error::broken;
 use crate::graph::{Counts, Label, Op, Plan};
 use crate::rlwe::EvaluationKeys;
-use crate::{Error, Result};
 
 /// One step: steps of one group share its time equally, as the tracer has it; its work is with the first.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -155,10 +156,7 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
     let (mut made, mut counts) = (sizes.iter(), plan.counts().into_iter());
     for group in plan.groups() {
         let ops: Vec<&Op> = group.iter().map(|step| &step.op).collect();
-        let first = group.first().ok_or_else(|| Error::Invariant {
-            place: "cost",
-            reason: "a group without steps".to_owned(),
-        })?;
+        let first = group.first().ok_or_else(|| broken("a group has steps"))?;
         // An input has no operand, and two parts.
         let operand = first.op.args().first().map_or(2, |id| parts[*id]);
         let cost = group_cost(&means, &ops, first.level_in, operand)?;

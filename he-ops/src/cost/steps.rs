@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::machine::Kind;
 use super::work::{Counter, SumShape, Work};
 use crate::ckks::{BootstrapLiteral, SlotMap};
+use crate::error::broken;
 use crate::graph::{Class, KeyUse, NodeId, Op, Plan};
 use crate::rlwe::key_switch_key::serving_gadget;
 use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeyUses, Params};
@@ -85,7 +86,7 @@ pub(super) struct Means<'a> {
 /// are those of the first operand.
 ///
 /// # Errors
-/// Whatever the keys refuse; [`Error::Invariant`] for a group of different operations, or for a bootstrap where none is
+/// Whatever the keys refuse; [`Error::Broken`] for a group of different operations, or for a bootstrap where none is
 /// planned.
 pub(super) fn group_cost(
     means: &Means<'_>,
@@ -93,19 +94,13 @@ pub(super) fn group_cost(
     level_in: usize,
     parts: usize,
 ) -> Result<GroupCost> {
-    let broken = |reason: &str| Error::Invariant {
-        place: "cost",
-        reason: reason.to_owned(),
-    };
-    let op = group
-        .first()
-        .ok_or_else(|| broken("a group without operations"))?;
+    let op = group.first().ok_or_else(|| broken("a group has operations"))?;
     let counter = Counter::new(means.params);
     let level = op.level_of_work(level_in);
     let key_of = |op: &Op| -> Result<Gadget> {
         match op.keys().as_slice() {
             [key] => (means.key)(key.purpose(means.params), level),
-            _ => Err(broken("an operation with one key needed")),
+            _ => Err(broken("an operation with one key")),
         }
     };
     let mut scratch_bytes = 0;
@@ -118,7 +113,7 @@ pub(super) fn group_cost(
         Class::LinearMap { .. } => {
             let maps = group.iter().map(|op| match op {
                 Op::LinearMap(_, map) => Ok(map.as_ref()),
-                _ => Err(broken("a linear map needed in its group")),
+                _ => Err(broken("a group of linear maps alone")),
             });
             let maps: Vec<&SlotMap> = maps.collect::<Result<_>>()?;
             let key = |k| (means.key)(KeyUse::Rotation(k).purpose(means.params), level);
@@ -156,7 +151,7 @@ pub(super) fn group_cost(
         Class::Bootstrap => {
             let literal = means
                 .bootstrap
-                .ok_or_else(|| broken("a bootstrap that nobody said how to do"))?;
+                .ok_or_else(|| broken("a plan with bootstraps says how they are done"))?;
             (Kind::Bootstrap, counter.bootstrap(literal, means.key)?)
         }
     };

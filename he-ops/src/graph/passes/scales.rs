@@ -118,8 +118,8 @@ impl Scaled {
 }
 
 fn nothing(id: NodeId) -> Error {
-    Error::Invariant {
-        place: "assign_scales",
+    Error::Pass {
+        pass: "assign_scales",
         reason: format!("{id} has no operands"),
     }
 }

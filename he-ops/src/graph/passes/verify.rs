@@ -34,12 +34,12 @@ const TOLERANCE: f64 = 1e-9;
 /// Runs a check of what `pass` left, in debug builds.
 ///
 /// # Errors
-/// [`Error::Invariant`] with the name of the pass.
+/// [`Error::Pass`] with its name.
 pub(in crate::graph) fn after(pass: &'static str, check: impl FnOnce() -> Check) -> Result<()> {
     if !cfg!(debug_assertions) {
         return Ok(());
     }
-    check().map_err(|reason| Error::Invariant { place: pass, reason })
+    check().map_err(|reason| Error::Pass { pass, reason })
 }
 
 /// The form of a graph: operands before their users, operations that belong to the stage, no debt where none is allowed.
@@ -311,16 +311,15 @@ mod tests {
     use crate::graph::{Graph, compile_for};
     use crate::rlwe::ParamsLiteral;
 
+    const BUG: &str = "a bug of he-ops, please report it: after ";
+
     /// What is said of what `pass` left.
     fn refusal(pass: &'static str, check: Check) -> String {
         after(pass, || check).map_or_else(|error| error.to_string(), |()| "accepted".to_owned())
     }
 
     fn refused(found: &str, pass: &str, reason: &str) {
-        assert_eq!(
-            found,
-            format!("{pass}: {reason}; this is a bug of he-ops, please report it")
-        );
+        assert_eq!(found, format!("{BUG}{pass}, {reason}"));
     }
 
     fn params() -> Params {
@@ -488,7 +487,7 @@ mod tests {
         scaled.scales[NodeId(3)] *= 2.0;
         let found = refusal("assign_scales", verify_scales(&scaled, &params));
         assert!(
-            found.starts_with("assign_scales: %3 (rotate) has scale 2^36.000"),
+            found.contains("after assign_scales, %3 (rotate) has scale 2^36.000"),
             "{found}"
         );
 
@@ -500,7 +499,7 @@ mod tests {
         scaled.scales[y] *= 2.0;
         let found = refusal("assign_scales", verify_scales(&scaled, &params));
         assert!(
-            found.starts_with("assign_scales: %1 (input) has scale"),
+            found.contains("after assign_scales, %1 (input) has scale"),
             "{found}"
         );
     }
