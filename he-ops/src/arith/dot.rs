@@ -303,17 +303,25 @@ impl<'a, L: Lanes, const T: usize> Sums<'a, L, T> {
         to: usize,
     ) -> usize {
         let end = from + (to - from) / (V * L::WIDTH) * (V * L::WIDTH);
-        // SAFETY: as promised by the caller, i + V WIDTH being at most `end`.
         let each = (from..end).step_by(V * L::WIDTH);
         if self.few {
-            each.for_each(|i| unsafe { self.strip::<V, true>(factors, first, plus, i) });
+            for i in each {
+                // SAFETY: as promised by the caller, i + V WIDTH being at most `end`.
+                unsafe { self.strip::<V, true>(factors, first, plus, i) };
+            }
         } else {
-            each.for_each(|i| unsafe { self.strip::<V, false>(factors, first, plus, i) });
+            for i in each {
+                // SAFETY: as above.
+                unsafe { self.strip::<V, false>(factors, first, plus, i) };
+            }
         }
         end
     }
 
     /// V vectors of every output, at entry i.
+    ///
+    /// # Safety
+    /// As of [`Self::strips`], for entries up to i + V WIDTH.
     #[inline(always)]
     unsafe fn strip<const V: usize, const FEW: bool>(
         &self,

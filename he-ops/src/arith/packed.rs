@@ -122,25 +122,8 @@ impl PackedBlock<'_> {
         self.bytes.as_ptr().wrapping_add(self.offset(row, i))
     }
 
-    /// One entry.
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "a row is padded for the widest load of its last entry"
-    )]
-    pub(super) fn get(&self, row: usize, i: usize) -> u64 {
-        let bit = i % LANES * self.bits;
-        let at = self.offset(row, i) + bit / 8;
-        let mut word = [0; 8];
-        word.copy_from_slice(&self.bytes[at..at + 8]);
-        u64::from_le_bytes(word) >> (bit % 8) & ((1 << self.bits) - 1)
-    }
-
     fn offset(&self, row: usize, i: usize) -> usize {
         row * self.stride + i / LANES * self.bits
-    }
-
-    pub(super) fn stride(&self) -> usize {
-        self.stride
     }
 }
 
@@ -165,6 +148,8 @@ pub(crate) fn pack_limb(limb: &[u64], bits: u32, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arith::lanes::Lanes;
+    use crate::arith::lanes::scalar::Words;
 
     #[test]
     fn every_residue_comes_back_whatever_its_width() {
@@ -184,9 +169,14 @@ mod tests {
             for from in [0, 8, 32] {
                 let block = packed.all().part(from, 100);
                 assert_eq!((block.rows(), block.len()), (3, 40 - from));
+                let get = |r, i| {
+                    // SAFETY: 64 bytes may be read at the place of entry i.
+                    let [residue] = unsafe { Words::<1>.unpack(&block.bits(), block.at(r, i), i % LANES) };
+                    residue
+                };
                 for (r, row) in rows.iter().enumerate() {
                     for i in 0..block.len() {
-                        assert_eq!(block.get(r, i), row[from + i], "{value}, row {r}, {from} + {i}");
+                        assert_eq!(get(r, i), row[from + i], "{value}, row {r}, {from} + {i}");
                     }
                 }
             }

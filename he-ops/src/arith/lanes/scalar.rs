@@ -130,6 +130,7 @@ impl<const N: usize> Lanes for Words<N> {
     }
 
     #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "arrays of N")]
     fn tensor(self, modulus: &Modulus, _: [u64; N], a: [[u64; N]; 2], b: [[u64; N]; 2]) -> [[u64; N]; 3] {
         let product = |x: u64, y: u64| u128::from(x) * u128::from(y);
         let mut out = [[0; N]; 3];

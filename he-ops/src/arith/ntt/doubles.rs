@@ -112,6 +112,9 @@ impl Job {
     }
 
     /// The twiddle of node k in every lane.
+    ///
+    /// # Safety
+    /// AVX2 and FMA present; node k is in the tree, from 1 on.
     #[target_feature(enable = "avx2,fma")]
     #[inline]
     unsafe fn twiddle(&self, k: usize) -> __m256d {
@@ -120,6 +123,9 @@ impl Job {
     }
 
     /// Minus the inverse of the twiddle of node k, which is that of the mirrored node of the layer.
+    ///
+    /// # Safety
+    /// As of [`Self::twiddle`].
     #[target_feature(enable = "avx2,fma")]
     #[inline]
     unsafe fn mirrored(&self, k: usize) -> __m256d {
@@ -148,6 +154,10 @@ fn mirror(k: usize) -> usize {
     k ^ ((1 << k.ilog2()) - 1)
 }
 
+/// Words i..i + 4 as doubles, which they are between the passes.
+///
+/// # Safety
+/// AVX2 and FMA present; there are i + 4 words at `words`.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn get(words: *mut u64, i: usize) -> __m256d {
@@ -155,6 +165,10 @@ unsafe fn get(words: *mut u64, i: usize) -> __m256d {
     unsafe { _mm256_loadu_pd(words.add(i).cast()) }
 }
 
+/// Writes what [`get`] reads.
+///
+/// # Safety
+/// AVX2 and FMA present; there is room for i + 4 words at `words`.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn put(words: *mut u64, i: usize, x: __m256d) {
@@ -178,6 +192,9 @@ unsafe fn forward<const WIDE: bool>(tables: &Tables, limb: *mut u64) {
 }
 
 /// All layers of the block of node k.
+///
+/// # Safety
+/// AVX2 and FMA present; `block` has the `len` words of node k.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn descend<const WIDE: bool>(job: &Job, block: *mut u64, len: usize, k: usize) {
     // SAFETY: as in `forward`.
@@ -213,6 +230,9 @@ unsafe fn descend<const WIDE: bool>(job: &Job, block: *mut u64, len: usize, k: u
 }
 
 /// Two layers of the block of node k.
+///
+/// # Safety
+/// As of [`descend`], for a block of 16 words or more.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn pass<const WIDE: bool, const FIRST: bool>(job: &Job, block: *mut u64, len: usize, k: usize) {
@@ -246,6 +266,9 @@ unsafe fn pass<const WIDE: bool, const FIRST: bool>(job: &Job, block: *mut u64, 
 }
 
 /// The last two layers of a block, eight words at a time; `k` is the node of the first four. Then words below q.
+///
+/// # Safety
+/// As of [`descend`], k being the node of the first four words of the block.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn leaves<const WIDE: bool>(job: &Job, block: *mut u64, len: usize, k: usize) {
@@ -257,6 +280,10 @@ unsafe fn leaves<const WIDE: bool>(job: &Job, block: *mut u64, len: usize, k: us
     }
 }
 
+/// The last two layers of eight words.
+///
+/// # Safety
+/// AVX2 and FMA present; nodes k and k + 1 are those of the eight words at `block`.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn leaf<const WIDE: bool>(job: &Job, block: *mut u64, k: usize) {
@@ -296,6 +323,9 @@ unsafe fn inverse<const WIDE: bool>(tables: &Tables, limb: *mut u64, weight: u64
 }
 
 /// All layers of the block of node k, backwards.
+///
+/// # Safety
+/// As of [`descend`].
 #[target_feature(enable = "avx2,fma")]
 unsafe fn ascend<const WIDE: bool>(job: &Job, block: *mut u64, len: usize, k: usize) {
     // SAFETY: as in `forward`.
@@ -328,6 +358,9 @@ unsafe fn ascend<const WIDE: bool>(job: &Job, block: *mut u64, len: usize, k: us
 }
 
 /// Two layers of the block of node k, backwards.
+///
+/// # Safety
+/// As of [`pass`].
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn pass_back<const WIDE: bool, const LAST: bool>(job: &Job, block: *mut u64, len: usize, k: usize) {
@@ -363,6 +396,9 @@ unsafe fn pass_back<const WIDE: bool, const LAST: bool>(job: &Job, block: *mut u
 }
 
 /// The first two layers backwards, from words below q.
+///
+/// # Safety
+/// As of [`leaves`].
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn leaves_back(job: &Job, block: *mut u64, len: usize, k: usize) {
@@ -374,6 +410,10 @@ unsafe fn leaves_back(job: &Job, block: *mut u64, len: usize, k: usize) {
     }
 }
 
+/// The first two layers backwards of eight words.
+///
+/// # Safety
+/// As of [`leaf`].
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn leaf_back(job: &Job, block: *mut u64, k: usize) {

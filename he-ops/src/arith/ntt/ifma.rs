@@ -217,6 +217,10 @@ impl Prime {
     }
 }
 
+/// Eight words.
+///
+/// # Safety
+/// AVX-512 F and IFMA present; there are eight words at p.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
 unsafe fn load(p: *const u64) -> __m512i {
@@ -224,6 +228,10 @@ unsafe fn load(p: *const u64) -> __m512i {
     unsafe { _mm512_loadu_si512(p.cast()) }
 }
 
+/// Writes eight words.
+///
+/// # Safety
+/// AVX-512 F and IFMA present; there is room for eight words at p.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
 unsafe fn store(p: *mut u64, x: __m512i) {
@@ -241,6 +249,8 @@ fn pass_layers(left: u32) -> u32 {
     }
 }
 
+/// # Safety
+/// AVX-512 F and IFMA present; 2^log_n words at `data`.
 #[target_feature(enable = "avx512f,avx512ifma")]
 unsafe fn forward<const CLASS: u8>(tables: &Tables, data: *mut u64) {
     let prime = Prime::new(&tables.modulus);
@@ -249,6 +259,9 @@ unsafe fn forward<const CLASS: u8>(tables: &Tables, data: *mut u64) {
 }
 
 /// The block of node k, 2^log_len words: one pass, then its parts.
+///
+/// # Safety
+/// AVX-512 F and IFMA present; `data` has the 2^log_len words of node k.
 #[target_feature(enable = "avx512f,avx512ifma")]
 unsafe fn forward_block<const CLASS: u8, const FIRST: bool>(
     tables: &Tables,
@@ -282,6 +295,9 @@ unsafe fn forward_block<const CLASS: u8, const FIRST: bool>(
 /// One pass: LAYERS layers over R = 2^LAYERS parts of `stride` words.
 ///
 /// Lanes in memory between passes are modulo 2^52, below 69 q, 14 q and 4 q in the three classes.
+///
+/// # Safety
+/// AVX-512 F and IFMA present; `data` has the words of node k, R parts of `stride`, a multiple of 64.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
 unsafe fn forward_pass<const LAYERS: usize, const R: usize, const CLASS: u8, const FIRST: bool>(
@@ -332,6 +348,9 @@ unsafe fn forward_pass<const LAYERS: usize, const R: usize, const CLASS: u8, con
 }
 
 /// The last six layers of the 64 words of node k.
+///
+/// # Safety
+/// AVX-512 F and IFMA present; `data` has the 64 words of node k.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
 unsafe fn forward_last<const CLASS: u8>(tables: &Tables, prime: Prime, data: *mut u64, k: usize) {
@@ -467,6 +486,8 @@ fn cross<const CLASS: u8>(prime: Prime, x: __m512i, y: __m512i, w: __m512i) -> (
     }
 }
 
+/// # Safety
+/// AVX-512 F and IFMA present; 2^log_n words at `data`.
 #[target_feature(enable = "avx512f,avx512ifma")]
 unsafe fn inverse<const CLASS: u8>(tables: &Tables, data: *mut u64, weight: u64, start: u64) {
     let prime = Prime::new(&tables.modulus);
@@ -500,6 +521,9 @@ impl Scale {
 /// The block of node k, 2^log_len words: its parts, then one pass.
 ///
 /// `k` counts from the end of its layer: what the forward transform has at node 3 2^l - 1 - k.
+///
+/// # Safety
+/// As of [`forward_block`], k counted as said.
 #[target_feature(enable = "avx512f,avx512ifma")]
 unsafe fn inverse_block<const CLASS: u8, const LAST: bool>(
     tables: &Tables,
@@ -557,6 +581,9 @@ fn back<const CLASS: u8>(
 }
 
 /// One pass of the inverse. Lanes in memory between passes are below 2q, modulo 2^52 except for tight primes.
+///
+/// # Safety
+/// As of [`forward_pass`], k counted from the end.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
 unsafe fn inverse_pass<const LAYERS: usize, const R: usize, const CLASS: u8, const LAST: bool>(
@@ -603,6 +630,9 @@ unsafe fn inverse_pass<const LAYERS: usize, const R: usize, const CLASS: u8, con
 }
 
 /// The first six layers of the inverse for the 64 words of node k, counted from the end.
+///
+/// # Safety
+/// As of [`forward_last`], k counted from the end.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
 unsafe fn inverse_last<const CLASS: u8>(tables: &Tables, prime: Prime, data: *mut u64, k: usize) {
