@@ -197,9 +197,9 @@ trait Factors<L: Lanes> {
 }
 
 /// One constant for each term and output.
-struct Weights<'a, L: Lanes, const T: usize>([&'a [L::Weight]; T]);
+struct Weights<'a, const T: usize>([&'a [u64]; T]);
 
-impl<L: Lanes, const T: usize> Factors<L> for Weights<'_, L, T> {
+impl<L: Lanes, const T: usize> Factors<L> for Weights<'_, T> {
     #[inline(always)]
     unsafe fn at(&self, lanes: L, k: usize, j: usize, _: usize) -> L::Factor {
         // SAFETY: as promised by the caller.
@@ -262,9 +262,8 @@ struct Sums<'a, L: Lanes, const T: usize> {
     xs: &'a [&'a [u64]],
     primes: [L::Prime; T],
     starts: [L::Sum; T],
-    /// Whether nothing is to be folded; if not, after how many terms.
-    few: bool,
-    fold_after: usize,
+    /// After how many terms, if at all.
+    fold_after: Option<usize>,
 }
 
 impl<'a, L: Lanes, const T: usize> Sums<'a, L, T> {
@@ -283,8 +282,7 @@ impl<'a, L: Lanes, const T: usize> Sums<'a, L, T> {
             xs,
             primes,
             starts: from_fn(|j| lanes.start(&primes[j], starts[j], xs.len())),
-            few: moduli.iter().all(|m| L::few(xs.len(), m)),
-            fold_after: moduli.iter().map(|m| L::fold_after(m)).min().unwrap_or(1),
+            fold_after: moduli.iter().filter_map(|m| L::fold_after(xs.len(), m)).min(),
         }
     }
 
@@ -304,15 +302,15 @@ impl<'a, L: Lanes, const T: usize> Sums<'a, L, T> {
     ) -> usize {
         let end = from + (to - from) / (V * L::WIDTH) * (V * L::WIDTH);
         let each = (from..end).step_by(V * L::WIDTH);
-        if self.few {
+        if let Some(interval) = self.fold_after {
             for i in each {
                 // SAFETY: as promised by the caller, i + V WIDTH being at most `end`.
-                unsafe { self.strip::<V, true>(factors, first, plus, i) };
+                unsafe { self.strip::<V, false>(factors, first, plus, interval, i) };
             }
         } else {
             for i in each {
                 // SAFETY: as above.
-                unsafe { self.strip::<V, false>(factors, first, plus, i) };
+                unsafe { self.strip::<V, true>(factors, first, plus, 0, i) };
             }
         }
         end
@@ -328,31 +326,36 @@ impl<'a, L: Lanes, const T: usize> Sums<'a, L, T> {
         factors: &impl Factors<L>,
         first: usize,
         plus: [&[&[u64]]; T],
+        interval: usize,
         i: usize,
     ) {
         let lanes = self.lanes;
         let at = |v: usize| i + v * L::WIDTH;
         let mut sums = self.starts.map(|start| [start; V]);
-        let mut left = self.fold_after;
-        for (k, x) in self.xs.iter().enumerate() {
-            if !FEW {
-                if left == 0 {
-                    left = self.fold_after;
-                    for j in 0..T {
-                        for v in 0..V {
-                            sums[j][v] = lanes.fold(&self.primes[j], sums[j][v]);
-                        }
+        let chunk = if FEW { usize::MAX } else { interval };
+        let (mut xs, mut k) = (self.xs, 0);
+        loop {
+            let (now, later) = xs.split_at(xs.len().min(chunk));
+            for x in now {
+                // SAFETY: i + V WIDTH <= x.len().
+                let x: [L::Factor; V] =
+                    from_fn(|v| lanes.factor(unsafe { lanes.load(x.as_ptr().add(at(v))) }));
+                for j in 0..T {
+                    for v in 0..V {
+                        // SAFETY: as promised by the caller.
+                        let w = unsafe { factors.at(lanes, k, first + j, at(v)) };
+                        sums[j][v] = lanes.mul_add(sums[j][v], x[v], w);
                     }
                 }
-                left -= 1;
+                k += 1;
             }
-            // SAFETY: i + V WIDTH <= x.len().
-            let x: [L::Factor; V] = from_fn(|v| lanes.factor(unsafe { lanes.load(x.as_ptr().add(at(v))) }));
+            if FEW || later.is_empty() {
+                break;
+            }
+            xs = later;
             for j in 0..T {
                 for v in 0..V {
-                    // SAFETY: as promised by the caller.
-                    let w = unsafe { factors.at(lanes, k, first + j, at(v)) };
-                    sums[j][v] = lanes.mul_add(sums[j][v], x[v], w);
+                    sums[j][v] = lanes.fold(&self.primes[j], sums[j][v]);
                 }
             }
         }
@@ -423,12 +426,26 @@ impl<const T: usize> Entries for Tile<'_, '_, T> {
             from_fn(|j| tile[j].modulus),
             from_fn(|j| tile[j].start),
         );
-        let mut room = L::room(T * xs.len());
+        let terms = xs.len();
+        let mut room = vec![0; if L::CONVERTED { T * terms } else { 0 }];
         let (mut from, mut r) = (range.start, range.start / run);
         while from < range.end {
             let to = ((from | (run - 1)) + 1).min(range.end);
-            let words = from_fn(|j| &tile[j].weights[r * columns..][..xs.len()]);
-            let factors = Weights::<L, T>(L::weights(words, &mut room));
+            let words: [&[u64]; T] = from_fn(|j| &tile[j].weights[r * columns..][..terms]);
+            if L::CONVERTED {
+                for j in 0..T {
+                    let room = room[j * terms..][..terms].iter_mut();
+                    room.zip(words[j])
+                        .for_each(|(weight, &word)| *weight = L::weight(word));
+                }
+            }
+            let factors = Weights::<T>(from_fn(|j| {
+                if L::CONVERTED {
+                    &room[j * terms..][..terms]
+                } else {
+                    words[j]
+                }
+            }));
             let mut at = from;
             // SAFETY: the range is within every slice, and every list of weights is as long as the xs.
             unsafe {

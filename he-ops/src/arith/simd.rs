@@ -94,11 +94,8 @@ impl Simd {
 
 /// Work that is compiled for every level.
 pub(crate) trait Kernel {
-    /// Does it with these lanes: becomes part of the one function that has their instructions enabled.
-    fn by_lanes<L: Lanes>(self, lanes: L);
-
-    /// Does it on any processor.
-    fn by_words(self);
+    /// Does it, with these lanes: becomes part of the one function that has their instructions enabled.
+    fn run<L: Lanes>(self, lanes: L);
 }
 
 /// Work on entries that depend on nothing but the entries of other slices at the same place.
@@ -113,44 +110,42 @@ pub(crate) trait Entries {
 
     /// Does the entries of a range, a whole number of vectors from a multiple of their width on.
     fn part<L: Lanes>(&mut self, lanes: L, range: Range<usize>);
-
-    /// Does the entries of a range on any processor.
-    #[inline(never)]
-    fn words(&mut self, range: Range<usize>) {
-        let whole = whole_vectors::<Words<CHUNK>>(self, &range);
-        self.part(Words::<CHUNK>, range.start..whole);
-        self.part(Words::<1>, whole..range.end);
-    }
-}
-
-/// Where the whole vectors of a range end.
-#[inline(always)]
-fn whole_vectors<L: Lanes>(entries: &(impl Entries + ?Sized), range: &Range<usize>) -> usize {
-    match entries.fit::<L>() {
-        true => range.start + range.len() / L::WIDTH * L::WIDTH,
-        false => range.start,
-    }
 }
 
 /// Entries by whole vectors, then word by word.
 struct ByVectors<E>(E);
 
-impl<E: Entries> Kernel for ByVectors<E> {
+impl<E: Entries> ByVectors<E> {
+    /// The whole vectors from `start` on, if they fit; where they end.
     #[inline(always)]
-    fn by_lanes<L: Lanes>(mut self, lanes: L) {
-        let all = 0..self.0.len();
-        let whole = whole_vectors::<L>(&self.0, &all);
-        if whole > 0 {
-            self.0.part(lanes, 0..whole);
+    fn vectors<L: Lanes>(&mut self, lanes: L, start: usize) -> usize {
+        let len = self.0.len() - start;
+        let end = if self.0.fit::<L>() {
+            start + len / L::WIDTH * L::WIDTH
+        } else {
+            start
+        };
+        if end > start {
+            self.0.part(lanes, start..end);
         }
-        if whole < all.end {
-            self.0.words(whole..all.end);
-        }
+        end
     }
 
-    fn by_words(mut self) {
-        let all = 0..self.0.len();
-        self.0.words(all);
+    #[inline(never)]
+    fn words(&mut self, start: usize) {
+        let start = self.vectors(Words::<CHUNK>, start);
+        self.vectors(Words::<1>, start);
+    }
+}
+
+impl<E: Entries> Kernel for ByVectors<E> {
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, lanes: L) {
+        // Not twice the same code.
+        let start = if L::TILE > 1 { self.vectors(lanes, 0) } else { 0 };
+        if start < self.0.len() {
+            self.words(start);
+        }
     }
 }
 
@@ -159,12 +154,7 @@ struct Each<I, F>(I, F);
 
 impl<I: Iterator, F: Fn(I::Item)> Kernel for Each<I, F> {
     #[inline(always)]
-    fn by_lanes<L: Lanes>(self, _: L) {
-        self.by_words();
-    }
-
-    #[inline(always)]
-    fn by_words(self) {
+    fn run<L: Lanes>(self, _: L) {
         for item in self.0 {
             (self.1)(item);
         }
@@ -191,7 +181,7 @@ impl Simd {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Simd::Avx2 => unsafe { avx2::run(kernel) },
-            _ => kernel.by_words(),
+            _ => kernel.run(Words::<CHUNK>),
         }
     }
 }

@@ -118,7 +118,7 @@ pub(crate) struct Avx2(());
 /// AVX2 and FMA present.
 #[target_feature(enable = "avx2,fma")]
 pub(crate) unsafe fn run(kernel: impl Kernel) {
-    kernel.by_lanes(Avx2(()));
+    kernel.run(Avx2(()));
 }
 
 /// A sum of products: 2^51 times the high words, negative, and the low words with [`BIAS`].
@@ -188,10 +188,10 @@ impl Lanes for Avx2 {
     const WIDE: bool = false;
     /// As many low words stay below 2^62.
     const MAX_TERMS: usize = 1 << 11;
+    const CONVERTED: bool = true;
 
     type Words = __m256i;
     type Factor = __m256d;
-    type Weight = f64;
     type Sum = Sum;
     type Prime = Wide;
     type Unpacking = [Half; 2];
@@ -213,13 +213,8 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn few(terms: usize, _: &Modulus) -> bool {
-        terms <= FOLD
-    }
-
-    #[inline(always)]
-    fn fold_after(_: &Modulus) -> usize {
-        FOLD
+    fn fold_after(_: usize, _: &Modulus) -> Option<usize> {
+        Some(FOLD)
     }
 
     #[inline(always)]
@@ -259,32 +254,14 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn weight(word: u64) -> f64 {
-        word as f64
+    fn weight(word: u64) -> u64 {
+        (word as f64).to_bits()
     }
 
     #[inline(always)]
-    fn room(weights: usize) -> Vec<f64> {
-        vec![0.0; weights]
-    }
-
-    #[inline(always)]
-    fn weights<'a, const T: usize>(words: [&'a [u64]; T], room: &'a mut [f64]) -> [&'a [f64]; T] {
-        let mut rest = room;
-        words.map(|words| {
-            let (list, more) = core::mem::take(&mut rest).split_at_mut(words.len());
-            for (weight, &word) in list.iter_mut().zip(words) {
-                *weight = Self::weight(word);
-            }
-            rest = more;
-            &*list
-        })
-    }
-
-    #[inline(always)]
-    fn splat(self, weight: f64) -> __m256d {
+    fn splat(self, weight: u64) -> __m256d {
         // SAFETY: `self`.
-        unsafe { _mm256_set1_pd(weight) }
+        unsafe { _mm256_set1_pd(f64::from_bits(weight)) }
     }
 
     #[inline(always)]

@@ -25,7 +25,7 @@ pub(crate) struct Ifma(());
 /// AVX-512 F, IFMA and VBMI present.
 #[target_feature(enable = "avx512f,avx512ifma,avx512vbmi")]
 pub(crate) unsafe fn run(kernel: impl Kernel) {
-    kernel.by_lanes(Ifma(()));
+    kernel.run(Ifma(()));
 }
 
 /// A sum of products: low and high words of 52 bits.
@@ -104,10 +104,10 @@ impl Lanes for Ifma {
     const TILE: usize = 4;
     const WIDE: bool = true;
     const MAX_TERMS: usize = usize::MAX;
+    const CONVERTED: bool = false;
 
     type Words = __m512i;
     type Factor = __m512i;
-    type Weight = u64;
     type Sum = Sum;
     type Prime = Prime;
     type Unpacking = Unpacking;
@@ -125,16 +125,12 @@ impl Lanes for Ifma {
     }
 
     #[inline(always)]
-    fn few(terms: usize, modulus: &Modulus) -> bool {
-        // The bound on the carries needs a prime of more than six bits.
-        terms <= FEW && modulus.bits() > 6
-    }
-
-    #[inline(always)]
-    fn fold_after(modulus: &Modulus) -> usize {
-        // 2 p and as many high words and carries stay below 2^52.
+    fn fold_after(terms: usize, modulus: &Modulus) -> Option<usize> {
         let p = modulus.value();
-        (((1 << WORD52) - 2 * p - 1) / (p / 4 + 2)) as usize
+        // The bound on the carries of few needs a prime of more than six bits. With more, 2 p and as many high words and
+        // carries stay below 2^52.
+        let few = terms <= FEW && modulus.bits() > 6;
+        (!few).then_some((((1 << WORD52) - 2 * p - 1) / (p / 4 + 2)) as usize)
     }
 
     #[inline(always)]
@@ -181,16 +177,6 @@ impl Lanes for Ifma {
     #[inline(always)]
     fn weight(word: u64) -> u64 {
         word
-    }
-
-    #[inline(always)]
-    fn room(_: usize) -> Vec<u64> {
-        Vec::new()
-    }
-
-    #[inline(always)]
-    fn weights<'a, const T: usize>(words: [&'a [u64]; T], _: &'a mut [u64]) -> [&'a [u64]; T] {
-        words
     }
 
     #[inline(always)]

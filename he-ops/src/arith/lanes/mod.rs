@@ -25,13 +25,13 @@ pub(crate) trait Lanes: Copy {
     const WIDE: bool;
     /// Most terms of a sum.
     const MAX_TERMS: usize;
+    /// Whether weights are other bits than the words.
+    const CONVERTED: bool;
 
     /// Residues as they lie in memory.
     type Words: Copy;
     /// A factor of a product, below 2^50.
     type Factor: Copy;
-    /// A constant factor before it is in all lanes.
-    type Weight: Copy;
     /// Sums of products.
     type Sum: Copy;
     /// The constants of a modulus.
@@ -42,11 +42,8 @@ pub(crate) trait Lanes: Copy {
     /// The constants of a modulus.
     fn prime(self, modulus: &Modulus) -> Self::Prime;
 
-    /// Whether a sum of so many products modulo this prime needs no [`Self::fold`] on the way.
-    fn few(terms: usize, modulus: &Modulus) -> bool;
-
-    /// Products after which a longer sum is folded.
-    fn fold_after(modulus: &Modulus) -> usize;
+    /// Products after which a sum of so many is folded; `None` for fewer than that.
+    fn fold_after(terms: usize, modulus: &Modulus) -> Option<usize>;
 
     /// # Safety
     /// There are `WIDTH` words at `at`.
@@ -68,20 +65,11 @@ pub(crate) trait Lanes: Copy {
     /// 64 bytes may be read at `at`.
     unsafe fn unpack(self, unpacking: &Self::Unpacking, at: *const u8, lane: usize) -> Self::Factor;
 
-    /// A constant factor below 2^50.
-    fn weight(word: u64) -> Self::Weight;
+    /// The bits in which a constant factor goes into [`Self::splat`].
+    fn weight(word: u64) -> u64;
 
-    /// Room for so many weights, if they are not words.
-    fn room(weights: usize) -> Vec<Self::Weight>;
-
-    /// Lists of constants of one length as weights, in the room for them where they are not words.
-    fn weights<'a, const T: usize>(
-        words: [&'a [u64]; T],
-        room: &'a mut [Self::Weight],
-    ) -> [&'a [Self::Weight]; T];
-
-    /// The weight in all lanes.
-    fn splat(self, weight: Self::Weight) -> Self::Factor;
+    /// A weight in all lanes.
+    fn splat(self, weight: u64) -> Self::Factor;
 
     /// `start` in all lanes, to which so many products will be added.
     fn start(self, prime: &Self::Prime, start: u64, terms: usize) -> Self::Sum;
@@ -92,7 +80,7 @@ pub(crate) trait Lanes: Copy {
     /// Congruent, with room for [`Self::fold_after`] more products.
     fn fold(self, prime: &Self::Prime, sum: Self::Sum) -> Self::Sum;
 
-    /// sum / 2^52 modulo the prime; `FEW` as [`Self::few`] says.
+    /// sum / 2^52 modulo the prime; `FEW` if it was to be folded nowhere.
     fn reduce<const FEW: bool>(self, prime: &Self::Prime, sum: Self::Sum) -> Self::Words;
 
     /// x + y modulo the prime, of words below it.

@@ -17,10 +17,10 @@ impl<const N: usize> Lanes for Words<N> {
     const WIDE: bool = false;
     /// A product is below 2^100.
     const MAX_TERMS: usize = 1 << 28;
+    const CONVERTED: bool = false;
 
     type Words = [u64; N];
     type Factor = [u64; N];
-    type Weight = u64;
     type Sum = [u128; N];
     type Prime = Modulus;
     type Unpacking = usize;
@@ -31,13 +31,8 @@ impl<const N: usize> Lanes for Words<N> {
     }
 
     #[inline(always)]
-    fn few(_: usize, _: &Modulus) -> bool {
-        true
-    }
-
-    #[inline(always)]
-    fn fold_after(_: &Modulus) -> usize {
-        Self::MAX_TERMS
+    fn fold_after(_: usize, _: &Modulus) -> Option<usize> {
+        None
     }
 
     #[inline(always)]
@@ -75,16 +70,6 @@ impl<const N: usize> Lanes for Words<N> {
     #[inline(always)]
     fn weight(word: u64) -> u64 {
         word
-    }
-
-    #[inline(always)]
-    fn room(_: usize) -> Vec<u64> {
-        Vec::new()
-    }
-
-    #[inline(always)]
-    fn weights<'a, const T: usize>(words: [&'a [u64]; T], _: &'a mut [u64]) -> [&'a [u64]; T] {
-        words
     }
 
     #[inline(always)]
