@@ -262,7 +262,7 @@ struct Sums<'a, L: Lanes, const T: usize> {
     xs: &'a [&'a [u64]],
     primes: [L::Prime; T],
     starts: [L::Sum; T],
-    /// After how many terms, if at all.
+    /// After how many terms the sums are folded, if at all.
     fold_after: Option<usize>,
 }
 
@@ -332,30 +332,37 @@ impl<'a, L: Lanes, const T: usize> Sums<'a, L, T> {
         let lanes = self.lanes;
         let at = |v: usize| i + v * L::WIDTH;
         let mut sums = self.starts.map(|start| [start; V]);
-        let chunk = if FEW { usize::MAX } else { interval };
-        let (mut xs, mut k) = (self.xs, 0);
-        loop {
-            let (now, later) = xs.split_at(xs.len().min(chunk));
-            for x in now {
-                // SAFETY: i + V WIDTH <= x.len().
-                let x: [L::Factor; V] =
-                    from_fn(|v| lanes.factor(unsafe { lanes.load(x.as_ptr().add(at(v))) }));
-                for j in 0..T {
-                    for v in 0..V {
-                        // SAFETY: as promised by the caller.
-                        let w = unsafe { factors.at(lanes, k, first + j, at(v)) };
-                        sums[j][v] = lanes.mul_add(sums[j][v], x[v], w);
-                    }
-                }
-                k += 1;
-            }
-            if FEW || later.is_empty() {
-                break;
-            }
-            xs = later;
+        let term = |sums: &mut [[L::Sum; V]; T], k: usize, x: &[u64]| {
+            // SAFETY: i + V WIDTH <= x.len().
+            let x: [L::Factor; V] = from_fn(|v| lanes.factor(unsafe { lanes.load(x.as_ptr().add(at(v))) }));
             for j in 0..T {
                 for v in 0..V {
-                    sums[j][v] = lanes.fold(&self.primes[j], sums[j][v]);
+                    // SAFETY: as promised by the caller.
+                    let w = unsafe { factors.at(lanes, k, first + j, at(v)) };
+                    sums[j][v] = lanes.mul_add(sums[j][v], x[v], w);
+                }
+            }
+        };
+        if FEW {
+            for (k, x) in self.xs.iter().enumerate() {
+                term(&mut sums, k, x);
+            }
+        } else {
+            let (mut rest, mut k) = (self.xs, 0);
+            loop {
+                let (now, later) = rest.split_at(rest.len().min(interval));
+                for x in now {
+                    term(&mut sums, k, x);
+                    k += 1;
+                }
+                if later.is_empty() {
+                    break;
+                }
+                rest = later;
+                for j in 0..T {
+                    for v in 0..V {
+                        sums[j][v] = lanes.fold(&self.primes[j], sums[j][v]);
+                    }
                 }
             }
         }

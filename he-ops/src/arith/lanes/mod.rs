@@ -42,7 +42,7 @@ pub(crate) trait Lanes: Copy {
     /// The constants of a modulus.
     fn prime(self, modulus: &Modulus) -> Self::Prime;
 
-    /// Products after which a sum of so many is folded; `None` for fewer than that.
+    /// After how many terms a sum of so many is folded; `None` for not at all.
     fn fold_after(terms: usize, modulus: &Modulus) -> Option<usize>;
 
     /// # Safety
@@ -80,7 +80,7 @@ pub(crate) trait Lanes: Copy {
     /// Congruent, with room for [`Self::fold_after`] more products.
     fn fold(self, prime: &Self::Prime, sum: Self::Sum) -> Self::Sum;
 
-    /// sum / 2^52 modulo the prime; `FEW` if it was to be folded nowhere.
+    /// sum / 2^52 modulo the prime; `FEW` if it was not to be folded at all.
     fn reduce<const FEW: bool>(self, prime: &Self::Prime, sum: Self::Sum) -> Self::Words;
 
     /// x + y modulo the prime, of words below it.
