@@ -188,19 +188,19 @@ pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<Plan
     }
     let total_ms: f64 = kinds.values().map(|own| own.ms).sum();
     let rows = plan.rows().into_iter().map(|row| {
-        let own = ms[&row.label];
-        LabelCost {
+        let ms = ms.get(&row.label).ok_or_else(|| broken("a row has steps"))?;
+        Ok(LabelCost {
             layer: row.label.layer,
             op: row.label.op,
             steps: row.steps,
             level_in: row.level_in,
             level_out: row.level_out,
             counts: row.counts,
-            ms: own,
-            share: own / total_ms.max(f64::MIN_POSITIVE),
-        }
+            ms: *ms,
+            share: ms / total_ms.max(f64::MIN_POSITIVE),
+        })
     });
-    let rows: Vec<LabelCost> = rows.collect();
+    let rows: Vec<LabelCost> = rows.collect::<Result<_>>()?;
     let config = plan.keys();
     let matrices = match &plan.bootstrap {
         Some(planned) => counter.bootstrap_bytes(&planned.literal)?,

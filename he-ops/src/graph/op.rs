@@ -1,7 +1,7 @@
 //! The operations of a graph and of a plan, the values they are between, and where in the model they belong.
 
 use std::fmt;
-use std::ops::{Deref, Index, IndexMut};
+use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use crate::ckks::{Pattern, SlotMap};
@@ -37,16 +37,16 @@ impl<T> PerNode<T> {
         self.0.push(value);
     }
 
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn into_vec(self) -> Vec<T> {
         self.0
-    }
-}
-
-impl<T> Deref for PerNode<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.0
     }
 }
 

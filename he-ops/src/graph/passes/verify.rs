@@ -431,7 +431,7 @@ mod tests {
     fn wrong_levels_are_refused() {
         let (g, span) = (lowered(), Span::default());
         let levels = assign_levels(&g, span);
-        assert_eq!(levels.to_vec(), [1, 1, 0, 0]);
+        assert_eq!(levels.into_vec(), [1, 1, 0, 0]);
         let check = |levels: [usize; 4]| {
             let levels = levels.to_vec().into();
             refusal("assign_levels", verify_levels(&g, &levels, span, false))
