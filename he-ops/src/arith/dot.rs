@@ -4,8 +4,8 @@
 //! `out_j[i] = (start_j + sum_k x_k[i] * w_jk) mod p_j` ([`dot`]); the inner product of a key switch has vectors in
 //! place of the constants ([`products`]; of a packed key, [`key_products`]). Constants and keys are in Montgomery form
 //! (times 2^52), sums are kept in two words without any reduction, and one Montgomery step reduces the sum. It is one
-//! algorithm ([`Sums::strip`]); what differs between instruction sets is in [`super::lanes`], what differs between the kernels
-//! is where the second factors come from ([`Factors`]).
+//! algorithm (`Sums::strip`); what differs between instruction sets is in `arith::lanes`, what differs between the kernels
+//! is where the second factors come from (`Factors`).
 #![expect(
     clippy::indexing_slicing,
     clippy::needless_range_loop,

@@ -138,7 +138,7 @@ impl SecretRng {
         (word >> 8 & (degree - 1), if word & 1 == 0 { 1 } else { -1 })
     }
 
-    /// A centered binomial: [`COINS`] coins less as many others, of [`NOISE_VARIANCE`]; without branches on the value.
+    /// A centered binomial: `COINS` coins less as many others, of [`NOISE_VARIANCE`]; without branches on the value.
     pub fn noise(&mut self) -> i8 {
         let word = (0..6).fold(0u64, |acc, i| acc | u64::from(next_byte(&mut self.0)) << (8 * i));
         noise_of(word)
