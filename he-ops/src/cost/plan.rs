@@ -138,10 +138,6 @@ impl PlanCosts {
 ///
 /// # Errors
 /// None for a plan made by the compiler.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "parts and sizes are of the nodes of this plan, rows and steps have the same labels"
-)]
 pub fn plan_costs(plan: &Plan, machine: &Machine, threads: usize) -> Result<PlanCosts> {
     let keys = KeyLevels::of(plan);
     let counter = Counter::new(&plan.params);

@@ -12,20 +12,13 @@
 //! possible, assign exact scales, put work that can be shared together, collect keys, free values after their last use.
 //! After each of them the graph is verified in debug builds.
 
-// What belongs to a node is kept at its index (`PerNode`). Ids come from `Graph::push` alone and `validate` refuses others, so an
-// id that is not there is a bug of a pass, which the verification after it names in debug builds.
-#[expect(clippy::indexing_slicing, reason = "by the id of a node of the same graph")]
 mod builder;
-#[expect(clippy::indexing_slicing, reason = "by the id of a node of the same graph")]
 mod compile;
-#[expect(clippy::indexing_slicing, reason = "by the id of a node of the same graph")]
 mod facts;
 mod op;
-#[expect(clippy::indexing_slicing, reason = "by the id of a node of the same graph")]
 mod passes;
 mod plan;
 mod plan_text;
-#[expect(clippy::indexing_slicing, reason = "by the id of a node of the same graph")]
 mod summary;
 
 pub use builder::Graph;
