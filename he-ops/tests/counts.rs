@@ -443,7 +443,7 @@ fn a_leveled_plan_with_linear_maps_is_counted_right() {
         (own.depth, own.key_switches, own.rotations)
     );
     // By hand, of the first two maps, with 4 baby steps: x is rotated by 1, 2 and 3, y by 3, both maps together; the first
-    // has giant steps 0 to 2, the second -3 to 0. The third rotates y by 5. Then come four rotations of sums.
+    // has giant steps 0 to 2, the second -3 to 0. The third rotates y by 5. Then come three rotations of sums.
     assert_eq!(own.rotations, (3 + 1) + 2 + 3 + 1 + 3);
     assert_eq!(own.hoisted_rotations, 3 + 2);
 }
