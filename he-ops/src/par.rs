@@ -22,6 +22,26 @@ pub(crate) fn for_each<T>(items: Vec<T>, f: impl Fn(usize, T)) {
     items.into_iter().enumerate().for_each(|(i, item)| f(i, item));
 }
 
+/// `f(item)` of every item in their order, or an error of one of them.
+#[cfg(feature = "parallel")]
+pub(crate) fn try_map<T: Send, U: Send, E: Send>(
+    items: Vec<T>,
+    f: impl Fn(T) -> Result<U, E> + Sync + Send,
+) -> Result<Vec<U>, E> {
+    use rayon::prelude::*;
+    if rayon::current_num_threads() == 1 || items.len() < 2 {
+        items.into_iter().map(f).collect()
+    } else {
+        items.into_par_iter().with_max_len(1).map(f).collect()
+    }
+}
+
+/// `f(item)` of every item in their order, or the first error.
+#[cfg(not(feature = "parallel"))]
+pub(crate) fn try_map<T, U, E>(items: Vec<T>, f: impl Fn(T) -> Result<U, E>) -> Result<Vec<U>, E> {
+    items.into_iter().map(f).collect()
+}
+
 /// Runs `f(index, limb)` for every limb of `n` entries.
 pub(crate) fn limbs(data: &mut [u64], n: usize, f: impl Fn(usize, &mut [u64]) + Sync + Send) {
     for_each(data.chunks_mut(n).collect(), f);

@@ -8,7 +8,6 @@
     reason = "a test helper may stop the test"
 )]
 
-use he_ops::ckks::linear::sums::Row;
 use he_ops::ckks::{Ciphertext, Decryptor, Encoder, Encryptor, Evaluator, Pattern, PrecisionStats};
 use he_ops::rlwe::{
     EvaluationKeyConfig, EvaluationKeys, KeyGenerator, KeyPurpose, KeyUses, Params, ParamsLiteral, SecretKey,
@@ -258,13 +257,14 @@ fn weighted_sums(c: &Context, bits: f64) {
         })
         .collect();
     let scale = c.params.scale(c.params.max_level()).unwrap();
-    let rows: Vec<Row<'_>> = patterns
+    let weights: Vec<Vec<Option<&Pattern>>> = patterns
+        .iter()
+        .map(|row| row.iter().map(Option::as_ref).collect())
+        .collect();
+    let rows: Vec<(&[Option<&Pattern>], f64)> = weights
         .iter()
         .enumerate()
-        .map(|(o, row)| Row {
-            weights: row.iter().map(Option::as_ref).collect(),
-            plain_scale: scale * (1.0 + o as f64),
-        })
+        .map(|(o, row)| (&row[..], scale * (1.0 + o as f64)))
         .collect();
     let outputs = c.evaluator.weighted_sums(&refs, &rows).unwrap();
     for (row, output) in patterns.iter().zip(&outputs) {

@@ -1,7 +1,7 @@
 //! Basis conversion between residue number systems.
 
 use super::dot::{Output, dot, scale_in_place};
-use super::{Modulus, NttTable, Simd, sums};
+use super::{Modulus, NttTable, Simd};
 use crate::error::broken;
 use crate::{Error, Result, par};
 
@@ -42,7 +42,7 @@ impl BasisConverter {
     ///
     /// # Errors
     /// As [`Self::new`].
-    fn centered<'a>(
+    pub(crate) fn centered<'a>(
         from: impl IntoIterator<Item = &'a NttTable>,
         to: impl IntoIterator<Item = &'a NttTable>,
         factors: [&[u64]; 2],
@@ -220,91 +220,6 @@ fn add_fractions_at(simd: Simd, sum: &mut [f64; BLOCK], block: &[u64], inverse: 
     simd.each(sum.iter_mut().zip(block), |(sum, &word)| {
         *sum += (f64::from_bits(word | TWO52.to_bits()) - TWO52) * inverse;
     });
-}
-
-/// Division of a polynomial in values by the product A of its last primes, with rounding: rescaling (one prime) and
-/// ModDown of key switching (all special primes) are both this.
-///
-/// Where A contains the product P of special primes, limbs modulo the ciphertext primes come **without P**: a limb
-/// modulo q stands for P times its entries, or, which is the same, holds the dividend times 1/P modulo q. Sums of products
-/// with a key come so when the key's limbs were multiplied by 1/P; what is added to them needs no factor, and division by P
-/// leaves such a limb as it is, plus the remainder.
-#[derive(Debug)]
-pub struct Division {
-    /// To remainders times -1/A.
-    converter: BasisConverter,
-    /// Per kept prime: P/A in Montgomery form; none where A is P.
-    factors: Option<Vec<u64>>,
-}
-
-impl Division {
-    /// For the primes that stay and the primes that are divided away, the last of which may be `specials`, the primes
-    /// of P.
-    ///
-    /// # Errors
-    /// [`Error::Params`] when a prime stands twice.
-    pub fn new(keep: &[&NttTable], drop: &[&NttTable], specials: &[&NttTable]) -> Result<Self> {
-        let inverse = |m: &Modulus, primes: &[&NttTable]| {
-            m.inv(product(primes, m)).ok_or_else(|| Error::Params {
-                reason: format!("prime {} is both kept and divided away", m.value()),
-            })
-        };
-        let others = drop.len().checked_sub(specials.len());
-        let (others, _) = drop.split_at(others.ok_or_else(|| broken("the special primes are divided away"))?);
-        let before: Vec<u64> = others
-            .iter()
-            .map(|t| product(specials, t.modulus()))
-            .chain(specials.iter().map(|_| 1))
-            .collect();
-        let moduli = keep.iter().map(|t| t.modulus());
-        let after = moduli
-            .clone()
-            .map(|m| Ok(m.neg(inverse(m, drop)?)))
-            .collect::<Result<Vec<u64>>>()?;
-        let factors = moduli
-            .map(|m| Ok(m.to_mont52(inverse(m, others)?)))
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            converter: BasisConverter::centered(
-                drop.iter().copied(),
-                keep.iter().copied(),
-                [&before, &after],
-            )?,
-            factors: (!others.is_empty()).then_some(factors),
-        })
-    }
-
-    /// What brings the remainder to the kept primes, times -1/A.
-    pub(crate) fn converter(&self) -> &BasisConverter {
-        &self.converter
-    }
-
-    /// What a limb of the dividend modulo kept prime i is multiplied by, in Montgomery form; `None` for 1.
-    #[expect(clippy::indexing_slicing, reason = "one of the kept primes")]
-    pub(crate) fn factor(&self, i: usize) -> Option<u64> {
-        self.factors.as_ref().map(|factors| factors[i])
-    }
-
-    /// The quotient modulo kept prime i, of a limb of the dividend and the converted remainder.
-    pub(crate) fn finish(
-        &self,
-        i: usize,
-        out: &mut [u64],
-        limb: &[u64],
-        remainder: &[u64],
-        modulus: &Modulus,
-    ) {
-        let Some(factor) = self.factor(i) else {
-            return sums::add(out, limb, remainder, modulus);
-        };
-        let output = Output {
-            out,
-            weights: &[factor, modulus.to_mont52(1)],
-            start: 0,
-            modulus,
-        };
-        dot(&mut [output], &[limb, remainder]);
-    }
 }
 
 /// The product of primes modulo another.

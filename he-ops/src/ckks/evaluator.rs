@@ -5,7 +5,6 @@ use super::ciphertext::{
 };
 use super::encoder::{Encoder, add_periodic};
 use super::linear::pattern::Pattern;
-use super::linear::sums::{Row, weighted_sums};
 use crate::arith::dot::{Output, dot};
 use crate::arith::tensor::tensor_product;
 use crate::arith::{Modulus, NttTable};
@@ -479,29 +478,18 @@ impl Evaluator {
         turned.collect()
     }
 
-    /// sum_i weights\[i\] (.) inputs\[i\]. See [`weighted_sums`].
+    /// sum_i weights\[i\] (.) inputs\[i\]: [`Self::weighted_sums`] with one row.
     ///
     /// # Errors
-    /// As [`weighted_sums`].
+    /// As [`Self::weighted_sums`].
     pub fn weighted_sum(
         &self,
         inputs: &[&Ciphertext],
         weights: &[Pattern],
         plain_scale: f64,
     ) -> Result<Ciphertext> {
-        let row = Row {
-            weights: weights.iter().map(Some).collect(),
-            plain_scale,
-        };
-        only(self.weighted_sums(inputs, &[row])?)
-    }
-
-    /// Several weighted sums over the same inputs. See [`weighted_sums`].
-    ///
-    /// # Errors
-    /// As [`weighted_sums`].
-    pub fn weighted_sums(&self, inputs: &[&Ciphertext], rows: &[Row<'_>]) -> Result<Vec<Ciphertext>> {
-        weighted_sums(&self.encoder, inputs, rows)
+        let row: Vec<Option<&Pattern>> = weights.iter().map(Some).collect();
+        only(self.weighted_sums(inputs, &[(&row, plain_scale)])?)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::Result;
 use crate::ckks::BootstrapLiteral;
 use crate::ckks::bootstrap::eval_mod::{Arithmetic, EvalMod, Weight};
 use crate::ckks::bootstrap::structure::{Map, trace};
-use crate::ckks::linear::prepared::MIN_RUN;
+use crate::ckks::linear::Layout;
 use crate::rlwe::{Gadget, KeyPurpose, Params};
 
 /// Scalar steps of an encoded word besides its butterflies: its reduction, its Montgomery form, its way to its place.
@@ -77,7 +77,7 @@ impl Sum for Work {
 /// Counts the work of operations on ciphertexts of one parameter set. Levels are those of the operands.
 #[derive(Debug, Clone, Copy)]
 pub struct Counter<'a> {
-    params: &'a Params,
+    pub(super) params: &'a Params,
 }
 
 /// Shape of the weighted sums of a group.
@@ -257,12 +257,12 @@ impl<'a> Counter<'a> {
         let (baby, giant) = (map.steps.baby, map.steps.giant);
         let digits = if map.raised { 1 } else { digits };
         let baby_step = self.inner_product(digits, wide) + self.limbs(0, 2 * limbs + 2 * wide, 2 * wide);
-        let written_out = self.params.degree() < MIN_RUN * 2 * map.period;
+        let layout = Layout::of_period(map.period, self.params.degree());
         let columns = baby * giant * wide;
         let weights = self.limbs(
             0,
             2 * columns,
-            2 * giant * wide + if written_out { columns } else { 0 },
+            2 * giant * wide + if layout == Layout::Words { columns } else { 0 },
         );
         let start = if map.raised {
             Work::default()
@@ -279,8 +279,8 @@ impl<'a> Counter<'a> {
     /// Bytes of the weights of a map of a bootstrap.
     fn prepared_bytes(&self, map: &Map) -> Result<u64> {
         let wide = map.level + 1 + self.params.gadget(map.key_level)?.specials;
-        let natural = self.params.degree() / (2 * map.period);
-        let words = self.params.degree() / if natural < MIN_RUN { 1 } else { natural };
+        let n = self.params.degree();
+        let words = Layout::of_period(map.period, n).words(n);
         Ok(8 * (wide * map.steps.baby * map.steps.giant * words) as u64)
     }
 

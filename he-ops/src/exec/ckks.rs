@@ -2,7 +2,6 @@
 
 use super::Backend;
 use crate::ckks::ciphertext::{check_level, check_same_scale};
-use crate::ckks::linear::sums::Row;
 use crate::ckks::{Bootstrapper, Ciphertext, Evaluator, Pattern, SlotMap};
 use crate::decision::{Decision, DecisionKey, EncryptedLabel, decide};
 use crate::graph::Step;
@@ -124,14 +123,9 @@ impl Backend for Ckks<'_> {
         rows: &[&[Option<&Pattern>]],
         steps: &[Step],
     ) -> Result<Vec<Ciphertext>> {
-        let rows = rows.iter().zip(steps).map(|(weights, step)| Row {
-            weights: weights.to_vec(),
-            plain_scale: step.plain_scale,
-        });
-        all_checked(
-            self.evaluator.weighted_sums(inputs, &rows.collect::<Vec<_>>())?,
-            steps,
-        )
+        let scales = steps.iter().map(|step| step.plain_scale);
+        let rows: Vec<_> = rows.iter().copied().zip(scales).collect();
+        all_checked(self.evaluator.weighted_sums(inputs, &rows)?, steps)
     }
 
     fn linear_maps(

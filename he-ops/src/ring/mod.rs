@@ -5,7 +5,8 @@
     reason = "a kernel with the instructions that the processor was found to have"
 )]
 pub mod automorphism;
-mod division;
+pub mod division;
 pub mod poly;
 
-pub use poly::{Coeff, Eval, Poly, Representation};
+pub use division::Division;
+pub use poly::{Coeff, Eval, Poly, Representation, TimesP};

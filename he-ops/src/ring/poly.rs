@@ -15,10 +15,21 @@ pub enum Coeff {}
 #[derive(Clone, Copy, Debug)]
 pub enum Eval {}
 
-/// Marks what the words of a [`Poly`] stand for; mixing the two does not compile.
+/// P times a polynomial, P the product of the special primes in use, as key switching makes it: values modulo QP, before
+/// the division by P.
+///
+/// Modulo a special prime a limb holds the values themselves. Modulo a ciphertext prime it holds them **without P**, that
+/// is times 1/P: so a polynomial x times P has the limbs of x ([`Poly::times_p`]), sums need no factor, and the division by
+/// P leaves such a limb as it is, plus the remainder ([`Division`](super::Division)). Products with a key come so because
+/// the key's limbs were multiplied by 1/P. Limbs modulo the special primes that are all zero may be left out.
+#[derive(Clone, Copy, Debug)]
+pub enum TimesP {}
+
+/// Marks what the words of a [`Poly`] stand for; mixing two does not compile.
 pub trait Representation: Copy + Send + Sync + 'static {}
 impl Representation for Coeff {}
 impl Representation for Eval {}
+impl Representation for TimesP {}
 
 /// A polynomial with a fixed number of limbs. Which prime a limb belongs to is known to its owner (the level of a
 /// ciphertext, the gadget of a key), which checks it.
@@ -57,6 +68,15 @@ impl<R: Representation> Poly<R> {
             len: data.len(),
             data: Arc::new(data),
             degree,
+            representation: PhantomData,
+        }
+    }
+
+    fn relabelled<S: Representation>(self) -> Poly<S> {
+        Poly {
+            data: self.data,
+            len: self.len,
+            degree: self.degree,
             representation: PhantomData,
         }
     }
@@ -152,6 +172,23 @@ impl<R: Representation> Poly<R> {
         out
     }
 
+    /// a + b, or a - b.
+    pub(crate) fn sum<'a>(
+        a: &Self,
+        b: &Self,
+        minus: bool,
+        tables: impl IntoIterator<Item = &'a NttTable>,
+    ) -> Self {
+        let n = a.degree;
+        let mut out = Self::scratch(a.limbs(), n);
+        let items: Vec<(&mut [u64], &NttTable)> = out.words_mut().chunks_mut(n).zip(tables).collect();
+        par::for_each(items, |i, (out, table)| {
+            let sum = if minus { sums::sub } else { sums::add };
+            sum(out, a.limb(i), b.limb(i), table.modulus());
+        });
+        out
+    }
+
     /// Overwrites all words with zeros in a way the compiler keeps. Secret polynomials are never cloned, so nobody
     /// shares the words.
     pub fn zeroize(&mut self) {
@@ -187,16 +224,33 @@ impl Poly<Coeff> {
                 table.forward(limb);
             },
         );
-        Poly {
-            data: self.data,
-            len: self.len,
-            degree: n,
-            representation: PhantomData,
+        self.relabelled()
+    }
+}
+
+impl Poly<TimesP> {
+    /// The division by P of a multiple of P, over `limbs` ciphertext primes.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there are limbs modulo special primes: then it is no multiple.
+    pub(crate) fn quotient(self, limbs: usize) -> Result<Poly<Eval>> {
+        if self.limbs() == limbs {
+            return Ok(self.relabelled());
         }
+        Err(Error::Shape {
+            what: "limbs of a multiple of P",
+            needed: limbs,
+            found: self.limbs(),
+        })
     }
 }
 
 impl Poly<Eval> {
+    /// P times the polynomial, sharing the words: modulo the special primes it is zero.
+    pub(crate) fn times_p(&self) -> Poly<TimesP> {
+        self.clone().relabelled()
+    }
+
     /// To coefficients; one inverse transform per limb.
     #[must_use]
     pub fn into_coeff<'a>(mut self, tables: impl IntoIterator<Item = &'a NttTable>) -> Poly<Coeff> {
@@ -207,12 +261,7 @@ impl Poly<Eval> {
                 table.inverse(limb);
             },
         );
-        Poly {
-            data: self.data,
-            len: self.len,
-            degree: n,
-            representation: PhantomData,
-        }
+        self.relabelled()
     }
 
     /// self += a * b, limb by limb.
@@ -228,23 +277,6 @@ impl Poly<Eval> {
         par::for_each(items, |i, (limb, table)| {
             table.mul_accumulate(limb, a.limb(i), b.limb(i))
         });
-    }
-
-    /// a + b, or a - b.
-    pub(crate) fn sum<'a>(
-        a: &Self,
-        b: &Self,
-        minus: bool,
-        tables: impl IntoIterator<Item = &'a NttTable>,
-    ) -> Self {
-        let n = a.degree;
-        let mut out = Self::scratch(a.limbs(), n);
-        let items: Vec<(&mut [u64], &NttTable)> = out.words_mut().chunks_mut(n).zip(tables).collect();
-        par::for_each(items, |i, (out, table)| {
-            let sum = if minus { sums::sub } else { sums::add };
-            sum(out, a.limb(i), b.limb(i), table.modulus());
-        });
-        out
     }
 }
 

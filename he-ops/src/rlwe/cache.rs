@@ -1,7 +1,8 @@
 //! Constants that follow from the parameters and are made at first use.
 
 use crate::Result;
-use crate::arith::rns::{BasisConverter, Division};
+use crate::arith::rns::BasisConverter;
+use crate::ring::{Division, Eval, TimesP};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,9 +11,9 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Cache {
     pub mod_up: HashMap<(usize, Range<usize>, usize), Arc<BasisConverter>>,
-    pub mod_down: HashMap<(usize, usize), Arc<Division>>,
-    pub mod_down_rescale: HashMap<(usize, usize), Arc<Division>>,
-    pub rescale: HashMap<usize, Arc<Division>>,
+    pub mod_down: HashMap<(usize, usize), Arc<Division<TimesP>>>,
+    pub mod_down_rescale: HashMap<(usize, usize), Arc<Division<TimesP>>>,
+    pub rescale: HashMap<usize, Arc<Division<Eval>>>,
     pub permutations: HashMap<u64, Arc<Vec<u32>>>,
 }
 

@@ -6,7 +6,7 @@ use crate::arith::NttTable;
 use crate::arith::arena::{self, Buffer};
 use crate::arith::rns::{BasisConverter, by_limb};
 use crate::par;
-use crate::ring::{Eval, Poly};
+use crate::ring::{Eval, Poly, TimesP};
 use crate::{Error, Result};
 use std::ops::Range;
 use std::sync::Arc;
@@ -40,14 +40,14 @@ impl Digits {
         Ok(digits)
     }
 
-    /// The digits of a polynomial modulo QP divided by P, P of `specials` primes (without it, [`crate::arith::rns::Division`]); one modulo Q alone counts
-    /// as zero modulo P. A division and a decomposition whose remainders and quotients stay in the cache.
+    /// The digits of the quotient of a division by P, P of `specials` primes: a division and a decomposition whose
+    /// remainders and quotients stay in the cache.
     ///
     /// Cost: specials + 2 (level + 1) transforms. A digit is needed as values modulo its own primes, and as
     /// coefficients for all others: the quotient has to be transformed back, whatever the order.
     pub(super) fn of_quotient(
         params: &Params,
-        poly: &Poly<Eval>,
+        poly: &Poly<TimesP>,
         level: usize,
         specials: usize,
         gadget: &Gadget,
@@ -339,7 +339,7 @@ mod tests {
         let keep: Vec<&NttTable> = params.q_tables(level).unwrap().iter().collect();
         let drop: Vec<&NttTable> = params.p_tables(gadget.specials).unwrap().iter().collect();
         let division = params.mod_down(level, gadget.specials).unwrap();
-        let mut wide = Poly::<Eval>::zero(keep.len() + drop.len(), n);
+        let mut wide = Poly::<TimesP>::zero(keep.len() + drop.len(), n);
         for (limb, table) in wide.words_mut().chunks_mut(n).zip(keep.iter().chain(&drop)) {
             for (i, word) in limb.iter_mut().enumerate() {
                 *word = table
@@ -353,6 +353,7 @@ mod tests {
         }
         for (zeros, input) in [(&wide, wide.clone()), (&narrow, narrow.truncated(keep.len()))] {
             let small = division.divide(&[zeros], &keep, &drop).pop().unwrap();
+            assert_eq!(division.divide(&[&input], &keep, &drop), [small.clone()]);
             let want = Digits::new(&params, &small, level, gadget).unwrap();
             let found = Digits::of_quotient(&params, &input, level, gadget.specials, gadget).unwrap();
             assert_eq!(found.poly, want.poly);

@@ -14,14 +14,14 @@ use crate::arith::gather::{gather, source_block};
 use crate::arith::{Modulus, NttTable, sums};
 use crate::error::only;
 use crate::par;
-use crate::ring::{Eval, Poly};
+use crate::ring::{Poly, TimesP};
 use std::sync::Arc;
 
 /// Entries from the inner product to the result at a time.
 const BLOCK: usize = 4096;
 
-/// Body and mask modulo QP; modulo Q alone where the rest is zero.
-pub(crate) type Wide = [Poly<Eval>; 2];
+/// Body and mask before the division by P.
+pub(crate) type Undivided = [Poly<TimesP>; 2];
 
 /// The rotation of a giant step.
 pub(crate) struct Giant<'a> {
@@ -29,8 +29,7 @@ pub(crate) struct Giant<'a> {
     pub permutation: Arc<Vec<u32>>,
 }
 
-/// rot(acc) + next, both modulo QP and times P, P the product of `specials` primes ([`crate::arith::rns::Division`]). A key over other special primes is
-/// divided by its own.
+/// rot(acc) + next, P the product of `specials` primes. A key over other special primes is divided by its own.
 ///
 /// Cost: specials + 2 (level + 1) transforms and those of the digits; an inner product.
 pub(crate) fn giant_step(
@@ -38,9 +37,9 @@ pub(crate) fn giant_step(
     level: usize,
     specials: usize,
     giant: &Giant<'_>,
-    acc: &Wide,
-    next: Option<Wide>,
-) -> Result<Wide> {
+    acc: &Undivided,
+    next: Option<Undivided>,
+) -> Result<Undivided> {
     let q = params.q_tables(level)?;
     let p = params.p_tables(specials)?;
     let tables: Vec<&NttTable> = q.iter().chain(p).collect();
@@ -63,7 +62,7 @@ pub(crate) fn giant_step(
         let switched = switch_source(params, &source, [None, None], &[target], DivideBy::Specials)?;
         Some(only(switched)?)
     };
-    let mut out: Wide = [(); 2].map(|()| Poly::scratch(tables.len(), n));
+    let mut out: Undivided = [(); 2].map(|()| Poly::scratch(tables.len(), n));
     let [bodies, masks] = out.each_mut().map(|o| o.words_mut().chunks_mut(GROUP * n));
     let groups: Vec<_> = tables.chunks(GROUP).zip(bodies.zip(masks)).collect();
     par::for_each(groups, |g, (tables, (bodies, masks))| {

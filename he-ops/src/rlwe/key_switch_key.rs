@@ -5,12 +5,12 @@ use super::keys::KeyPurpose;
 use super::params::Params;
 use crate::arith::dot::scale_in_place;
 use crate::arith::packed::{PackedBlock, PackedRows};
-use crate::arith::rns::{Division, by_limb, product};
+use crate::arith::rns::{by_limb, product};
 use crate::arith::sample::{Domain, Seed};
 use crate::arith::{Modulus, NttTable};
 use crate::error::broken;
 use crate::par;
-use crate::ring::{Eval, Poly};
+use crate::ring::{Division, Eval, Poly};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 
@@ -40,7 +40,8 @@ pub struct KeySwitchKey {
     /// Its decomposition.
     pub gadget: Gadget,
     /// For each of q_0..q_level, then the special primes: body and mask of each digit in turn, in Montgomery form
-    /// ([`crate::arith::dot`]); modulo a ciphertext prime times 1/P ([`Division`]).
+    /// ([`crate::arith::dot`]); modulo a ciphertext prime times 1/P, so that products come as
+    /// [`TimesP`](crate::ring::TimesP).
     limbs: Vec<PackedRows>,
 }
 
@@ -115,7 +116,7 @@ impl SeededKeySwitchKey {
                 .copied()
                 .collect();
             let (keep, drop) = keep.split_at(limbs.min(keep.len()));
-            let division = Division::new(keep, drop, &[])?;
+            let division = Division::<Eval>::new(keep, drop)?;
             let (b, a) = pairs.first().ok_or_else(|| broken("a key has a digit"))?;
             let [b, a] = [b, a].map(|poly| poly.without(level + 1, self.level + 1));
             let halves = division.divide(&[&b, &a], keep, drop);

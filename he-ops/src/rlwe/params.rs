@@ -5,10 +5,11 @@ use super::gadget::{Gadget, choose_gadget, log_qp_at};
 use super::security::{SECRET_DISTRIBUTION, SecurityReport, TABLE_SOURCE, max_log_qp};
 use crate::arith::modulus::MAX_MODULUS_BITS;
 use crate::arith::primes::{nearest_ntt_prime, ntt_prime_below};
-use crate::arith::rns::{BasisConverter, Division};
+use crate::arith::rns::BasisConverter;
 use crate::arith::{Modulus, NttTable};
 use crate::error::broken;
 use crate::ring::automorphism::permutation;
+use crate::ring::{Division, Eval, TimesP};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -337,31 +338,30 @@ impl Params {
     }
 
     /// Division of QP at `level` by the first `specials` special primes.
-    pub(crate) fn mod_down(&self, level: usize, specials: usize) -> Result<Arc<Division>> {
+    pub(crate) fn mod_down(&self, level: usize, specials: usize) -> Result<Arc<Division<TimesP>>> {
         let keep: Vec<_> = self.q_tables(level)?.iter().collect();
-        let drop: Vec<_> = self.p_tables(specials)?.iter().collect();
+        let specials_tables: Vec<_> = self.p_tables(specials)?.iter().collect();
         cached(&mut self.cache().mod_down, (level, specials), || {
-            Division::new(&keep, &drop, &drop)
+            Division::<TimesP>::new(&keep, &[], &specials_tables)
         })
     }
 
     /// Division of QP at `level` (at least 1) by the first `specials` special primes and the last prime of Q.
-    pub(crate) fn mod_down_rescale(&self, level: usize, specials: usize) -> Result<Arc<Division>> {
+    pub(crate) fn mod_down_rescale(&self, level: usize, specials: usize) -> Result<Arc<Division<TimesP>>> {
         let q: Vec<_> = self.q_tables(level)?.iter().collect();
         let (keep, last) = q.split_at(level);
         let specials_tables: Vec<_> = self.p_tables(specials)?.iter().collect();
-        let drop: Vec<_> = last.iter().chain(&specials_tables).copied().collect();
         cached(&mut self.cache().mod_down_rescale, (level, specials), || {
-            Division::new(keep, &drop, &specials_tables)
+            Division::<TimesP>::new(keep, last, &specials_tables)
         })
     }
 
     /// Division of Q at `level` (at least 1) by its last prime.
-    pub(crate) fn rescale(&self, level: usize) -> Result<Arc<Division>> {
+    pub(crate) fn rescale(&self, level: usize) -> Result<Arc<Division<Eval>>> {
         let q: Vec<_> = self.q_tables(level)?.iter().collect();
         let (keep, drop) = q.split_at(level);
         cached(&mut self.cache().rescale, level, || {
-            Division::new(keep, drop, &[])
+            Division::<Eval>::new(keep, drop)
         })
     }
 

@@ -14,7 +14,7 @@ pub(crate) mod structure;
 pub use literal::{BootstrapLiteral, BootstrapPreset, COSINE_DEGREE};
 
 use super::ciphertext::{check_level, check_parts, check_scale};
-use super::linear::prepared::Operand;
+use super::linear::schedule::BabySteps;
 use super::{Ciphertext, Encoder, Evaluator, LinearTransform};
 use crate::arith::NttTable;
 use crate::arith::arena;
@@ -84,11 +84,14 @@ impl Bootstrapper {
                 map.clone()
             };
             let scale = params.prime(level)? * step;
-            coeffs_to_slots.push(if i == 0 {
-                LinearTransform::on_raised(encoder, &map, level, scale)?
-            } else {
-                LinearTransform::with_keys_of(encoder, &map, [level, top], scale, baby_steps)?
-            });
+            let baby_steps = if i == 0 { BabySteps::Raised } else { baby_steps };
+            coeffs_to_slots.push(LinearTransform::with_keys_of(
+                encoder,
+                &map,
+                [level, top],
+                scale,
+                baby_steps,
+            )?);
         }
         let input_level = literal.input_level();
         let bottom_scale = params.prime(0)? / literal.log_message_ratio.exp2();
@@ -251,26 +254,26 @@ impl Bootstrapper {
             // All slots in one map: there is no trace, and nothing to pack.
             let map = self.coeffs_to_slots.first();
             let map = map.ok_or_else(|| broken("a bootstrap has maps"))?;
-            let wide = map.apply_wide(evaluator, &Operand::Raised(&raised.body, &raised.mask))?;
-            return parts(evaluator, &map.finish(wide, scale)?);
+            let sum = map.undivided_raised(evaluator, &raised.body, &raised.mask)?;
+            return parts(evaluator, &map.finish(&sum, scale)?);
         };
-        let mut sum = first.apply_wide(evaluator, &Operand::Raised(&raised.body, &raised.mask))?;
+        let mut sum = first.undivided_raised(evaluator, &raised.body, &raised.mask)?;
         // The trace multiplies by the number of repetitions. After the map, which takes the step from the ephemeral
         // secret as well, and before any division.
         for k in structure::trace(&self.params, self.slots()) {
             let element = self.params.galois_element(k);
-            sum = first.rotate_and_add(evaluator, &sum, sum.clone(), element)?;
+            sum = first.plus_automorphism(evaluator, &sum, element)?;
         }
         let slots = middle
             .iter()
-            .try_fold(first.finish(sum, scale)?, |x, map| map.apply(evaluator, &x))?;
+            .try_fold(first.finish(&sum, scale)?, |x, map| map.apply(evaluator, &x))?;
         if self.is_full() {
             return parts(evaluator, &last.apply(evaluator, &slots)?);
         }
         let sum = last.undivided(evaluator, &slots)?;
         let conjugate = self.params.galois_element_conjugate();
-        let real = last.rotate_and_add(evaluator, &sum, sum.clone(), conjugate)?;
-        Ok(vec![last.finish(real, slots.scale)?])
+        let real = last.plus_automorphism(evaluator, &sum, conjugate)?;
+        Ok(vec![last.finish(&real, slots.scale)?])
     }
 
     /// Removes the multiples of q_0, and puts real and imaginary parts together again.

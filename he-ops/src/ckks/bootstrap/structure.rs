@@ -2,7 +2,7 @@
 
 use super::{BootstrapLiteral, dft};
 use crate::Result;
-use crate::ckks::linear::prepared::{BabySteps, Steps};
+use crate::ckks::linear::schedule::{BabySteps, Steps};
 use crate::error::broken;
 use crate::rlwe::{KeyPurpose, KeyUses, Params};
 

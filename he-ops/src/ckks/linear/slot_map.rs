@@ -23,6 +23,7 @@ pub struct SlotMap {
     parts: Vec<MapPart>,
     digest: [u8; 32],
     bytes: u64,
+    known: bool,
 }
 
 impl SlotMap {
@@ -53,11 +54,12 @@ impl SlotMap {
             parts,
             digest,
             bytes,
+            known: true,
         })
     }
 
     /// A map of weights that nobody knows, with the cost of one that has them: its diagonals may all be the same pattern,
-    /// and yet every one counts in [`bytes`](Self::bytes).
+    /// and yet every one counts in [`bytes`](Self::bytes) and is encoded on its own.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -65,7 +67,16 @@ impl SlotMap {
         let map = Self::new(baby_steps, parts)?;
         let patterns = map.parts.iter().flat_map(BTreeMap::values);
         let bytes = patterns.map(Pattern::bytes).sum();
-        Ok(SlotMap { bytes, ..map })
+        Ok(SlotMap {
+            bytes,
+            known: false,
+            ..map
+        })
+    }
+
+    /// False for a map of weights that nobody knows, each of which counts as different.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known
     }
 
     /// Bytes of the weights in memory; a pattern that repeats counts once.

@@ -1,91 +1,43 @@
-//! The weights of linear maps, encoded on the fly.
+//! The weights of linear maps: encoded once for all primes, then laid out as matrices, prime by prime.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "columns and weights are numbered by the schedule"
+)]
 
+use super::schedule::InnerSum;
 use crate::Result;
 use crate::arith::NttTable;
 use crate::arith::dot::scale_in_place;
 use crate::ckks::encoder::Encoder;
-use crate::ckks::linear::pattern::Pattern;
 use crate::par;
 use num_complex::Complex64;
-use std::collections::HashMap;
-use std::sync::Mutex;
-
-/// What a weight is encoded from: the digest of a pattern, by how much it is turned, the bits of its scale.
-type CodeKey = ([u8; 32], usize, u64);
-
-/// One weight.
-struct Code<'a> {
-    pattern: &'a Pattern,
-    turn: usize,
-    scale: f64,
-}
-
-/// The different weights of a group of maps: masks repeat a lot, each is encoded once.
-#[derive(Default)]
-pub(super) struct Codes<'a> {
-    known: HashMap<CodeKey, usize>,
-    list: Vec<Code<'a>>,
-}
-
-impl<'a> Codes<'a> {
-    /// The number of the weight w\[j\] = pattern\[j - shift\] at a scale.
-    pub(super) fn number(&mut self, pattern: &'a Pattern, shift: i64, scale: f64) -> usize {
-        let turn = shift.rem_euclid(pattern.period().max(1) as i64) as usize;
-        let digest = *blake3::hash(&pattern.canonical_bytes()).as_bytes();
-        let list = &mut self.list;
-        *self
-            .known
-            .entry((digest, turn, scale.to_bits()))
-            .or_insert_with(|| {
-                list.push(Code { pattern, turn, scale });
-                list.len() - 1
-            })
-    }
-
-    /// Largest period.
-    pub(super) fn period(&self) -> usize {
-        let periods = self.list.iter().map(|code| code.pattern.period());
-        periods.max().unwrap_or(1)
-    }
-
-    /// Integers for all primes.
-    pub(super) fn encode(&self, encoder: &Encoder) -> Result<Encoded> {
-        let mut codes: Vec<Vec<f64>> = self.list.iter().map(|_| Vec::new()).collect();
-        let failure = Mutex::new(None);
-        let tasks: Vec<_> = codes.iter_mut().zip(&self.list).collect();
-        par::for_each(tasks, |_, (out, code)| {
-            let period = code.pattern.period();
-            let mut z: Vec<Complex64> = (0..period)
-                .map(|j| code.pattern.get(j + period - code.turn))
-                .collect();
-            match encoder.subring_coefficients(&mut z, code.scale) {
-                Ok(coefficients) => *out = coefficients,
-                Err(error) => {
-                    if let Ok(mut slot) = failure.lock() {
-                        *slot = Some(error);
-                    }
-                }
-            }
-        });
-        match failure.into_inner() {
-            Ok(Some(error)) => Err(error),
-            _ => Ok(Encoded { codes }),
-        }
-    }
-}
 
 /// Weights as integers: 2D doubles for each, D its period.
-pub(super) struct Encoded {
-    codes: Vec<Vec<f64>>,
-}
+pub(super) struct Encoded(Vec<Vec<f64>>);
 
 impl Encoded {
+    /// `values` tells one period of a weight and its scale.
+    ///
+    /// # Errors
+    /// [`crate::Error::Value`] when an entry does not fit.
+    pub(super) fn new<W: Send>(
+        encoder: &Encoder,
+        weights: Vec<W>,
+        values: impl Fn(W) -> (Vec<Complex64>, f64) + Sync + Send,
+    ) -> Result<Self> {
+        let encode = |weight| {
+            let (mut period, scale) = values(weight);
+            encoder.subring_coefficients(&mut period, scale)
+        };
+        par::try_map(weights, encode).map(Self)
+    }
+
     /// The weights modulo one prime, 2D values each in Montgomery form.
     pub(super) fn values(&self, encoder: &Encoder, table: &NttTable) -> Vec<Vec<u64>> {
         let modulus = table.modulus();
         // Montgomery form of the Montgomery form of 1.
         let one = modulus.to_mont52(modulus.to_mont52(1));
-        self.codes
+        self.0
             .iter()
             .map(|coefficients| {
                 let mut values = vec![0; coefficients.len()];
@@ -97,12 +49,88 @@ impl Encoded {
     }
 }
 
+/// How the weights of a matrix lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Constant on runs of this many words: one for each run, sum and column, in this order.
+    Runs(usize),
+    /// Written out: N words for each sum and column.
+    Words,
+}
+
+impl Layout {
+    /// Runs of fewer words than this are written out where memory allows.
+    const MIN_RUN: usize = 8;
+
+    /// For weights of a period that are kept.
+    pub(crate) fn of_period(period: usize, n: usize) -> Self {
+        match n / (2 * period) {
+            run if run < Self::MIN_RUN => Self::Words,
+            run => Self::Runs(run),
+        }
+    }
+
+    /// Words of a weight, of N entries.
+    pub(crate) fn words(self, n: usize) -> usize {
+        match self {
+            Self::Runs(run) => n / run,
+            Self::Words => n,
+        }
+    }
+}
+
+/// The weights of a few sums modulo one prime: those of the columns in use, zeros where a sum has none.
+pub(super) struct Matrix {
+    pub sums: usize,
+    pub columns: Vec<usize>,
+    pub weights: Vec<u64>,
+}
+
+impl Matrix {
+    /// From the values of all weights; `columns` in increasing order, terms of other columns are left out.
+    pub(super) fn new(
+        sums: &[InnerSum],
+        columns: Vec<usize>,
+        values: &[Vec<u64>],
+        layout: Layout,
+        n: usize,
+    ) -> Self {
+        let width = sums.len() * columns.len();
+        let words = layout.words(n);
+        let mut weights = vec![0; words * width];
+        for (j, sum) in sums.iter().enumerate() {
+            let mut lists: Vec<&[u64]> = vec![&[]; columns.len()];
+            for (column, weight) in &sum.terms {
+                if let Ok(k) = columns.binary_search(column) {
+                    lists[k] = &values[*weight];
+                }
+            }
+            match layout {
+                Layout::Runs(_) => fill(&mut weights, width, j * columns.len(), &lists),
+                Layout::Words => {
+                    let limbs = weights.chunks_mut(n).skip(j * columns.len());
+                    for (limb, values) in limbs.zip(lists).filter(|(_, values)| !values.is_empty()) {
+                        for (run, value) in limb.chunks_mut(n / values.len()).zip(values) {
+                            run.fill(*value);
+                        }
+                    }
+                }
+            }
+        }
+        Self {
+            sums: sums.len(),
+            columns,
+            weights,
+        }
+    }
+}
+
 /// Rows that are filled together: a cache line of the matrix.
 const LINE: usize = 8;
 
 /// Fills the matrix of one sum, at `from` of every row of `width` words: entry k of row r is value r of the k-th list,
 /// lists of shorter periods repeat their values; an empty list counts as zero.
-pub(super) fn fill(matrix: &mut [u64], width: usize, from: usize, lists: &[&[u64]]) {
+fn fill(matrix: &mut [u64], width: usize, from: usize, lists: &[&[u64]]) {
     let rows = matrix.len() / width.max(1);
     for (l, lists) in lists.chunks(LINE).enumerate() {
         // Row r takes value r >> shift.
@@ -113,11 +141,9 @@ pub(super) fn fill(matrix: &mut [u64], width: usize, from: usize, lists: &[&[u64
             }
         }
         for (r, row) in matrix.chunks_exact_mut(width.max(1)).enumerate() {
-            let Some(line) = row.get_mut(from + l * LINE..) else {
-                return;
-            };
+            let line = &mut row[from + l * LINE..];
             for (slot, (values, shift)) in line.iter_mut().zip(&sources).take(lists.len()) {
-                *slot = values.get(r >> shift).copied().unwrap_or_default();
+                *slot = values[r >> shift];
             }
         }
     }
