@@ -11,8 +11,8 @@ mod common;
 
 use common::{Client, Numbers, graph_of, precision_bits, predicted, run_plain};
 use he_ops::circuits::{
-    ChebyshevSeries, Circuit, FeedForward, Head, LinearTransform, Matrix, PowerSoftmaxAttention, Reciprocal,
-    TokenLayout,
+    ChebyshevSeries, Circuit, FeedForward, Head, Matrix, PowerSoftmaxAttention, Reciprocal, TokenLayout,
+    TokenTransform,
 };
 use he_ops::ckks::Pattern;
 use he_ops::graph::{Plan, compile, compile_for};
@@ -65,12 +65,12 @@ fn check(circuit: &impl Circuit, inputs: &[Vec<Complex64>], needed: f64) {
 const SMALL: usize = 1 << 8;
 
 #[test]
-fn linear_transform() {
+fn token_transform() {
     let mut numbers = Numbers(1);
     let w = |numbers: &mut Numbers| {
         Matrix::complex(16, 12, numbers.f32s(16 * 12, 0.3), numbers.f32s(16 * 12, 0.3)).unwrap()
     };
-    let transform = LinearTransform::new(SMALL, 16, vec![w(&mut numbers), w(&mut numbers)]).unwrap();
+    let transform = TokenTransform::new(SMALL, 16, vec![w(&mut numbers), w(&mut numbers)]).unwrap();
     check(
         &transform,
         &[numbers.complex(SMALL, 1.0), numbers.complex(SMALL, 1.0)],
@@ -111,7 +111,7 @@ fn feed_forward_and_head() {
     let mut numbers = Numbers(3);
     let matrix = |numbers: &mut Numbers| {
         let w = Matrix::real(16, 16, numbers.f32s(256, 0.3)).unwrap();
-        LinearTransform::new(SMALL, 16, vec![w]).unwrap()
+        TokenTransform::new(SMALL, 16, vec![w]).unwrap()
     };
     let circuit =
         FeedForward::new(matrix(&mut numbers), Pattern::constant(0.3).unwrap()).with_twice_real_part();

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use common::{Numbers, eval_plain, largest_error, plan_of};
 use he_ops::circuits::{
-    ChebyshevSeries, Circuit, FeedForward, Head, LinearTransform, Matrix, PowerSoftmaxAttention, Reciprocal,
+    ChebyshevSeries, Circuit, FeedForward, Head, TokenTransform, Matrix, PowerSoftmaxAttention, Reciprocal,
     TokenLayout,
 };
 use he_ops::ckks::Pattern;
@@ -51,7 +51,7 @@ proptest! {
         let w: Vec<Complex64> =
             re.iter().zip(&im).map(|(re, im)| Complex64::new(f64::from(*re), f64::from(*im))).collect();
         let matrix = Matrix::complex(rows, cols, re, im).unwrap();
-        let transform = LinearTransform::new(SLOTS, dim, vec![matrix]).unwrap();
+        let transform = TokenTransform::new(SLOTS, dim, vec![matrix]).unwrap();
         let transform = transform.with_baby_steps(1 << log_babies.min(log_dim)).unwrap();
         let x = numbers.complex(SLOTS, 1.0);
         let y = eval_plain(&transform, std::slice::from_ref(&x));
@@ -91,7 +91,7 @@ fn eval_at_any_depth(circuit: &impl Circuit, x: &[Complex64]) -> Vec<Complex64> 
 fn a_full_matrix_costs_what_the_docs_say() {
     let mut numbers = Numbers(1);
     let matrix = |numbers: &mut Numbers| Matrix::real(64, 64, numbers.f32s(64 * 64, 1.0)).unwrap();
-    let one = LinearTransform::new(SLOTS, 64, vec![matrix(&mut numbers)]).unwrap();
+    let one = TokenTransform::new(SLOTS, 64, vec![matrix(&mut numbers)]).unwrap();
     let profile = one.profile().unwrap();
     assert_eq!(
         (
@@ -103,7 +103,7 @@ fn a_full_matrix_costs_what_the_docs_say() {
     );
     assert_eq!(one.rotations().unwrap(), BTreeSet::from([-16, 1, 2, 4, 8, 16]));
     // Two inputs share the giant steps.
-    let two = LinearTransform::new(SLOTS, 64, vec![matrix(&mut numbers), matrix(&mut numbers)]).unwrap();
+    let two = TokenTransform::new(SLOTS, 64, vec![matrix(&mut numbers), matrix(&mut numbers)]).unwrap();
     assert_eq!(two.profile().unwrap().counts.key_switches, 2 * 15 + 7);
 }
 
@@ -111,13 +111,13 @@ fn a_full_matrix_costs_what_the_docs_say() {
 fn diagonals_of_zeros_cost_nothing() {
     let mut identity = vec![0.0; 16 * 16];
     (0..16).for_each(|i| identity[i * 17] = 1.0);
-    let transform = LinearTransform::new(SLOTS, 16, vec![Matrix::real(16, 16, identity).unwrap()]).unwrap();
+    let transform = TokenTransform::new(SLOTS, 16, vec![Matrix::real(16, 16, identity).unwrap()]).unwrap();
     let profile = transform.profile().unwrap();
     assert_eq!(
         (profile.counts.key_switches, profile.counts.plain_products),
         (0, 1)
     );
-    let zero = LinearTransform::new(SLOTS, 16, vec![Matrix::real(2, 3, vec![0.0; 6]).unwrap()]).unwrap();
+    let zero = TokenTransform::new(SLOTS, 16, vec![Matrix::real(2, 3, vec![0.0; 6]).unwrap()]).unwrap();
     let y = eval_plain(&zero, &[Numbers(2).complex(SLOTS, 1.0)]);
     assert_eq!(largest_error(&y, &vec![Complex64::ZERO; SLOTS]), 0.0);
 }
@@ -281,7 +281,7 @@ fn attention_costs_what_the_docs_say() {
 fn the_feed_forward_squares_what_the_matrix_gives() {
     let mut numbers = Numbers(5);
     let w = numbers.f32s(32 * 32, 0.3);
-    let up = LinearTransform::new(SLOTS, 32, vec![Matrix::real(32, 32, w.clone()).unwrap()]).unwrap();
+    let up = TokenTransform::new(SLOTS, 32, vec![Matrix::real(32, 32, w.clone()).unwrap()]).unwrap();
     let circuit = FeedForward::new(up, Pattern::constant(1.25).unwrap());
     let x = numbers.reals(SLOTS, 1.0);
     let square = |pre: Complex64| Complex64::new((pre.re + 1.25).powi(2), 0.0);

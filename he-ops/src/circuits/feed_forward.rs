@@ -1,6 +1,6 @@
 //! The feed-forward part of a transformer layer with a quadratic activation.
 
-use super::{Circuit, LinearTransform, same_slots, twice_real_part};
+use super::{Circuit, TokenTransform, same_slots, twice_real_part};
 use crate::Result;
 use crate::ckks::Pattern;
 use crate::graph::{Graph, NodeId};
@@ -12,14 +12,14 @@ use crate::graph::{Graph, NodeId};
 /// **Cost:** the transform and one square.
 #[derive(Debug, Clone)]
 pub struct FeedForward {
-    up: LinearTransform,
+    up: TokenTransform,
     real_part: bool,
     bias: Pattern,
 }
 
 impl FeedForward {
     /// `bias` is added before the square, activation shift included.
-    pub fn new(up: LinearTransform, bias: Pattern) -> Self {
+    pub fn new(up: TokenTransform, bias: Pattern) -> Self {
         FeedForward {
             up,
             real_part: false,

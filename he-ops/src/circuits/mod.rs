@@ -12,12 +12,12 @@ mod blocks;
 mod feed_forward;
 mod head;
 mod layout;
-mod linear_transform;
 mod polynomial;
 mod power_softmax;
 mod reciprocal;
 mod repack;
 mod token_norm;
+mod token_transform;
 
 pub use attention::PowerSoftmaxAttention;
 pub use block_attention::{BlockAttention, BlockHead, BlockSums};
@@ -26,12 +26,12 @@ pub use blocks::{BlockLayout, Operand, pack_pairs, pack_real_parts, packed_opera
 pub use feed_forward::FeedForward;
 pub use head::Head;
 pub use layout::TokenLayout;
-pub use linear_transform::{LinearTransform, Matrix};
 pub use polynomial::ChebyshevSeries;
 pub use power_softmax::PowerSoftmax;
 pub use reciprocal::Reciprocal;
 pub use repack::{inner_sum, replicate, twice_imag_part, twice_real_part};
 pub use token_norm::sum_of_squares;
+pub use token_transform::{Matrix, TokenTransform};
 
 use std::collections::BTreeSet;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use he_ops::Result;
 use he_ops::circuits::{
-    Circuit, FeedForward, Head, LinearTransform, Matrix, PowerSoftmaxAttention, TokenLayout, twice_imag_part,
+    Circuit, FeedForward, Head, Matrix, PowerSoftmaxAttention, TokenLayout, TokenTransform, twice_imag_part,
     twice_real_part,
 };
 use he_ops::ckks::{Bootstrapper, Ciphertext, Decryptor, Encoder, Encryptor, Evaluator, Pattern};
@@ -208,10 +208,10 @@ pub fn classifier(slots: usize, tokens: usize, dim: usize, heads: usize, hidden:
     let size = 0.5 / (dim as f64).sqrt();
     let mut matrix = |rows| Matrix::real(rows, dim, numbers.f32s(rows * dim, size));
     let [wq, wk, wv] = [matrix(dim)?, matrix(dim)?, matrix(dim)?];
-    let up = LinearTransform::new(slots, dim, vec![matrix(hidden)?, matrix(hidden)?])?;
+    let up = TokenTransform::new(slots, dim, vec![matrix(hidden)?, matrix(hidden)?])?;
     let mut g = Graph::new(slots);
     let z = g.input("tokens");
-    let [q, k, v] = [wq, wk, wv].map(|w| LinearTransform::new(slots, dim, vec![w]));
+    let [q, k, v] = [wq, wk, wv].map(|w| TokenTransform::new(slots, dim, vec![w]));
     let (q, k, v) = g.scope("layer0.attention", "plaintext matmul", |g| -> Result<_> {
         let q = q?.expand(g, &[z])?;
         let k = k?.expand(g, &[z])?;

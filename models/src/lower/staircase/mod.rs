@@ -7,7 +7,7 @@
 mod fold;
 
 use he_ops::circuits::{
-    Circuit, FeedForward, Head, LinearTransform, Matrix as Weight, PowerSoftmaxAttention, TokenLayout,
+    Circuit, FeedForward, Head, TokenTransform, Matrix as Weight, PowerSoftmaxAttention, TokenLayout,
     twice_imag_part, twice_real_part,
 };
 use he_ops::ckks::Pattern;
@@ -124,7 +124,7 @@ fn queries_keys_values(
     type Part = fn(&mut Graph, NodeId) -> NodeId;
     let mut linear = |(w, bias): &(Matrix, Vec<f64>), part: Part| {
         let w = weight(w, 0..w.rows(), 0..w.cols())?;
-        let product = LinearTransform::new(layout.slots, layout.dim, vec![w])?.expand(g, &[z])?;
+        let product = TokenTransform::new(layout.slots, layout.dim, vec![w])?.expand(g, &[z])?;
         let part = g.category("repack", |g| part(g, product));
         let bias = feature_pattern(layout, bias)?;
         Ok::<_, Error>(g.category("plaintext matmul", |g| g.add_plain(part, bias)))
@@ -150,7 +150,7 @@ fn feed_forward(
             .map(|w| weight(w, rows.clone(), 0..layout.dim))
             .into_iter()
             .collect::<Result<_>>()?;
-        let up = LinearTransform::new(layout.slots, layout.dim, up)?;
+        let up = TokenTransform::new(layout.slots, layout.dim, up)?;
         let circuit = FeedForward::new(up, feature_pattern(layout, offset)?).with_twice_real_part();
         blocks.push(circuit.expand(g, &[z, o])?);
     }

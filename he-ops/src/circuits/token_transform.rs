@@ -101,14 +101,14 @@ impl Matrix {
 /// **Cost:** at most n - 1 rotations for each input and 2 dim / n - 1 for the giant steps, one plaintext product for
 /// each diagonal. **Reference:** ePrint 2014/106 (diagonals), 2018/244 (baby steps, giant steps).
 #[derive(Debug, Clone)]
-pub struct LinearTransform {
+pub struct TokenTransform {
     slots: usize,
     dim: usize,
     baby_steps: usize,
     matrices: Vec<Matrix>,
 }
 
-impl LinearTransform {
+impl TokenTransform {
     /// One matrix for each input. `dim` is the period of the slots, a power of two.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl LinearTransform {
     pub fn new(slots: usize, dim: usize, matrices: Vec<Matrix>) -> Result<Self> {
         let refuse = |reason: String| {
             Err(Error::Circuit {
-                circuit: "linear_transform",
+                circuit: "token_transform",
                 reason,
             })
         };
@@ -138,7 +138,7 @@ impl LinearTransform {
         }
         // The power of two next above sqrt(2 dim): baby steps are shared between matrices, so rather more of them.
         let baby_steps = 1 << (dim.trailing_zeros() + 2).div_ceil(2);
-        Ok(LinearTransform {
+        Ok(TokenTransform {
             slots,
             dim,
             baby_steps: usize::min(baby_steps, dim),
@@ -152,14 +152,14 @@ impl LinearTransform {
     /// [`Error::Circuit`] for another number.
     pub fn with_baby_steps(self, baby_steps: usize) -> Result<Self> {
         if baby_steps.is_power_of_two() && baby_steps <= self.dim {
-            return Ok(LinearTransform { baby_steps, ..self });
+            return Ok(TokenTransform { baby_steps, ..self });
         }
         let reason = format!(
             "a power of two of baby steps up to {} needed, {baby_steps} found",
             self.dim
         );
         Err(Error::Circuit {
-            circuit: "linear_transform",
+            circuit: "token_transform",
             reason,
         })
     }
@@ -225,9 +225,9 @@ fn horner(g: &mut Graph, giants: &BTreeMap<u64, NodeId>, n: i64) -> Option<NodeI
     sum
 }
 
-impl Circuit for LinearTransform {
+impl Circuit for TokenTransform {
     fn name(&self) -> &'static str {
-        "linear_transform"
+        "token_transform"
     }
 
     fn slots(&self) -> usize {
@@ -272,7 +272,7 @@ impl Circuit for LinearTransform {
                 });
             }
             total.ok_or(Error::Circuit {
-                circuit: "linear_transform",
+                circuit: "token_transform",
                 reason: "no diagonal".to_owned(),
             })
         })
