@@ -19,6 +19,7 @@
 use super::Backend;
 use crate::ckks::bootstrap::noise::variance as bootstrap_variance;
 use crate::ckks::ciphertext::{check_level, check_rescale, check_same_scale};
+use crate::ckks::linear::schedule::Schedule;
 use crate::ckks::{Pattern, SlotMap};
 use crate::cost::KeyLevels;
 use crate::decision::Decision;
@@ -279,13 +280,19 @@ impl Backend for Sim {
         let mut outputs = Vec::with_capacity(steps.len());
         for (map, step) in maps.iter().zip(steps) {
             let mut variance = 0.0;
+            let rotation = |k| KeyPurpose::Galois(self.params.galois_element(k));
+            let gadget = |k| self.keys.gadget(rotation(k), level);
+            let schedule = Schedule::new(&self.params, std::iter::once(*map), &gadget)?;
             for (i, (input, part)) in inputs.iter().zip(map.parts()).enumerate() {
                 Self::same("linear map", first, input)?;
                 // Baby steps are divided once they are summed.
                 let mut noise: f64 = 0.0;
-                for b in map.babies(i).into_iter().filter(|b| *b > 0) {
-                    let key = KeyPurpose::Galois(self.params.galois_element(b as i64));
-                    noise = noise.max(self.key_noise(key, level)?);
+                for baby in schedule
+                    .babies
+                    .iter()
+                    .filter(|b| b.input == i && b.gadget.is_some())
+                {
+                    noise = noise.max(self.key_noise(rotation(baby.rotation), level)?);
                 }
                 let turned = input.variance + self.per_slot(noise, input.scale);
                 let rounding = map.period() as f64 / 6.0 / (step.plain_scale * step.plain_scale);
@@ -300,11 +307,10 @@ impl Backend for Sim {
                 variance,
                 power: 1.0,
             };
-            let (first, last) = (*map.giants().start(), *map.giants().end());
-            for giant in (first..0).chain(1..=last) {
-                let k = giant.signum() * map.baby_steps() as i64;
-                let key = KeyPurpose::Galois(self.params.galois_element(k));
-                value = self.key_switch(&value, key)?;
+            for giant in schedule.giants.iter().filter(|giant| giant.gadget.is_some()) {
+                for _ in 0..giant.count {
+                    value = self.key_switch(&value, rotation(giant.rotation))?;
+                }
             }
             let scale = value.scale / self.last_prime(level)?;
             let value = self.divide(&value, scale);
