@@ -33,16 +33,13 @@ pub(super) enum Column<'a> {
     /// A ciphertext as it is: nothing modulo the special primes.
     Plain([Poly<TimesP>; 2]),
     /// A rotation that is not divided by the special primes.
-    Rotated(Rotation<'a>),
-}
-
-/// What makes a rotation.
-pub(super) struct Rotation<'a> {
-    pub body: &'a Poly<Eval>,
-    pub digits: Digits<'a>,
-    pub key: &'a KeySwitchKey,
-    /// None for a key that does not rotate: that of a raised ciphertext as it is.
-    pub permutation: Option<Arc<Vec<u32>>>,
+    Rotated {
+        body: &'a Poly<Eval>,
+        digits: Digits<'a>,
+        key: &'a KeySwitchKey,
+        /// None for a key that does not rotate: that of a raised ciphertext as it is.
+        permutation: Option<Arc<Vec<u32>>>,
+    },
 }
 
 /// The mask of an input, as its key takes it.
@@ -67,14 +64,19 @@ impl<'a> Column<'a> {
     pub(super) fn limb(&self, i: usize, level: usize) -> Limb<'_> {
         match self {
             Self::Plain(parts) => Limb::Plain(parts.each_ref().map(|part| part.limb(i))),
-            Self::Rotated(rotation) => Limb::Rotated {
-                body: rotation.body.limb(i),
-                digits: match &rotation.digits {
+            Self::Rotated {
+                body,
+                digits,
+                key,
+                permutation,
+            } => Limb::Rotated {
+                body: body.limb(i),
+                digits: match digits {
                     Digits::Decomposed(digits) => digits.limb(i),
                     Digits::Raised(mask) => vec![mask.limb(i)],
                 },
-                key: rotation.key.limb(level, i),
-                permutation: rotation.permutation.as_ref().map(|table| &table[..]),
+                key: key.limb(level, i),
+                permutation: permutation.as_ref().map(|table| &table[..]),
             },
         }
     }

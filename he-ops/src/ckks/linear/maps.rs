@@ -3,7 +3,7 @@
 //!
 //! Weights come as f32 and are forgotten after use: a plan of many layers could not keep them as residues.
 
-use super::columns::{Column, Digits, Rotation};
+use super::columns::{Column, Digits};
 use super::engine::{Chain, Engine, check, finish};
 use super::pattern::Pattern;
 use super::schedule::{InnerSum, Schedule, Weight, Weights, batches, tiles};
@@ -193,12 +193,12 @@ impl Evaluator {
                         made
                     }
                 };
-                out.push(Column::Rotated(Rotation {
+                out.push(Column::Rotated {
                     body,
                     digits: Digits::Decomposed(digits),
                     key: self.rotation_key(baby.rotation, input.level)?,
                     permutation: Some(params.permutation(params.galois_element(baby.rotation))?),
-                }));
+                });
             }
         }
         Ok(out)

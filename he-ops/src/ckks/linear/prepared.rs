@@ -1,6 +1,6 @@
 //! Maps whose weights are kept as residues: those of bootstraps, and a matrix that many ciphertexts meet.
 
-use super::columns::{Column, Digits, Rotation};
+use super::columns::{Column, Digits};
 use super::diagonals::Diagonals;
 use super::engine::{Chain, Engine, finish};
 use super::schedule::{BabySteps, InnerSum, Steps};
@@ -167,12 +167,12 @@ impl LinearTransform {
                     found: key.gadget.digits(),
                 });
             }
-            Ok(Column::Rotated(Rotation {
+            Ok(Column::Rotated {
                 body,
                 digits: Digits::Decomposed(digits.clone()),
                 key,
                 permutation: Some(self.params.permutation(element)?),
-            }))
+            })
         })
     }
 
@@ -185,7 +185,7 @@ impl LinearTransform {
         mask: &Poly<Eval>,
     ) -> Result<Undivided> {
         self.sum(evaluator, |element| {
-            Ok(Column::Rotated(Rotation {
+            Ok(Column::Rotated {
                 body,
                 digits: Digits::Raised(mask),
                 key: evaluator
@@ -194,7 +194,7 @@ impl LinearTransform {
                 permutation: (element != 1)
                     .then(|| self.params.permutation(element))
                     .transpose()?,
-            }))
+            })
         })
     }
 
