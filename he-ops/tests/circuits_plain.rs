@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 
 use common::{Numbers, eval_plain, largest_error, plan_of};
 use he_ops::circuits::{
-    ChebyshevSeries, Circuit, FeedForward, Head, TokenTransform, Matrix, PowerSoftmaxAttention, Reciprocal,
-    TokenLayout,
+    ChebyshevSeries, Circuit, FeedForward, Head, Matrix, PowerSoftmaxAttention, Reciprocal, TokenLayout,
+    TokenTransform,
 };
 use he_ops::ckks::Pattern;
 use he_ops::graph::KeyUse;

@@ -7,7 +7,7 @@
 mod fold;
 
 use he_ops::circuits::{
-    Circuit, FeedForward, Head, TokenTransform, Matrix as Weight, PowerSoftmaxAttention, TokenLayout,
+    Circuit, FeedForward, Head, Matrix as Weight, PowerSoftmaxAttention, TokenLayout, TokenTransform,
     twice_imag_part, twice_real_part,
 };
 use he_ops::ckks::Pattern;
