@@ -515,7 +515,7 @@ fn multiply_plain(ring: &Rc<Ring>) -> Result<Workload> {
     let y = ring
         .encoder
         .encode(&ring.y, ring.top(), ring.params.scale(ring.top())?)?;
-    let weight_bytes = 8 * y.poly.words().len() as u64;
+    let weight_bytes = y.memory_bytes() as u64;
     let mut workload = evaluated(Op::MultiplyPlain, ring, &config, products(ring), move || {
         Ok(evaluator.rescale(&evaluator.mul_plain(&x, &y)?)?)
     })?;

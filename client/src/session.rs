@@ -158,9 +158,9 @@ impl<W: Write> Write for Counted<'_, W> {
 /// coefficients are uniform below the modulus, and their sums in the slots larger by a factor of sqrt(N / 3): noise that must
 /// not be read as an answer.
 fn check_magnitude(params: &Params, ciphertext: &Ciphertext, slots: &[Complex64]) -> Result<()> {
-    let moduli = params.moduli().take(ciphertext.level + 1);
+    let moduli = params.moduli().take(ciphertext.level() + 1);
     let log_q: f64 = moduli.map(|q| (q.value() as f64).log2()).sum();
-    let needed = (log_q - 1.0).exp2() / ciphertext.scale;
+    let needed = (log_q - 1.0).exp2() / ciphertext.scale();
     let found = (slots.iter().map(Complex64::norm_sqr).sum::<f64>() / slots.len().max(1) as f64).sqrt();
     // Written so that a NaN is refused.
     if found <= needed {
@@ -419,7 +419,8 @@ impl Session {
             };
             let ciphertext = decode_ciphertext(&self.params, frame, limit).map_err(wire())?;
             let needed = (port.level, self.params.scale(port.level)?);
-            expect_level_and_scale("reply", (ciphertext.level, ciphertext.scale), needed).map_err(wire())?;
+            expect_level_and_scale("reply", (ciphertext.level(), ciphertext.scale()), needed)
+                .map_err(wire())?;
             let slots = self.encoder.decode(&decryptor.decrypt(&ciphertext)?)?;
             check_magnitude(&self.params, &ciphertext, &slots)?;
             answer.insert(port.name.clone(), slots);

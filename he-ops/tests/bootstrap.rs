@@ -76,7 +76,7 @@ impl Client {
         let level = self.boot.input_level();
         let prime = self.params.moduli().nth(level + 1).unwrap().value() as f64;
         let low = self.evaluator.drop_level(ct, level + 1).unwrap();
-        let factor = self.params.scale(level).unwrap() * prime / low.scale;
+        let factor = self.params.scale(level).unwrap() * prime / low.scale();
         self.evaluator
             .rescale(&self.evaluator.mul_scalar(&low, 1.0, factor).unwrap())
             .unwrap()
@@ -86,12 +86,12 @@ impl Client {
         let z = self.message();
         let mut ct = self.encrypt(&z);
         for _ in 0..rounds {
-            if ct.level > self.boot.input_level() {
+            if ct.level() > self.boot.input_level() {
                 ct = self.align(&ct);
             }
             ct = self.boot.bootstrap(&self.evaluator, &ct).unwrap();
-            assert_eq!(ct.level, self.boot.output_level());
-            assert!((ct.scale / self.params.scale(ct.level).unwrap() - 1.0).abs() < 1e-12);
+            assert_eq!(ct.level(), self.boot.output_level());
+            assert!((ct.scale() / self.params.scale(ct.level()).unwrap() - 1.0).abs() < 1e-12);
         }
         PrecisionStats::new(&z, &self.decrypt(&ct))
     }
@@ -273,8 +273,7 @@ fn what_does_not_fit_is_refused_with_numbers() {
             ..
         })
     ));
-    let mut scaled = ct.clone();
-    scaled.scale *= 1.01;
+    let scaled = Ciphertext::from_parts(&params, ct.parts().to_vec(), ct.level(), ct.scale() * 1.01).unwrap();
     assert!(matches!(
         client.boot.bootstrap(&client.evaluator, &scaled),
         Err(Error::Scale { .. })

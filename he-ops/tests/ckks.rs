@@ -122,7 +122,7 @@ impl Context {
         println!(
             "N = 2^{:<2} level {:<2} {op:<24} {stats}",
             self.params.log_n(),
-            got.level
+            got.level()
         );
         stats.min_bits
     }
@@ -151,7 +151,7 @@ fn every_operation(c: &Context, fresh_bits: f64, switched_bits: f64) {
         let want = map2(&a, &b, |x, _| x * i.powu(power));
         assert!(c.bits("mul_i", &want, &e.mul_i(&ca, power).unwrap()) > fresh_bits);
     }
-    let plain = c.encoder.encode(&b, ca.level, ca.scale).unwrap();
+    let plain = c.encoder.encode(&b, ca.level(), ca.scale()).unwrap();
     assert!(
         c.bits(
             "add_plain",
@@ -171,9 +171,12 @@ fn every_operation(c: &Context, fresh_bits: f64, switched_bits: f64) {
         c.bits("mul_relin_rescale", &want, &fused),
     );
     assert!(together > apart - 0.5, "one division is as exact as two");
-    assert_eq!((fused.level, fused.scale), (rescaled.level, rescaled.scale));
+    assert_eq!(
+        (fused.level(), fused.scale()),
+        (rescaled.level(), rescaled.scale())
+    );
     // A sum of products is divided once; at the second lowest level too.
-    for level in [ca.level, 1] {
+    for level in [ca.level(), 1] {
         let (la, lb) = (
             e.drop_level(&ca, level).unwrap(),
             e.drop_level(&cb, level).unwrap(),
@@ -191,9 +194,9 @@ fn every_operation(c: &Context, fresh_bits: f64, switched_bits: f64) {
     let late = e.relinearize(&e.rescale(&product).unwrap()).unwrap();
     // The rounding of c_2 meets s^2: half the bits of the ring degree are lost. Relinearize first.
     assert!(c.bits("mul, rescale, relin", &want, &late) > switched_bits - 7.0);
-    assert_eq!(late.level, c.params.max_level() - 1);
+    assert_eq!(late.level(), c.params.max_level() - 1);
     assert!(
-        (late.scale / c.params.scale(late.level).unwrap() - 1.0).abs() < 1e-9,
+        (late.scale() / c.params.scale(late.level()).unwrap() - 1.0).abs() < 1e-9,
         "canonical scale"
     );
 
@@ -204,7 +207,7 @@ fn every_operation(c: &Context, fresh_bits: f64, switched_bits: f64) {
 
     let scalar = e
         .rescale(
-            &e.mul_scalar(&ca, -0.75, c.params.scale(ca.level).unwrap())
+            &e.mul_scalar(&ca, -0.75, c.params.scale(ca.level()).unwrap())
                 .unwrap(),
         )
         .unwrap();
@@ -334,7 +337,7 @@ fn a_chain_through_all_levels_at_real_parameters() {
     let c = Context::real();
     let mut want: Vec<Complex64> = c.values(7.0).iter().map(|v| Complex64::new(v.re, 0.0)).collect();
     let mut got = c.encrypt(&want);
-    while got.level > 0 {
+    while got.level() > 0 {
         let e = &c.evaluator;
         got = e
             .rescale(&e.relinearize(&e.square(&got).unwrap()).unwrap())
@@ -344,7 +347,7 @@ fn a_chain_through_all_levels_at_real_parameters() {
             .add_pattern(&e.add(&got, &got).unwrap(), &Pattern::constant(-1.0).unwrap())
             .unwrap();
         want = want.iter().map(|v| 2.0 * v * v - 1.0).collect();
-        assert!((got.scale / c.params.scale(got.level).unwrap() - 1.0).abs() < 1e-9);
+        assert!((got.scale() / c.params.scale(got.level()).unwrap() - 1.0).abs() < 1e-9);
     }
     // T_(2^11) multiplies an error by up to 4^11 = 2^22 at the ends of the interval; its mean error by far less.
     let plain = Decryptor::new(&c.params, &c.secret)
@@ -365,9 +368,12 @@ fn misuse_is_refused_with_the_reason() {
     assert!(matches!(e.add(&a, &low), Err(Error::Level { .. })));
     assert!(matches!(e.mul(&a, &low), Err(Error::Level { .. })));
     assert!(matches!(e.drop_level(&low, 3), Err(Error::Level { .. })));
-    let mut other = a.clone();
-    other.scale *= 2.0;
+    let other = Ciphertext::from_parts(&c.params, a.parts().to_vec(), a.level(), a.scale() * 2.0).unwrap();
     assert!(matches!(e.add(&a, &other), Err(Error::Scale { .. })));
+    assert!(matches!(
+        a.clone().with_scale_of_plan(other.scale()),
+        Err(Error::Scale { .. })
+    ));
     let error = e.rotate(&a, 5).unwrap_err().to_string();
     assert!(error.contains("rotation by 5"), "{error}");
     let error = e.rotate(&a, 2).unwrap_err().to_string();

@@ -88,7 +88,7 @@ impl Client {
         assert_eq!(outputs.len(), maps.len());
         let refs: Vec<&[Complex64]> = inputs.iter().map(Vec::as_slice).collect();
         for (map, output) in maps.iter().zip(&outputs) {
-            assert_eq!(output.level, level - 1);
+            assert_eq!(output.level(), level - 1);
             let stats = PrecisionStats::new(&map.apply(&refs), &self.decrypt(output));
             assert!(stats.min_bits > bits, "{stats}, {bits} bits needed");
         }
@@ -294,8 +294,8 @@ fn mistakes_are_refused_by_name() {
             ..
         }
     ));
-    let mut scaled = x.clone();
-    scaled.scale *= 2.0;
+    let scaled =
+        Ciphertext::from_parts(&client.params, x.parts().to_vec(), x.level(), x.scale() * 2.0).unwrap();
     assert!(matches!(refused(&[&x, &scaled], &[&two]), Error::Scale { .. }));
     let three = client.evaluator.square(&x).unwrap();
     assert!(matches!(

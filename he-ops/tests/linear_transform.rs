@@ -30,7 +30,7 @@ fn check(params: &Params, map: &Diagonals, level: usize, bits: f64) {
     let one = rayon(1, || transform.apply(&evaluator, &ct).unwrap());
     let two = rayon(2, || transform.apply(&evaluator, &ct).unwrap());
     assert_eq!(one, two, "the result depends on the number of threads");
-    assert_eq!(one.level, level - 1);
+    assert_eq!(one.level(), level - 1);
     let got = encoder
         .decode(&Decryptor::new(params, &secret).unwrap().decrypt(&one).unwrap())
         .unwrap();

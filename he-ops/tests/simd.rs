@@ -16,7 +16,7 @@ fn small_INSECURE() -> Params {
 
 fn words(ciphertext: &Ciphertext) -> Vec<u64> {
     ciphertext
-        .parts
+        .parts()
         .iter()
         .flat_map(|part| part.words())
         .copied()

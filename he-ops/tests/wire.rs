@@ -7,6 +7,7 @@
     reason = "a test that meets the unexpected should stop"
 )]
 
+use he_ops::arith::sample::Seed;
 use he_ops::ckks::{Ciphertext, SeededCiphertext};
 use he_ops::ring::{Eval, Poly};
 use he_ops::rlwe::{KeyPurpose, Params, ParamsLiteral, PublicKey, SeededKeySwitchKey};
@@ -56,21 +57,16 @@ fn q_poly(params: &Params, level: usize, salt: u64) -> Poly<Eval> {
 }
 
 fn ciphertext(params: &Params) -> Ciphertext {
-    Ciphertext {
-        parts: vec![q_poly(params, 1, 1), q_poly(params, 1, 2)],
-        level: 1,
-        scale: 33_554_432.5,
-    }
+    let parts = vec![q_poly(params, 1, 1), q_poly(params, 1, 2)];
+    Ciphertext::from_parts(params, parts, 1, 33_554_432.5).unwrap()
+}
+
+fn seed() -> Seed {
+    serde_json::from_str("[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15]").unwrap()
 }
 
 fn seeded(params: &Params) -> SeededCiphertext {
-    let seed = serde_json::from_str("[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15]").unwrap();
-    SeededCiphertext {
-        seed,
-        body: q_poly(params, 2, 3),
-        level: 2,
-        scale: 33_554_432.0,
-    }
+    SeededCiphertext::from_parts(params, seed(), q_poly(params, 2, 3), 2, 33_554_432.0).unwrap()
 }
 
 fn key(params: &Params, purpose: KeyPurpose) -> SeededKeySwitchKey {
@@ -88,14 +84,14 @@ fn key(params: &Params, purpose: KeyPurpose) -> SeededKeySwitchKey {
     SeededKeySwitchKey {
         purpose,
         level,
-        seed: seeded(params).seed,
+        seed: seed(),
         bodies,
     }
 }
 
 fn public_key(params: &Params) -> PublicKey {
     PublicKey {
-        seed: seeded(params).seed,
+        seed: seed(),
         body: q_poly(params, 2, 4),
     }
 }

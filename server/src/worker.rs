@@ -301,23 +301,22 @@ fn decode_request(model: &Served, mut bytes: &[u8]) -> Result<BTreeMap<String, C
 /// One input, seeded or full, at the level and scale of the plan.
 fn decode_input(params: &Params, port: &Port, limit: u64, frame: &[u8]) -> Result<Ciphertext, WireError> {
     let needed = (port.level, port.scale);
-    let mut ciphertext = if Header::parse(frame)?.kind == Kind::Ciphertext {
+    let ciphertext = if Header::parse(frame)?.kind == Kind::Ciphertext {
         let full = decode_ciphertext(params, frame, limit)?;
-        if full.parts.len() != 2 {
+        if full.parts().len() != 2 {
             return Err(WireError::Field {
                 what: "parts of a request",
                 needed: "2".into(),
-                found: full.parts.len().to_string(),
+                found: full.parts().len().to_string(),
             });
         }
-        expect_level_and_scale("request", (full.level, full.scale), needed)?;
+        expect_level_and_scale("request", (full.level(), full.scale()), needed)?;
         full
     } else {
         let seeded = decode_seeded_ciphertext(params, frame, limit)?;
-        expect_level_and_scale("request", (seeded.level, seeded.scale), needed)?;
+        expect_level_and_scale("request", (seeded.level(), seeded.scale()), needed)?;
         seeded.expand(params)?
     };
     // Within the tolerance of the wire; the executor then asks for the exact number.
-    ciphertext.scale = port.scale;
-    Ok(ciphertext)
+    Ok(ciphertext.with_scale_of_plan(port.scale)?)
 }

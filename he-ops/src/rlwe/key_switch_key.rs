@@ -33,12 +33,9 @@ pub struct SeededKeySwitchKey {
 /// hoisted decomposition needs no permutation.
 #[derive(Clone, Debug)]
 pub struct KeySwitchKey {
-    /// What it is for.
-    pub purpose: KeyPurpose,
-    /// Highest level at which it can be used.
-    pub level: usize,
-    /// Its decomposition.
-    pub gadget: Gadget,
+    pub(crate) purpose: KeyPurpose,
+    pub(crate) level: usize,
+    pub(crate) gadget: Gadget,
     /// For each of q_0..q_level, then the special primes: body and mask of each digit in turn, in Montgomery form
     /// ([`crate::arith::dot`]); modulo a ciphertext prime times 1/P, so that products come as
     /// [`TimesP`](crate::ring::TimesP).
@@ -215,6 +212,24 @@ fn key_tables<'p>(params: &'p Params, level: usize, gadget: &Gadget) -> Result<V
 }
 
 impl KeySwitchKey {
+    /// What it is for.
+    #[must_use]
+    pub fn purpose(&self) -> KeyPurpose {
+        self.purpose
+    }
+
+    /// Highest level at which it can be used.
+    #[must_use]
+    pub fn level(&self) -> usize {
+        self.level
+    }
+
+    /// Its decomposition.
+    #[must_use]
+    pub fn gadget(&self) -> &Gadget {
+        &self.gadget
+    }
+
     /// A key from (body, mask) of each digit over the primes of `tables`, ciphertext primes first.
     fn pack(
         purpose: KeyPurpose,
