@@ -1,6 +1,11 @@
 //! The one error type of the crate: every message says what was needed, what was there, and what to do.
 
+mod params;
+
+use crate::wire::WireError;
 use core::panic::Location;
+pub use params::ParamsError;
+use std::borrow::Cow;
 
 /// Result of every fallible operation of this crate.
 pub type Result<T> = core::result::Result<T, Error>;
@@ -10,11 +15,8 @@ pub type Result<T> = core::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// A parameter literal does not describe a usable or a secure set.
-    #[error("parameters refused: {reason}")]
-    Params {
-        /// What is wrong, with the numbers.
-        reason: String,
-    },
+    #[error("parameters refused: {0}")]
+    Params(#[from] ParamsError),
     /// log2(QP) is above the 128-bit bound of the security table.
     #[error(
         "parameters refused: log2(QP) = {found:.1} at level {level}, the 128-bit bound for N = 2^{log_n} is {bound}; \
@@ -93,13 +95,8 @@ pub enum Error {
         reason: String,
     },
     /// Bytes from a file or from the network were refused.
-    #[error("refused {what}: {reason}")]
-    Wire {
-        /// What was being read.
-        what: &'static str,
-        /// Why it was refused, with what was needed and what was found.
-        reason: String,
-    },
+    #[error("refused frame: {0}")]
+    Wire(Box<WireError>),
     /// A circuit or graph cannot be built or compiled.
     #[error("{circuit}: {reason}")]
     Circuit {
@@ -128,7 +125,7 @@ pub enum Error {
     #[error("a bug of he-ops, please report it: {what} ({place})")]
     Broken {
         /// What was to hold.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Where it did not.
         place: &'static Location<'static>,
     },
@@ -142,9 +139,9 @@ pub enum Error {
 
 /// The error for an invariant of this crate that does not hold, with the place that found it.
 #[track_caller]
-pub(crate) fn broken(what: &'static str) -> Error {
+pub(crate) fn broken(what: impl Into<Cow<'static, str>>) -> Error {
     Error::Broken {
-        what,
+        what: what.into(),
         place: Location::caller(),
     }
 }

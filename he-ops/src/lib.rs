@@ -65,4 +65,4 @@ pub mod rlwe;
 pub mod trace;
 pub mod wire;
 
-pub use error::{Error, Result};
+pub use error::{Error, ParamsError, Result};

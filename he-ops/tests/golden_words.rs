@@ -66,9 +66,9 @@ fn evaluator(
 fn digest<'a>(results: impl IntoIterator<Item = &'a Ciphertext>) -> String {
     let mut hasher = blake3::Hasher::new();
     for result in results {
-        hasher.update(&(result.level as u64).to_le_bytes());
-        hasher.update(&result.scale.to_bits().to_le_bytes());
-        for word in result.parts.iter().flat_map(|part| part.words()) {
+        hasher.update(&(result.level() as u64).to_le_bytes());
+        hasher.update(&result.scale().to_bits().to_le_bytes());
+        for word in result.parts().iter().flat_map(|part| part.words()) {
             hasher.update(&word.to_le_bytes());
         }
     }

@@ -9,9 +9,10 @@ mod bring_a_model;
 #[test]
 fn encrypted_logits_are_those_of_the_reference() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/sentiment");
+    // The second is a mistake of the model, in clear as under encryption.
     for (text, expected) in [
         ("an utterly charming film", "positive"),
-        ("Not bad at all, actually quite good!", "positive"),
+        ("Not bad at all, actually quite good!", "negative"),
     ] {
         let (label, bits) = bring_a_model::ask(folder, text).unwrap();
         println!("{text:?}: {label}, {bits:.2} bits");

@@ -1,7 +1,7 @@
 //! Search for primes q = 1 mod 2N, so that the negacyclic transform of size N exists.
 
 use super::modulus::{MAX_MODULUS_BITS, Modulus};
-use crate::{Error, Result};
+use crate::{ParamsError, Result};
 
 /// Deterministic Miller-Rabin for all 64-bit numbers (the twelve smallest primes as bases suffice).
 #[must_use]
@@ -71,13 +71,11 @@ pub fn nearest_ntt_prime(target: f64, log_n: u32, taken: &[u64]) -> Result<u64> 
             }
         }
     }
-    Err(Error::Params {
-        reason: format!(
-            "no prime of at most {MAX_MODULUS_BITS} bits near 2^{:.2} is 1 mod 2^{}; use larger or fewer primes",
-            target.log2(),
-            log_n + 1
-        ),
-    })
+    Err(ParamsError::NoPrime {
+        bits: target.log2(),
+        log_n,
+    }
+    .into())
 }
 
 /// The largest prime q = 1 mod 2N with q <= 2^bits that is not in `taken`.
@@ -93,9 +91,11 @@ pub fn ntt_prime_below(bits: u32, log_n: u32, taken: &[u64]) -> Result<u64> {
         }
         q -= step;
     }
-    Err(Error::Params {
-        reason: format!("no free prime of {bits} bits is 1 mod 2^{}", log_n + 1),
-    })
+    Err(ParamsError::NoPrime {
+        bits: f64::from(bits),
+        log_n,
+    }
+    .into())
 }
 
 /// A primitive 2N-th root of unity mod q.

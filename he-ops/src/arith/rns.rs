@@ -3,7 +3,7 @@
 use super::dot::{Output, dot, scale_in_place};
 use super::{Modulus, NttTable, Simd};
 use crate::error::broken;
-use crate::{Error, Result, par};
+use crate::{ParamsError, Result, par};
 
 /// Entries of one limb that a thread takes at a time: 16 limbs of this many words stay in L2.
 const BLOCK: usize = 2048;
@@ -74,9 +74,9 @@ impl BasisConverter {
         let mut source = Vec::with_capacity(from.len());
         for (k, (table, &before)) in from.iter().zip(before).enumerate() {
             let a = table.modulus();
-            let inv = a.inv(hat(k, a)).ok_or_else(|| Error::Params {
-                reason: format!("prime {} stands twice in a basis", a.value()),
-            })?;
+            let inv = a
+                .inv(hat(k, a))
+                .ok_or(ParamsError::RepeatedPrime { prime: a.value() })?;
             let inv = a.mul(inv, before);
             source.push((a.mul(inv, table.n_inv()), a.value() / 2));
         }

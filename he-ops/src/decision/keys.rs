@@ -7,7 +7,7 @@ use super::params::{LOG_STEPS, TFHE_PARAMETERS as TFHE, check_params, tfhe_words
 use super::ring_switch::{RingSwitchKey, SeededRingSwitchKey};
 use crate::arith::sample::Seed;
 use crate::rlwe::Params;
-use crate::{Error, Result};
+use crate::{Error, ParamsError, Result};
 
 /// What the client makes and sends: seeds and bodies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,10 +115,10 @@ impl DecisionKey {
         if self.params_digest == params.digest() {
             return Ok(());
         }
-        Err(Error::Params {
-            reason: "the key of the exact decision belongs to other parameters; use the keys of this model"
-                .into(),
-        })
+        Err(ParamsError::OtherParams {
+            key: "key of the exact decision",
+        }
+        .into())
     }
 
     /// From dimension 2048 to the small dimension.

@@ -9,7 +9,7 @@ use super::params::{BASE_LOG, DEGREE, DIGITS, LOG_DEGREE};
 use crate::arith::sample::{Domain, Seed};
 use crate::arith::{Modulus, NttTable};
 use crate::rlwe::Params;
-use crate::{Error, Result, par};
+use crate::{Error, ParamsError, Result, par};
 
 /// Seed and bodies of the key, in evaluation form: for each block t of the secret and each digit l an encryption
 /// b = -a s' + e + g_l s_t with g_l = q0 / 2^(8 l).
@@ -42,11 +42,11 @@ pub(crate) fn ring_switch_residues(params: &Params) -> usize {
 
 /// The bottom prime over the small ring.
 pub(crate) fn small_table(params: &Params) -> Result<NttTable> {
-    if params.degree() < DEGREE {
-        return Err(Error::Params {
-            reason: format!("exact decision: a ring degree of at least {DEGREE} needed"),
-        });
-    }
+    ParamsError::check(
+        "log2 of the ring degree of an exact decision",
+        params.log_n(),
+        [LOG_DEGREE, 17],
+    )?;
     NttTable::new(LOG_DEGREE, *params.bottom_modulus())
 }
 

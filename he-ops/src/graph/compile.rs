@@ -16,7 +16,7 @@ use crate::ckks::BootstrapLiteral;
 use crate::rlwe::params::MAX_CIPHERTEXT_PRIMES;
 use crate::rlwe::security::max_log_qp;
 use crate::rlwe::{Params, ParamsLiteral};
-use crate::{Error, Result};
+use crate::{Error, ParamsError, Result};
 
 /// What operations cost where a plan will run: bootstraps are put where they make the sum least.
 /// [`cost::Prices`](crate::cost::Prices) tells microseconds on a machine.
@@ -80,9 +80,12 @@ fn too_deep(depth: usize, log_n: u32, log_scale: u32) -> Option<Error> {
         return None;
     }
     let most = (0..depth).rev().find(fits)?;
-    Some(Error::Params {
-        reason: format!("{depth} levels of {log_scale} bits needed, {most} are secure with N = 2^{log_n}"),
-    })
+    Some(Error::Params(ParamsError::TooDeep {
+        needed: depth,
+        most,
+        log_scale,
+        log_n,
+    }))
 }
 
 fn check_slots(graph: &Graph, params: &Params) -> Result<()> {
@@ -124,12 +127,11 @@ pub fn compile_with(
     let graph = checked(graph)?;
     let log_slots = graph.slots().trailing_zeros();
     if literal.log_slots != log_slots {
-        return Err(Error::Params {
-            reason: format!(
-                "a bootstrap of all 2^{log_slots} slots needed in a plan, one of 2^{} found",
-                literal.log_slots
-            ),
-        });
+        return Err(ParamsError::BootstrapSlots {
+            needed: log_slots,
+            found: literal.log_slots,
+        }
+        .into());
     }
     let span = Span {
         bottom: literal.input_level(),

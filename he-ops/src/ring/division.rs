@@ -5,7 +5,7 @@ use crate::arith::dot::{Output, dot};
 use crate::arith::rns::{BasisConverter, by_limb, product};
 use crate::arith::{Modulus, NttTable, arena, sums};
 use crate::par;
-use crate::{Error, Result};
+use crate::{ParamsError, Result};
 use std::marker::PhantomData;
 
 /// Division by the product A of the last primes of a polynomial, with rounding: of its values when rescaling
@@ -45,9 +45,8 @@ impl<R: Representation> Division<R> {
     fn build(keep: &[&NttTable], others: &[&NttTable], specials: &[&NttTable]) -> Result<Self> {
         let drop: Vec<&NttTable> = others.iter().chain(specials).copied().collect();
         let inverse = |m: &Modulus, primes: &[&NttTable]| {
-            m.inv(product(primes, m)).ok_or_else(|| Error::Params {
-                reason: format!("prime {} is both kept and divided away", m.value()),
-            })
+            m.inv(product(primes, m))
+                .ok_or(ParamsError::RepeatedPrime { prime: m.value() })
         };
         let before: Vec<u64> = others
             .iter()

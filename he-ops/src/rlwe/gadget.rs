@@ -2,7 +2,7 @@
 
 use crate::arith::NttTable;
 use crate::error::broken;
-use crate::{Error, Result};
+use crate::{ParamsError, Result};
 use std::ops::Range;
 
 /// log2 of the factor by which the special primes of a key made from a larger one must exceed its digit.
@@ -97,13 +97,12 @@ pub(super) fn choose_gadget(
         }
     }
     let Some((digits, specials, mut high)) = best else {
-        return Err(Error::Params {
-            reason: format!(
-                "no key-switch gadget fits at level {level}: {:.0} bits of Q leave no room for special primes under the bound {}",
-                log_qp_at(q, &[], level, 0),
-                bound.map_or("(none)".into(), |b| format!("{b:.0}"))
-            ),
-        });
+        return Err(ParamsError::NoGadget {
+            level,
+            log_q: log_qp_at(q, &[], level, 0),
+            bound,
+        }
+        .into());
     };
     // The smallest cap with this number of digits, by bisection to a fraction of a bit.
     let mut low = 0.0;

@@ -7,7 +7,7 @@ use crate::arith::NttTable;
 use crate::arith::sample::{Domain, Seed};
 use crate::par;
 use crate::ring::{Eval, Poly};
-use crate::{Error, Result};
+use crate::{Error, ParamsError, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,12 +102,9 @@ impl Params {
                         found,
                         bound,
                     }),
-                    None if self.is_secure() => Err(Error::Params {
-                        reason: format!(
-                            "no ephemeral secrets for N = 2^{}: 2^14 to 2^16 needed",
-                            self.log_n()
-                        ),
-                    }),
+                    None if self.is_secure() => {
+                        Err(ParamsError::NoEphemeralSecret { log_n: self.log_n() }.into())
+                    }
                     _ => Ok(Gadget::one_digit(1, 1)),
                 }
             }

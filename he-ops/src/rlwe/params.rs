@@ -10,7 +10,7 @@ use crate::arith::{Modulus, NttTable};
 use crate::error::broken;
 use crate::ring::automorphism::permutation;
 use crate::ring::{Division, Eval, TimesP};
-use crate::{Error, Result};
+use crate::{Error, ParamsError, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -416,44 +416,30 @@ impl Params {
 }
 
 fn check_literal(l: &ParamsLiteral) -> Result<()> {
-    let refuse = |reason: String| Err(Error::Params { reason });
-    if !(5..=17).contains(&l.log_n) {
-        return refuse(format!("ring degree 2^5 to 2^17 needed, 2^{} found", l.log_n));
+    ParamsError::check("log2 of the ring degree", l.log_n, [5, 17])?;
+    let counts = [
+        ("ciphertext primes", l.log_q.len(), MAX_CIPHERTEXT_PRIMES),
+        ("special primes", l.log_p.len(), 32),
+    ];
+    for (what, found, most) in counts {
+        ParamsError::check(what, found as f64, [1.0, most as f64])?;
     }
-    if l.log_q.is_empty() || l.log_q.len() > MAX_CIPHERTEXT_PRIMES {
-        return refuse(format!(
-            "1 to {MAX_CIPHERTEXT_PRIMES} ciphertext primes needed, {} found",
-            l.log_q.len()
-        ));
+    for &bits in l.log_q.iter().chain(&l.log_p) {
+        ParamsError::check(
+            "bits of a prime of this ring",
+            bits,
+            [l.log_n + 2, MAX_MODULUS_BITS],
+        )?;
     }
-    if l.log_p.is_empty() || l.log_p.len() > 32 {
-        return refuse(format!("1 to 32 special primes needed, {} found", l.log_p.len()));
-    }
-    if let Some(bits) = l
-        .log_q
-        .iter()
-        .chain(&l.log_p)
-        .find(|&&b| b < l.log_n + 2 || b > MAX_MODULUS_BITS)
-    {
-        return refuse(format!(
-            "primes of {} to {MAX_MODULUS_BITS} bits needed for N = 2^{}, {bits} found",
-            l.log_n + 2,
-            l.log_n
-        ));
-    }
-    if l.log_scale == 0 || l.log_scale > MAX_MODULUS_BITS {
-        return refuse(format!(
-            "a scale of 1 to {MAX_MODULUS_BITS} bits needed, {} found",
-            l.log_scale
-        ));
-    }
-    Ok(())
+    Ok(ParamsError::check(
+        "bits of the scale",
+        l.log_scale,
+        [1, MAX_MODULUS_BITS],
+    )?)
 }
 
 fn table(log_n: u32, value: u64) -> Result<NttTable> {
-    let modulus = Modulus::new(value).ok_or_else(|| Error::Params {
-        reason: format!("{value} is no modulus"),
-    })?;
+    let modulus = Modulus::new(value).ok_or(ParamsError::NoModulus { value })?;
     NttTable::new(log_n, modulus)
 }
 
@@ -528,7 +514,7 @@ mod tests {
         };
         assert!(matches!(
             Params::new(&wide),
-            Err(Error::Params { .. } | Error::Insecure { .. })
+            Err(Error::Params(_) | Error::Insecure { .. })
         ));
         let small = ParamsLiteral {
             log_n: 9,

@@ -6,7 +6,7 @@ use crate::arith::NttTable;
 use crate::arith::sample::SecretRng;
 use crate::ring::automorphism::permute;
 use crate::ring::{Coeff, Eval, Poly};
-use crate::{Error, Result};
+use crate::{Error, ParamsError, Result};
 use zeroize::Zeroizing;
 
 /// A uniform ternary secret. Not `Clone`, not printable; zeroized when dropped.
@@ -142,9 +142,7 @@ impl SecretKey {
         if self.digest == params.digest() {
             return Ok(());
         }
-        Err(Error::Params {
-            reason: "the secret key belongs to other parameters; use the key of this model".into(),
-        })
+        Err(ParamsError::OtherParams { key: "secret key" }.into())
     }
 
     /// Values over q_0..q_level, then the first `specials` special primes.

@@ -145,7 +145,7 @@ pub enum WireError {
     },
     /// The engine refused a value that the wire format allows.
     #[error(transparent)]
-    Engine(#[from] crate::Error),
+    Engine(crate::Error),
 }
 
 /// Which release wrote a frame of another version.
@@ -157,14 +157,20 @@ fn release(found: u16, needed: u16) -> &'static str {
     }
 }
 
+impl From<crate::Error> for WireError {
+    fn from(error: crate::Error) -> Self {
+        match error {
+            crate::Error::Wire(inner) => *inner,
+            other => Self::Engine(other),
+        }
+    }
+}
+
 impl From<WireError> for crate::Error {
     fn from(error: WireError) -> Self {
         match error {
             WireError::Engine(inner) => inner,
-            other => Self::Wire {
-                what: "frame",
-                reason: other.to_string(),
-            },
+            other => Self::Wire(Box::new(other)),
         }
     }
 }

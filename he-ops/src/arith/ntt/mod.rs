@@ -9,7 +9,8 @@ use super::Simd;
 use super::dot::scale_in_place;
 use super::modulus::Modulus;
 use super::primes::primitive_root;
-use crate::{Error, Result};
+use crate::error::broken;
+use crate::{ParamsError, Result};
 use concrete_ntt::prime64::Plan;
 
 #[cfg(target_arch = "x86_64")]
@@ -103,19 +104,13 @@ impl NttTable {
     /// Tables for X^N + 1 modulo a prime q = 1 mod 2N.
     ///
     /// # Errors
-    /// [`Error::Params`] when q has no 2N-th root of unity, or the library's order is not the documented one.
+    /// [`Error::Params`] when q has no 2N-th root of unity, [`Error::Broken`] when the library's order is not the documented one.
     pub fn new(log_n: u32, modulus: Modulus) -> Result<Self> {
         let n = 1usize << log_n;
         let q = modulus.value();
-        let refuse = |reason: String| Error::Params { reason };
-        if primitive_root(&modulus, log_n).is_none() {
-            return Err(refuse(format!(
-                "{q} is not 1 mod 2^{}: no transform of size 2^{log_n}",
-                log_n + 1
-            )));
-        }
-        let plan =
-            Plan::try_new(n, q).ok_or_else(|| refuse(format!("no transform of size {n} modulo {q}")))?;
+        let missing = ParamsError::NoTransform { modulus: q, log_n };
+        let plan = primitive_root(&modulus, log_n).and_then(|_| Plan::try_new(n, q));
+        let plan = plan.ok_or(missing)?;
         // Transform X: entry i is the point itself.
         let mut points = vec![0u64; n];
         if let Some(x) = points.get_mut(1) {
@@ -126,14 +121,14 @@ impl NttTable {
         for i in [1, 2, 3, n / 2, n - 1] {
             let want = modulus.pow(psi, 2 * bit_reverse(i, log_n) as u64 + 1);
             if points.get(i) != Some(&want) {
-                return Err(refuse(format!(
-                    "transform modulo {q} is not in bit-reversed order at {i}"
+                return Err(broken(format!(
+                    "the transform modulo {q} is in bit-reversed order at {i}"
                 )));
             }
         }
         let n_inv = modulus
             .inv(n as u64)
-            .ok_or_else(|| refuse(format!("{n} has no inverse modulo {q}")))?;
+            .ok_or_else(|| broken(format!("{n} has an inverse modulo {q}")))?;
         Ok(Self {
             own: Own::new(Simd::current(), log_n, &modulus, psi),
             modulus,

@@ -1,7 +1,7 @@
 //! What a bootstrap is made of, and presets that are within the security table.
 
 use crate::rlwe::{Params, ParamsLiteral};
-use crate::{Error, Result};
+use crate::{Error, ParamsError, Result};
 use serde::{Deserialize, Serialize};
 
 /// Degree of the cosine in the input of EvalMod; it is even, so half of it in the square.
@@ -84,43 +84,36 @@ impl BootstrapLiteral {
     }
 
     pub(super) fn check(&self, params: &Params) -> Result<()> {
-        let refuse = |reason: String| Err(Error::Params { reason });
-        if self.log_slots < 1 || self.log_slots > params.log_n() - 1 {
-            return refuse(format!(
-                "bootstrap of 2 to 2^{} slots needed, 2^{} found",
-                params.log_n() - 1,
-                self.log_slots
-            ));
-        }
-        for (name, radices) in [
+        let all = params.log_n() - 1;
+        ParamsError::check("log2 of the slots of a bootstrap", self.log_slots, [1, all])?;
+        for (map, radices) in [
             ("slots_to_coeffs", &self.slots_to_coeffs),
             ("coeffs_to_slots", &self.coeffs_to_slots),
         ] {
-            let sum: u32 = radices.iter().sum();
-            if sum != self.log_slots || radices.contains(&0) {
-                return refuse(format!(
-                    "the radices of {name} must multiply to 2^{}, {radices:?} found",
-                    self.log_slots
-                ));
+            if radices.iter().sum::<u32>() != self.log_slots || radices.contains(&0) {
+                return Err(ParamsError::Radices {
+                    map,
+                    log_slots: self.log_slots,
+                    found: radices.clone(),
+                }
+                .into());
             }
         }
-        if !(1..=64).contains(&self.interval) || self.double_angles > 6 {
-            return refuse(format!(
-                "an interval of 1 to 64 and at most 6 double angles needed, {} and {} found",
-                self.interval, self.double_angles
-            ));
-        }
-        if !(2.0..30.0).contains(&self.log_message_ratio) {
-            return refuse(format!(
-                "a message ratio of 2 to 30 bits needed, {} found",
-                self.log_message_ratio
-            ));
-        }
-        if self.arcsine && self.log_slots + 1 != params.log_n() {
-            return refuse("the arcsine needs all slots; leave it out for fewer".into());
-        }
-        if self.coeffs_to_slots.len() < 2 && self.log_slots + 1 != params.log_n() {
-            return refuse("fewer than all slots need at least two levels of coeffs_to_slots".into());
+        ParamsError::check("interval of EvalMod", self.interval, [1, 64])?;
+        ParamsError::check("double angles", self.double_angles, [0, 6])?;
+        ParamsError::check("bits of the message ratio", self.log_message_ratio, [2.0, 30.0])?;
+        if self.log_slots < all {
+            if self.arcsine {
+                return Err(ParamsError::Arcsine {
+                    needed: all,
+                    found: self.log_slots,
+                }
+                .into());
+            }
+            if self.coeffs_to_slots.len() < 2 {
+                let found = self.coeffs_to_slots.len();
+                return Err(ParamsError::SparseLevels { found }.into());
+            }
         }
         self.output_level(params).map(drop)
     }

@@ -24,7 +24,7 @@ use crate::ring::{Eval, Poly};
 use crate::rlwe::key_switch::{decompose, switch};
 use crate::rlwe::key_switch_key::serving_gadget;
 use crate::rlwe::{EvaluationKeyConfig, Gadget, KeyPurpose, KeyUses, Params};
-use crate::{Error, Result};
+use crate::{Error, ParamsError, Result};
 use eval_mod::EvalMod;
 use num_complex::Complex64;
 use on_ciphertexts::{OnCiphertexts, Twist};
@@ -111,11 +111,11 @@ impl Bootstrapper {
             let gadget = params.gadget(input_level)?;
             for own in transform.keys().galois.keys().filter_map(|g| shared.get(g)) {
                 if serving_gadget(params, *own, &[input_level].into(), input_level)? != *gadget {
-                    return Err(Error::Params {
-                        reason: format!(
-                            "keys of level {own} give no smaller ones for level {input_level}; use more special primes"
-                        ),
-                    });
+                    return Err(ParamsError::NoSmallerKey {
+                        from: *own,
+                        level: input_level,
+                    }
+                    .into());
                 }
             }
             slots_to_coeffs.push(transform);

@@ -6,7 +6,7 @@ use crate::graph::op::PerNode;
 use crate::graph::{Graph, KeyUse};
 use crate::rlwe::key_switch_key::serving_gadget;
 use crate::rlwe::{EvaluationKeyConfig, KeyPurpose, KeyUses, Params};
-use crate::{Error, Result};
+use crate::{ParamsError, Result};
 
 /// The keys of a graph, each with the highest level of its uses.
 pub(in crate::graph) type Keys = BTreeMap<KeyUse, usize>;
@@ -67,11 +67,10 @@ pub(in crate::graph) fn settle_keys(
                 break;
             }
         }
-        let level = found.ok_or_else(|| Error::Params {
-            reason: format!(
-                "no key for {} serves both level {start} and the bootstrap at level {highest}; use more special primes",
-                purpose.describe(params)
-            ),
+        let level = found.ok_or_else(|| ParamsError::NoSharedKey {
+            key: purpose.describe(params),
+            level: start,
+            bootstrap: highest,
         })?;
         keys.require(purpose, level);
     }
