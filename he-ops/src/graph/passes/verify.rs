@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Scaled, Scheduled, Span, validate};
-use crate::{Error, Result};
 use crate::graph::facts::{Debt, Facts, Level, owing};
 use crate::graph::op::PerNode;
 use crate::graph::{Graph, NodeId, Op, Plan};
 use crate::rlwe::Params;
+use crate::{Error, Result};
 
 /// What does not hold, in words.
 type Check = std::result::Result<(), String>;
