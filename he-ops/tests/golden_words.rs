@@ -34,11 +34,13 @@ fn words<'a>(tables: impl IntoIterator<Item = &'a NttTable>, n: usize, seed: u64
 
 fn ciphertext(params: &Params, level: usize, seed: u64) -> Ciphertext {
     let part = |k| words(params.q_tables(level).unwrap(), params.degree(), 2 * seed + k);
-    Ciphertext {
-        parts: vec![part(0), part(1)],
+    Ciphertext::from_parts(
+        params,
+        vec![part(0), part(1)],
         level,
-        scale: params.scale(level).unwrap(),
-    }
+        params.scale(level).unwrap(),
+    )
+    .unwrap()
 }
 
 fn evaluator(
