@@ -2,6 +2,7 @@
 
 use super::{Circuit, Reciprocal, TokenLayout, inner_sum, replicate, take, twice_imag_part, twice_real_part};
 use crate::ckks::Pattern;
+use crate::error::broken;
 use crate::graph::{Graph, NodeId};
 use crate::{Error, Result};
 
@@ -216,10 +217,7 @@ impl Circuit for PowerSoftmaxAttention {
             };
             scores.into_iter().map(|score| power(score, g)).collect()
         });
-        let nothing = || Error::Circuit {
-            circuit: "power_softmax_attention",
-            reason: "no token".to_owned(),
-        };
+        let nothing = || broken("a layout has a token");
         let t = g.category("power softmax", |g| -> Result<NodeId> {
             let sum = weights
                 .iter()

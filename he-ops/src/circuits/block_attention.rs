@@ -7,6 +7,7 @@ use super::block_matrix::COPY;
 use super::blocks::BlockLayout;
 use super::twice_real_part;
 use crate::ckks::{MapPart, Pattern, SlotMap};
+use crate::error::broken;
 use crate::graph::{Graph, NodeId};
 use crate::{Error, Result};
 
@@ -123,10 +124,7 @@ impl BlockAttention {
                 }
             });
         }
-        let missing = || Error::Circuit {
-            circuit: "block attention",
-            reason: "no key".to_owned(),
-        };
+        let missing = || broken("a layout has two tokens or more");
         let denominator = g.category("power softmax", |g| -> Result<NodeId> {
             let sum = twice_real_part(g, denominator.ok_or_else(missing)?);
             let negative = g.negate(sum);

@@ -2,6 +2,7 @@
 
 use super::{Circuit, Matrix, TokenLayout, inner_sum, same_slots};
 use crate::ckks::Pattern;
+use crate::error::broken;
 use crate::graph::{Graph, NodeId};
 use crate::{Error, Result};
 
@@ -114,10 +115,7 @@ impl Circuit for Head {
                     None => weighted,
                 });
             }
-            let nothing = || Error::Circuit {
-                circuit: "head",
-                reason: "no label".to_owned(),
-            };
+            let nothing = || broken("a head has a label");
             let sum = sum.ok_or_else(nothing)?;
             let sum = inner_sum(g, sum, period as i64, self.layout.sequence() / period)?;
             let part = |odd: usize| {

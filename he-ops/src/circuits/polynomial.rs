@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Circuit, take};
 use crate::arith::chebyshev::{self, split};
 use crate::ckks::Pattern;
+use crate::error::broken;
 use crate::graph::{Graph, NodeId};
 use crate::{Error, Result};
 
@@ -133,10 +134,7 @@ impl PowerBasis {
             return Ok(*known);
         }
         if k < 2 {
-            return Err(Error::Circuit {
-                circuit: "chebyshev_series",
-                reason: format!("T_{k} is not there"),
-            });
+            return Err(broken("powers are made from T_1 up"));
         }
         // T_{a+b} = 2 T_a T_b - T_{a-b} with a - b = 0 or 1.
         let (a, b) = (k.div_ceil(2), k / 2);
@@ -231,12 +229,9 @@ impl Circuit for ChebyshevSeries {
             minus_one: Pattern::constant(-1.0)?,
         };
         let part = self.part(g, &mut basis, &self.coefficients, self.optimal_depth())?;
-        let missing = Error::Circuit {
-            circuit: "chebyshev_series",
-            reason: "a constant".to_owned(),
-        };
+        let missing = || broken("a series has a term above its constant");
         Ok(g.add_plain(
-            part.terms.ok_or(missing)?,
+            part.terms.ok_or_else(missing)?,
             Pattern::constant(part.constant as f32)?,
         ))
     }

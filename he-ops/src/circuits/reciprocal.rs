@@ -2,6 +2,7 @@
 
 use super::{Circuit, take};
 use crate::ckks::Pattern;
+use crate::error::broken;
 use crate::graph::{Graph, NodeId};
 use crate::{Error, Result};
 
@@ -156,10 +157,7 @@ impl Reciprocal {
                     Some(product) => g.mul(product, factor),
                 });
             }
-            product.ok_or(Error::Circuit {
-                circuit: "reciprocal",
-                reason: "no doubling".to_owned(),
-            })
+            product.ok_or_else(|| broken("a reciprocal has a doubling"))
         })
     }
 }
