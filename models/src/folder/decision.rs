@@ -162,6 +162,7 @@ fn readings(packing: &Packing) -> Result<Vec<Reading>> {
 mod tests {
     use super::*;
     use crate::packing::blocks::{Answer, BlockPacking};
+    use crate::packing::staircase::Staircase;
     use num_complex::Complex64;
 
     #[test]
@@ -221,6 +222,29 @@ mod tests {
             only: false,
         };
         assert!(config.check(&Head::Embedding).is_err());
+    }
+
+    #[test]
+    fn of_the_staircase_as_well() {
+        for labels in [1, 2, 5, 10] {
+            let packing = Staircase::new(4, 16, 128, labels).unwrap();
+            let period = labels.div_ceil(2).next_power_of_two();
+            let value = |slot: usize| Complex64::new((slot % period) as f64 + 0.5, -((slot % period) as f64));
+            let answer: Vec<Complex64> = (0..256).map(value).collect();
+            let needed = packing.unpack(&answer).unwrap();
+            let config = DecisionConfig {
+                rule: Rule::ArgMax,
+                range: 16.0,
+                only: false,
+            };
+            let Ok(decision) = config.decision(&Packing::Staircase(packing)) else {
+                assert_eq!(labels, 1, "one class is no choice");
+                continue;
+            };
+            let read = decision.read(&[&answer]).unwrap();
+            assert_eq!(read.len(), labels);
+            assert!(read.iter().zip(&needed).all(|(a, b)| (a - b).abs() < 1e-9));
+        }
     }
 
     #[test]
