@@ -27,9 +27,6 @@ use crate::synthetic;
 const LEVELED: std::ops::RangeInclusive<u32> = 14..=16;
 /// log2 of the scales of leveled plans: smaller ones are cheaper, larger ones more precise.
 const LOG_SCALES: [u32; 2] = [35, 40];
-/// The same of the staircase where the precision of a plan can be predicted. At 30 bits 13 levels leave as much room for
-/// the special primes as they take themselves, so that a key switch has a single digit.
-const LOG_SCALES_PREDICTED: [u32; 3] = [30, 35, 40];
 /// log2 of the slots of the largest ring.
 const LARGEST: u32 = *LEVELED.end() - 1;
 const BOOTSTRAPPED: [BootstrapPreset; 2] = [BootstrapPreset::N15, BootstrapPreset::N16];
@@ -246,7 +243,7 @@ pub fn compile(
             precision_bits,
         });
     };
-    for choices in choices(config, target) {
+    for choices in choices(config, target.sequences) {
         let Some(first) = choices.first() else { continue };
         let (graph, packing) = match lower(*first, config, weights, target.sequences) {
             Ok(lowered) => lowered,
@@ -345,11 +342,10 @@ fn plan(id: &str, graph: &Graph, choice: Choice, target: &Target) -> he_ops::Res
 /// What to try, one list for each graph. Blocks: the slots of the largest ring, and fewer as long as a token's features fit
 /// one ciphertext, in every ring that has so many. The staircase: all slots of a ring, as far as they hold different
 /// copies of the input.
-fn choices(config: &TransformerConfig, target: &Target) -> Vec<Vec<Choice>> {
-    let sequences = target.sequences;
-    let leveled = |lowering, log_slots, log_scales: &'static [u32]| {
+fn choices(config: &TransformerConfig, sequences: usize) -> Vec<Vec<Choice>> {
+    let leveled = |lowering, log_slots| {
         let rings = LEVELED.filter(move |log_n| *log_n > log_slots);
-        let scaled = rings.flat_map(move |log_n| log_scales.iter().map(move |scale| (log_n, *scale)));
+        let scaled = rings.flat_map(|log_n| LOG_SCALES.map(|log_scale| (log_n, log_scale)));
         scaled.map(move |(log_n, log_scale)| Choice {
             lowering,
             log_n,
@@ -367,20 +363,14 @@ fn choices(config: &TransformerConfig, target: &Target) -> Vec<Vec<Choice>> {
             log_scale: None,
         });
         let deep = bootstrapped.into_iter().filter(|choice| choice.log_n > log_slots);
-        leveled(Lowering::Blocks, log_slots, &LOG_SCALES)
-            .chain(deep)
-            .collect()
+        leveled(Lowering::Blocks, log_slots).chain(deep).collect()
     });
     let mut all: Vec<Vec<Choice>> = blocks.collect();
     if sequences == 1 && staircase::check(config).is_ok() {
-        let log_scales: &[u32] = match &target.sample {
-            Some(_) => &LOG_SCALES_PREDICTED,
-            None => &LOG_SCALES,
-        };
         let input = (config.seq_len * config.dim).trailing_zeros();
         let most = LARGEST.min(input + config.seq_len.trailing_zeros());
         all.extend((input..=most).map(|log_slots| {
-            let rings = leveled(Lowering::Staircase, log_slots, log_scales);
+            let rings = leveled(Lowering::Staircase, log_slots);
             rings
                 .filter(|choice| choice.log_n == log_slots + 1 || log_slots == most)
                 .collect()
