@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use client::{Answer, Api, Error, LocalServer, Query, Reply, Session, download_bundle};
+use client::{Answer, Api, Error, LocalServer, Query, Reply, Request, Session, download_bundle};
 use he_ops::decision::Rule;
 use models::model::Mode;
 use models::model::{
@@ -119,20 +119,20 @@ const TEXTS: [&str; 7] = [
 
 /// Writes the folder of a synthetic model, calibrated on the texts or images it will be asked.
 fn write_model(models: &Path, id: &str, config: &TransformerConfig, images: bool, plan: Value) -> Vec<Query> {
-    let folder = models.join(id);
+    let (folder, dim) = (models.join(id), config.dim);
     fs::create_dir_all(&folder).unwrap();
     let norm = [
-        ("embeddings.LayerNorm.weight", &[DIM][..]),
-        ("embeddings.LayerNorm.bias", &[DIM]),
+        ("embeddings.LayerNorm.weight", &[dim][..]),
+        ("embeddings.LayerNorm.bias", &[dim]),
     ];
-    let positions = ("embeddings.position_embeddings.weight", &[TOKENS, DIM][..]);
+    let positions = ("embeddings.position_embeddings.weight", &[TOKENS, dim][..]);
     let source: &[(&str, &[usize])] = if images {
         &[
-            ("embeddings.patch_projection.weight", &[DIM, 4]),
-            ("embeddings.patch_projection.bias", &[DIM]),
+            ("embeddings.patch_projection.weight", &[dim, 4]),
+            ("embeddings.patch_projection.bias", &[dim]),
         ]
     } else {
-        &[("embeddings.word_embeddings.weight", &[WORDS.len(), DIM])]
+        &[("embeddings.word_embeddings.weight", &[WORDS.len(), dim])]
     };
     let embeddings = tensors(&[source, &[positions], &norm].concat());
     fs::write(folder.join("embeddings.safetensors"), &embeddings).unwrap();
@@ -360,25 +360,35 @@ async fn label_of_the_last_position(api: &Api, session: Session, models: &Path) 
     );
     let request = session.encrypt("very very bad film").unwrap();
     session.check_label(&request).unwrap();
+    label(api, &session, models, "words", &key_id, request, &WORDS).await;
+}
+
+/// The label of a request, not contradicted by the f64 forward, and called by its name.
+async fn label(
+    api: &Api,
+    session: &Session,
+    models: &Path,
+    id: &str,
+    key_id: &str,
+    request: Request,
+    names: &[&str],
+) {
     let limit = session.reply_limit().unwrap();
     let reply = api
-        .infer("words", &key_id, Reply::Label, request.frames, limit, |_| ())
+        .infer(id, key_id, Reply::Label, request.frames, limit, |_| ())
         .await
         .unwrap();
     let decrypted = session.decrypt(&reply).unwrap();
     assert!(decrypted.outputs.is_empty());
-    let model = ModelDir::open(models.join("words")).unwrap().model().unwrap();
+    let model = ModelDir::open(models.join(id)).unwrap().model().unwrap();
     let clear = model.forward(&request.x, Mode::Polynomial).unwrap();
     let (contradiction, resolution) = session.difference(&decrypted, &clear);
     assert!(contradiction <= resolution, "{contradiction} {resolution}");
     let Answer::Label { label, index } = session.answer_of(&decrypted, 0) else {
         panic!("a label needed");
     };
-    println!(
-        "next token {label:?} {index:?} of {:?}",
-        &clear[3 * WORDS.len()..]
-    );
-    assert_eq!(label.as_deref(), index.map(|index| WORDS[index]));
+    println!("{id}: label {label:?} {index:?} of {clear:?}");
+    assert_eq!(label.as_deref(), index.map(|index| names[index]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -388,14 +398,18 @@ async fn labels_of_images_and_next_tokens_of_texts() {
     let mut images = config(
         Head::Classification {
             num_labels: 3,
-            pool: Pool::Cls,
+            pool: Pool::Mean,
         },
         1,
     );
-    images.id2label = [("0", "shirt"), ("1", "shoe"), ("2", "bag")]
+    // Small enough for the staircase, with more features in the feed-forward block than in a token.
+    (images.dim, images.n_heads, images.hidden_dim) = (16, 2, 24);
+    let clothes = ["shirt", "shoe", "bag"];
+    images.id2label = [("0", clothes[0]), ("1", clothes[1]), ("2", clothes[2])]
         .map(|(id, name)| (id.to_owned(), name.to_owned()))
         .into();
-    let images = write_model(&models, "images", &images, true, pinned(15, 5));
+    let staircase = json!({ "lowering": "staircase", "log_n": 15, "log_slots": 8, "log_scale": 35 });
+    let images = write_model(&models, "images", &images, true, staircase);
     let mut words = config(Head::NextToken { vocab: WORDS.len() }, 1);
     words.attention.mask = Mask::Causal;
     let words = write_model(&models, "words", &words, false, pinned(15, 6));
@@ -404,8 +418,10 @@ async fn labels_of_images_and_next_tokens_of_texts() {
         range: 16.0,
         only: false,
     };
-    let mut folder = ModelDir::open(models.join("words")).unwrap();
-    folder.set_decision(decision).unwrap();
+    for id in ["images", "words"] {
+        let mut folder = ModelDir::open(models.join(id)).unwrap();
+        folder.set_decision(decision).unwrap();
+    }
     let server = LocalServer::start(Config::new(&models, dir.path().join("data")))
         .await
         .unwrap();
@@ -418,7 +434,7 @@ async fn labels_of_images_and_next_tokens_of_texts() {
         let Answer::Classification { label, logits, .. } = answer else {
             panic!("{answer:?}")
         };
-        assert!(["shirt", "shoe", "bag"].contains(&label.as_str()) && logits.len() == 3);
+        assert!(clothes.contains(&label.as_str()) && logits.len() == 3);
     }
     let refused = session.encrypt("a text").unwrap_err().to_string();
     assert!(
@@ -429,6 +445,12 @@ async fn labels_of_images_and_next_tokens_of_texts() {
         session.encrypt_image(&[0; 15], 0),
         Err(Error::Image { .. })
     ));
+    let session = session.with_labels(None).unwrap();
+    let mut keys = Vec::new();
+    session.evaluation_keys(&mut keys, |_, _| ()).unwrap();
+    let key_id = api.upload_keys("images", keys, |_| ()).await.unwrap().key_id;
+    let request = session.encrypt_query(&images[1]).unwrap();
+    label(&api, &session, &models, "images", &key_id, request, &clothes).await;
 
     let (session, _, answers) = ask(&api, &models, "words", &words).await;
     for answer in &answers {
