@@ -110,7 +110,9 @@ fn linear_maps_on_the_fly() {
             map(&mut numbers, 4, 8, &[&[0], &[0]]),
         ],
     ];
-    let levels: [fn(i64) -> (usize, Vec<usize>); 4] = [
+    // Level of the key of a rotation, and those at which it is used.
+    type Levels = fn(i64) -> (usize, Vec<usize>);
+    let levels: [Levels; 4] = [
         |_| (3, vec![3]),
         |_| (6, vec![6, 3]),
         |k| if k.abs() == 4 { (3, vec![3]) } else { (6, vec![6]) },
