@@ -46,7 +46,7 @@ pub fn is_prime(n: u64) -> bool {
 /// The prime q = 1 mod 2N nearest to `target` that is not in `taken`.
 ///
 /// # Errors
-/// [`Error::Params`] when none of at most 50 bits lies within a factor of two of the target.
+/// [`Error::Params`](crate::Error::Params) when none of at most 50 bits lies within a factor of two of the target.
 pub fn nearest_ntt_prime(target: f64, log_n: u32, taken: &[u64]) -> Result<u64> {
     let step = 1u64 << (log_n + 1);
     let limit = 1u64 << MAX_MODULUS_BITS;
@@ -81,7 +81,7 @@ pub fn nearest_ntt_prime(target: f64, log_n: u32, taken: &[u64]) -> Result<u64> 
 /// The largest prime q = 1 mod 2N with q <= 2^bits that is not in `taken`.
 ///
 /// # Errors
-/// [`Error::Params`] when there is none with that many bits.
+/// [`Error::Params`](crate::Error::Params) when there is none with that many bits.
 pub fn ntt_prime_below(bits: u32, log_n: u32, taken: &[u64]) -> Result<u64> {
     let step = 1u64 << (log_n + 1);
     let mut q = (1u64 << bits.min(MAX_MODULUS_BITS)) + 1;

@@ -29,7 +29,7 @@ impl BasisConverter {
     /// Precomputes the constants; about n^2 + n m modular products.
     ///
     /// # Errors
-    /// [`Error::Params`] when two source primes are equal.
+    /// [`Error::Params`](crate::Error::Params) when two source primes are equal.
     pub fn new<'a>(
         from: impl IntoIterator<Item = &'a NttTable>,
         to: impl IntoIterator<Item = &'a NttTable>,

@@ -25,7 +25,7 @@ impl Division<Eval> {
     /// For the primes that stay and the primes that are divided away.
     ///
     /// # Errors
-    /// [`Error::Params`] when a prime stands twice.
+    /// [`Error::Params`](crate::Error::Params) when a prime stands twice.
     pub fn new(keep: &[&NttTable], drop: &[&NttTable]) -> Result<Self> {
         Self::build(keep, drop, &[])
     }
@@ -35,7 +35,7 @@ impl Division<TimesP> {
     /// For the primes that stay, ciphertext primes that are divided away, and `specials`, the primes of P.
     ///
     /// # Errors
-    /// [`Error::Params`] when a prime stands twice.
+    /// [`Error::Params`](crate::Error::Params) when a prime stands twice.
     pub fn new(keep: &[&NttTable], drop: &[&NttTable], specials: &[&NttTable]) -> Result<Self> {
         Self::build(keep, drop, specials)
     }

@@ -19,7 +19,7 @@ pub enum Eval {}
 /// the division by P.
 ///
 /// Modulo a special prime a limb holds the values themselves. Modulo a ciphertext prime it holds them **without P**, that
-/// is times 1/P: so a polynomial x times P has the limbs of x ([`Poly::times_p`]), sums need no factor, and the division by
+/// is times 1/P: so a polynomial x times P has the limbs of x (`Poly::times_p`), sums need no factor, and the division by
 /// P leaves such a limb as it is, plus the remainder ([`Division`](super::Division)). Products with a key come so because
 /// the key's limbs were multiplied by 1/P. Limbs modulo the special primes that are all zero may be left out.
 #[derive(Clone, Copy, Debug)]

@@ -104,7 +104,7 @@ impl NttTable {
     /// Tables for X^N + 1 modulo a prime q = 1 mod 2N.
     ///
     /// # Errors
-    /// [`Error::Params`] when q has no 2N-th root of unity, [`Error::Broken`] when the library's order is not the documented one.
+    /// [`Error::Params`](crate::Error::Params) when q has no 2N-th root of unity, [`Error::Broken`](crate::Error::Broken) when the library's order is not the documented one.
     pub fn new(log_n: u32, modulus: Modulus) -> Result<Self> {
         let n = 1usize << log_n;
         let q = modulus.value();
