@@ -349,7 +349,7 @@ fn a_plan_ends_with_a_decision_on_every_backend() {
     let inputs: BTreeMap<_, _> = [("x".to_owned(), x)].into();
     let error = common::run_on(&decided, &mut Ckks::new(&evaluator), inputs.clone()).unwrap_err();
     assert!(error.to_string().contains("exact decision"), "{error}");
-    let mut ckks = Ckks::new(&evaluator).with_head(Some(Arc::new(key)));
+    let mut ckks = Ckks::new(&evaluator).with_decision_key(Some(Arc::new(key)));
     assert!(common::run_on(&decided, &mut ckks, inputs).unwrap().is_empty());
     assert_eq!(head.decrypt(ckks.label().unwrap(), logits.len()).unwrap(), *class);
 }

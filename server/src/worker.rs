@@ -222,7 +222,7 @@ impl Shared {
         let outcome = self.pool.install(|| {
             let evaluator = Evaluator::new(&model.encoder, Arc::clone(&keys.evaluation));
             let mut backend = Ckks::with_bootstrapper(&evaluator, model.bootstrapper.clone())
-                .with_head(keys.decision.clone());
+                .with_decision_key(keys.decision.clone());
             let outputs = run(plan, &mut backend, &inputs, &mut tracer, &mut |done, total| {
                 job.progress.step(done, total);
                 if left() {

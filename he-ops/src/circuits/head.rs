@@ -1,6 +1,6 @@
 //! The classification head: weighted sums over all features of all tokens.
 
-use super::{Circuit, Matrix, TokenLayout, inner_sum, same_slots};
+use super::{Circuit, Matrix, TokenLayout, check_inputs, inner_sum};
 use crate::ckks::Pattern;
 use crate::error::broken;
 use crate::graph::{Graph, NodeId};
@@ -91,14 +91,7 @@ impl Circuit for Head {
     }
 
     fn expand(&self, g: &mut Graph, inputs: &[NodeId]) -> Result<NodeId> {
-        same_slots(self, g)?;
-        if inputs.len() != self.arity() {
-            return Err(Error::Shape {
-                what: "inputs of a circuit",
-                needed: self.arity(),
-                found: inputs.len(),
-            });
-        }
+        check_inputs(self, g, inputs)?;
         let period = self.period();
         g.category("head", |g| {
             let mut sum: Option<NodeId> = None;

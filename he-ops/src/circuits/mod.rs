@@ -87,12 +87,25 @@ pub trait Circuit {
 /// The inputs as an array, checked in number and against the graph.
 fn take<const N: usize>(circuit: &impl Circuit, g: &Graph, inputs: &[NodeId]) -> Result<[NodeId; N]> {
     same_slots(circuit, g)?;
-    let wrong = |_| Error::Shape {
+    inputs.try_into().map_err(|_| wrong_arity(N, inputs))
+}
+
+/// Any number of inputs, checked against the circuit, and the circuit against the graph.
+fn check_inputs(circuit: &impl Circuit, g: &Graph, inputs: &[NodeId]) -> Result<()> {
+    same_slots(circuit, g)?;
+    if inputs.len() == circuit.arity() {
+        Ok(())
+    } else {
+        Err(wrong_arity(circuit.arity(), inputs))
+    }
+}
+
+fn wrong_arity(needed: usize, inputs: &[NodeId]) -> Error {
+    Error::Shape {
         what: "inputs of a circuit",
-        needed: N,
+        needed,
         found: inputs.len(),
-    };
-    inputs.try_into().map_err(wrong)
+    }
 }
 
 fn same_slots(circuit: &impl Circuit, g: &Graph) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Circuit, same_slots};
+use super::{Circuit, check_inputs};
 use crate::ckks::Pattern;
 use crate::graph::{Graph, NodeId};
 use crate::{Error, Result};
@@ -239,14 +239,7 @@ impl Circuit for TokenTransform {
     }
 
     fn expand(&self, g: &mut Graph, inputs: &[NodeId]) -> Result<NodeId> {
-        same_slots(self, g)?;
-        if inputs.len() != self.arity() {
-            return Err(Error::Shape {
-                what: "inputs of a circuit",
-                needed: self.arity(),
-                found: inputs.len(),
-            });
-        }
+        check_inputs(self, g, inputs)?;
         let giants = self.giants()?;
         g.category("plaintext matmul", |g| {
             let (mut left, mut right, mut total) = (BTreeMap::new(), BTreeMap::new(), None);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub struct Ckks<'a> {
     evaluator: &'a Evaluator,
     bootstrapper: Option<Arc<Bootstrapper>>,
-    head: Option<Arc<DecisionKey>>,
+    decision_key: Option<Arc<DecisionKey>>,
     label: Option<EncryptedLabel>,
 }
 
@@ -24,7 +24,7 @@ impl<'a> Ckks<'a> {
         Ckks {
             evaluator,
             bootstrapper: None,
-            head: None,
+            decision_key: None,
             label: None,
         }
     }
@@ -36,15 +36,15 @@ impl<'a> Ckks<'a> {
         Ckks {
             evaluator,
             bootstrapper,
-            head: None,
+            decision_key: None,
             label: None,
         }
     }
 
     /// The same for plans that end with a decision: with the client's key of the exact decision.
     #[must_use]
-    pub fn with_head(self, head: Option<Arc<DecisionKey>>) -> Self {
-        Ckks { head, ..self }
+    pub fn with_decision_key(self, decision_key: Option<Arc<DecisionKey>>) -> Self {
+        Ckks { decision_key, ..self }
     }
 
     /// What was decided, after a run.
@@ -188,7 +188,7 @@ impl Backend for Ckks<'_> {
     }
 
     fn decide(&mut self, values: &[&Ciphertext], decision: &Decision, _: &Step) -> Result<()> {
-        let key = self.head.as_ref().ok_or_else(|| Error::MissingKey {
+        let key = self.decision_key.as_ref().ok_or_else(|| Error::MissingKey {
             op: "decide",
             key: "the exact decision".to_owned(),
             level: 0,

@@ -11,6 +11,7 @@ use super::slot_map::SlotMap;
 use super::weights::{Encoded, Layout, Matrix};
 use crate::ckks::evaluator::two_parts;
 use crate::ckks::{Ciphertext, Encoder, Evaluator};
+use crate::error::broken;
 use crate::rlwe::giant_step::{Giant, Undivided};
 use crate::rlwe::key_switch::{Decomposed, decompose};
 use crate::rlwe::{KeyPurpose, KeySwitchKey};
@@ -176,11 +177,8 @@ impl Evaluator {
             let mut decomposed: Vec<Arc<Decomposed<'c>>> = Vec::new();
             for baby in babies() {
                 let Some(gadget) = schedule.undivided(baby) else {
-                    let rotated = divided.next().ok_or(Error::Shape {
-                        what: "rotations of an input",
-                        needed: rotations.len(),
-                        found: 0,
-                    })?;
+                    let rotated = divided.next();
+                    let rotated = rotated.ok_or_else(|| broken("a rotated value for each rotation"))?;
                     out.push(column(&rotated)?);
                     continue;
                 };

@@ -9,6 +9,7 @@ use crate::arith::NttTable;
 use crate::ckks::ciphertext::{Ciphertext, check_level};
 use crate::ckks::evaluator::two_parts;
 use crate::ckks::{Encoder, Evaluator};
+use crate::error::broken;
 use crate::par;
 use crate::ring::{Eval, Poly};
 use crate::rlwe::giant_step::{Giant, Undivided, giant_step};
@@ -221,11 +222,7 @@ impl LinearTransform {
         for (g, sum) in (0..self.steps.giant as u64).rev().zip(sums) {
             chain.add(&engine, g, Some(sum))?;
         }
-        chain.sum.ok_or(Error::Shape {
-            what: "diagonals of a linear transform",
-            needed: 1,
-            found: 0,
-        })
+        chain.sum.ok_or_else(|| broken("a map has a giant step"))
     }
 
     fn giant<'e>(&self, evaluator: &'e Evaluator, element: u64) -> Result<Giant<'e>> {
